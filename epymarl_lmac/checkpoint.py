@@ -1,0 +1,200 @@
+"""Checkpoints: everything that later steps depend on, in one file that is whole or absent.
+
+A run's folder holds ``checkpoint.json`` (file name, SHA-256, steps) and the file it names. A new checkpoint is
+written beside the old one, then the small index is replaced, then the old file is removed: a run killed or a disk
+filled at any moment leaves the last good one. Files hold tensors, numbers and texts only and are read with
+``weights_only``, so loading one runs no code.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from epymarl_lmac.errors import CheckpointError
+from epymarl_lmac.record.provenance import write_json
+
+INDEX = "checkpoint.json"
+LOCK = "lock"
+# Settings that may differ between a run and its continuation.
+FREE_SETTINGS = frozenset(
+    {"t_max", "checkpoint_path", "local_results_path", "save_model", "save_model_interval", "evaluate", "render"}
+    | {"log_interval", "label", "use_cuda", "n_threads", "buffer_cpu_only", "test_nepisode"}
+)
+
+
+class RunLock:
+    """Keeps a second process out of a run's folder for as long as it is held.
+
+    Raises:
+        CheckpointError: another process holds it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / LOCK).open("w")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as err:
+            self._file.close()
+            raise CheckpointError(f"{folder} is in use by another process; wait for it or stop it first.") from err
+
+    def release(self) -> None:
+        """Lets others in; may be called again."""
+        self._file.close()
+
+
+def random_state(sampler: np.random.Generator) -> dict[str, Any]:
+    """Returns the state of every process-wide generator and of the replay sampler."""
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()  # type: ignore[misc]
+    return {
+        "python": {"version": version, "words": list(words), "gauss": gauss},
+        "numpy": {
+            "name": str(name),
+            "keys": torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            "position": int(position),
+            "has_gauss": int(has_gauss),
+            "cached": float(cached),
+        },
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "sampler": json.dumps(sampler.bit_generator.state),
+    }
+
+
+def set_random_state(state: Mapping[str, Any], sampler: np.random.Generator) -> None:
+    """Restores what ``random_state`` returned."""
+    python, numpy_state = state["python"], state["numpy"]
+    random.setstate((python["version"], tuple(python["words"]), python["gauss"]))
+    keys = numpy_state["keys"].numpy().astype(np.uint32)
+    np.random.set_state(
+        (numpy_state["name"], keys, numpy_state["position"], numpy_state["has_gauss"], numpy_state["cached"])
+    )
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
+        torch.cuda.set_rng_state_all(state["cuda"])
+    sampler.bit_generator.state = json.loads(state["sampler"])
+
+
+def _plain(value: Any) -> Any:
+    """Returns numpy arrays as tensors and numpy scalars as numbers, so that files hold plain types."""
+    if isinstance(value, np.ndarray):
+        if value.dtype in (np.uint16, np.uint32, np.uint64):
+            return {"__unsigned__": str(value.dtype), "bits": torch.from_numpy(value.view(f"i{value.itemsize}").copy())}
+        return {"__array__": torch.from_numpy(np.ascontiguousarray(value).copy())}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(item) for item in value) if type(value) in (list, tuple) else list(map(_plain, value))
+    return value
+
+
+def _unplain(value: Any) -> Any:
+    if isinstance(value, dict):
+        if "__array__" in value:
+            return value["__array__"].numpy()
+        if "__unsigned__" in value:
+            return value["bits"].numpy().view(value["__unsigned__"])
+        return {key: _unplain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_unplain(item) for item in value)
+    return value
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def save_checkpoint(folder: Path, state: Mapping[str, Any], t_env: int) -> Path:
+    """Writes a checkpoint into a run's folder and removes the one before it.
+
+    Args:
+        folder: the run's folder.
+        state: plain containers of tensors, arrays, numbers and texts.
+        t_env: environment steps at this moment; part of the file name.
+
+    Raises:
+        CheckpointError: it could not be written; the one before it is untouched.
+    """
+    index = folder / INDEX
+    try:
+        before = json.loads(index.read_text())["file"] if index.exists() else None
+        target = folder / f"checkpoint-{t_env}.pt"
+        temporary = target.with_suffix(".pt.part")
+        with temporary.open("wb") as file:
+            torch.save(_plain(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        digest = _sha256(temporary)
+        temporary.replace(target)
+        write_json(index, {"file": target.name, "sha256": digest, "t_env": t_env})
+    except Exception as err:  # torch.save reports a full disk as RuntimeError
+        for leftover in folder.glob("checkpoint-*.pt.part"):
+            leftover.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"The checkpoint at t_env={t_env} could not be written to {folder}: {err}. "
+            "The one before it is untouched."
+        ) from err
+    if before not in (None, target.name):
+        (folder / before).unlink(missing_ok=True)
+    return target
+
+
+def load_checkpoint(folder: str | Path) -> dict[str, Any]:
+    """Reads the checkpoint of a run's folder.
+
+    Raises:
+        CheckpointError: there is none, or its content is not what was written.
+    """
+    folder = Path(folder)
+    try:
+        index = json.loads((folder / INDEX).read_text())
+        path = folder / index["file"]
+        expected = index["sha256"]
+    except FileNotFoundError as err:
+        raise CheckpointError(f"{folder} holds no checkpoint ({INDEX} is missing).") from err
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise CheckpointError(f"{folder / INDEX} is damaged: {err}.") from err
+    if not path.is_file():
+        raise CheckpointError(f"{folder / INDEX} names {path.name}, which is missing.")
+    found = _sha256(path)
+    if found != expected:
+        raise CheckpointError(
+            f"{path} is damaged: its SHA-256 is {found[:12]}..., expected {expected[:12]}.... "
+            "Restore the file or start the run anew."
+        )
+    try:
+        return _unplain(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as err:
+        raise CheckpointError(f"{path} cannot be read: {err}") from err
+
+
+def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Refuses to continue a run under other settings.
+
+    Raises:
+        CheckpointError: naming every setting that differs with both values.
+    """
+    keys = sorted((set(saved) | set(current)) - FREE_SETTINGS)
+    different = [
+        f"{key}: {saved.get(key)!r} there, {current.get(key)!r} here"
+        for key in keys
+        if saved.get(key) != current.get(key)
+    ]
+    if different:
+        raise CheckpointError("The checkpoint is of another run. " + "; ".join(different) + ".")

@@ -1,0 +1,75 @@
+"""LMAC's losses on what its decoder says."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class _RecoveryHead(torch.autograd.Function):
+    """Both losses on a decoder's output and the cycle encoder's input, in few passes over the large arrays."""
+
+    @staticmethod
+    def forward(ctx, decoded_VNJ: Tensor, truth_VI: Tensor, tolerance: float):
+        columns = truth_VI.shape[-1]
+        joined = decoded_VNJ.clone()
+        error = joined[..., :columns] - truth_VI.unsqueeze(1)
+        awareness = joined[..., columns:].sigmoid_()
+        squared_error = error.square()
+        aware = (squared_error < tolerance).to(joined.dtype)
+        # |1 - aware - p| is the probability given to what is the case.
+        likelihood = (1 - aware).sub_(awareness).abs_().clamp_(min=torch.finfo(joined.dtype).tiny)
+        ctx.save_for_backward(joined, error, aware)
+        return joined, squared_error.mean(), -likelihood.log_().mean()
+
+    @staticmethod
+    def backward(ctx, grad_joined, grad_recon, grad_awareness):  # type: ignore[override]
+        joined, error, aware = ctx.saved_tensors
+        columns = error.shape[-1]
+        awareness = joined[..., columns:]
+        grad = grad_joined.clone()
+        grad[..., :columns].addcmul_(error, grad_recon * (2 / error.numel()))
+        slope = torch.addcmul(awareness, awareness, awareness, value=-1)
+        grad[..., columns:].mul_(slope).addcmul_(awareness - aware, grad_awareness / error.numel())
+        return grad, None, None
+
+
+class Recovery(NamedTuple):
+    """What ``recovery_losses`` returns."""
+
+    joined_VNJ: Tensor  # [state estimate, awareness probability], (V, N, 2 I)
+    recon_loss: Tensor  # mean squared error, scalar
+    awareness_loss: Tensor  # mean binary cross-entropy, scalar
+
+
+def recovery_losses(decoded_VNJ: Tensor, truth_VI: Tensor, tolerance: float) -> Recovery:
+    """Returns LMAC's reconstruction and state-awareness losses of a decoder's output.
+
+    The awareness target is whether the estimate is within tolerance of the truth now; no gradient passes through it.
+    The cross-entropy's gradient is that of the logits (probability minus target), which does not vanish where the
+    probability saturates; its value is limited to about 87 a column by float32.
+
+    Args:
+        decoded_VNJ: valid rows V, agents N, J = 2 I: state estimates, then awareness logits.
+        truth_VI: the important state columns.
+        tolerance: squared error below which a column counts as known (``mse_thres``).
+
+    Source: Bae et al., ICML 2026, section 4 (L_rec and L_sai).
+    """
+    return Recovery(*_RecoveryHead.apply(decoded_VNJ, truth_VI, tolerance))
+
+
+def reconstruction_skill(estimate_RI: Tensor, truth_RI: Tensor) -> Tensor:
+    """Returns 1 - MSE / Var over the rows: 1 is perfect, 0 is predicting each column's mean, below 0 is worse.
+
+    Columns are pooled: sum of squared errors against the sum of squared deviations from the column means, so
+    constant columns (zero variance) add nothing but their error.
+
+    Args:
+        estimate_RI, truth_RI: (R, I).
+    """
+    error = (estimate_RI - truth_RI).square().sum()
+    spread = (truth_RI - truth_RI.mean(0)).square().sum()
+    return 1 - error / spread.clamp(min=torch.finfo(spread.dtype).tiny)

@@ -1,0 +1,82 @@
+"""Adam and RMSprop over one flat vector.
+
+A small recurrent agent has some forty parameter tensors, and an optimiser that walks them spends more time
+starting operations than computing. Here all parameters and all gradients are views into two flat vectors, so the
+norm, the clipping and the update are a handful of operations. The arithmetic is PyTorch's own optimiser's.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from epymarl_lmac.errors import SettingsError
+
+
+class FlatOptimiser:
+    """Clips by the global norm and steps, on parameters that live in one vector.
+
+    Args:
+        params: all trained parameters, of one device and dtype. Their storage moves into the flat vector.
+        make: builds the optimiser from a list with the one flat parameter.
+    """
+
+    def __init__(self, params: Sequence[nn.Parameter], make) -> None:
+        first = params[0]
+        self.flat = nn.Parameter(torch.cat([p.detach().reshape(-1) for p in params]))
+        self.flat.grad = torch.zeros_like(self.flat)
+        start = 0
+        for p in params:
+            if p.device != first.device or p.dtype != first.dtype:
+                raise ValueError("All parameters of one optimiser must share a device and a dtype.")
+            stop = start + p.numel()
+            p.data = self.flat.data[start:stop].view_as(p)
+            p.grad = self.flat.grad[start:stop].view_as(p)
+            start = stop
+        self.optimiser = make([self.flat])
+
+    def zero_grad(self) -> None:
+        """Clears all gradients, keeping their storage."""
+        assert self.flat.grad is not None
+        self.flat.grad.zero_()
+
+    def clip_and_step(self, max_norm: float) -> Tensor:
+        """Scales the gradient to at most ``max_norm`` (2-norm over all parameters) and updates.
+
+        Returns:
+            The norm before clipping, a scalar tensor.
+        """
+        grad = self.flat.grad
+        assert grad is not None
+        norm = torch.linalg.vector_norm(grad)
+        grad.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))  # the same formula as torch's clip_grad_norm_
+        self.optimiser.step()
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the moments and counters; the parameters themselves are the networks' to save."""
+        return self.optimiser.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
+        self.optimiser.load_state_dict(copy.deepcopy(state))  # torch keeps references to the given tensors
+
+
+def make_optimiser(params: Sequence[nn.Parameter], args) -> FlatOptimiser:
+    """Builds the optimiser that ``args.optimiser`` names.
+
+    Args:
+        params: all trained parameters.
+        args: needs ``optimiser`` ("adam" or "rmsprop"), ``lr``, ``optim_alpha`` and ``optim_eps`` (RMSprop's only).
+    """
+    if args.optimiser == "adam":
+        return FlatOptimiser(params, lambda flat: torch.optim.Adam(flat, lr=args.lr, fused=True))
+    if args.optimiser == "rmsprop":
+        return FlatOptimiser(
+            params, lambda flat: torch.optim.RMSprop(flat, lr=args.lr, alpha=args.optim_alpha, eps=args.optim_eps)
+        )
+    raise SettingsError(f"optimiser={args.optimiser!r} is not known; choose 'adam' or 'rmsprop'.")

@@ -1,0 +1,54 @@
+"""Finds and checks the protocol bundle of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from epymarl_lmac.errors import BundleError
+from epymarl_lmac.paths import protocols_root
+from epymarl_lmac.protocol import Bundle, TaskSchema
+from epymarl_lmac.tasks import has_card, task_card, task_id
+
+AUTO = "auto"
+
+
+def schema_for(args, n_obs: int) -> TaskSchema:
+    """Returns what a bundle must have been made for.
+
+    Args:
+        args: the run's settings (env, env_args, n_agents, n_actions, state_shape, obs_last_action, obs_agent_id).
+        n_obs: width O of one agent's observation.
+    """
+    known = has_card(args.env)
+    return TaskSchema(
+        env=args.env,
+        task=task_id(args.env, args.env_args) if known else "",
+        n_agents=args.n_agents,
+        obs_dim=n_obs,
+        n_actions=args.n_actions,
+        state_dim=int(args.state_shape),
+        obs_last_action=bool(args.obs_last_action),
+        obs_agent_id=bool(args.obs_agent_id),
+        card_hash=task_card(args.env, args.env_args).hash() if known else None,
+    )
+
+
+def bundle_path(args) -> Path:
+    """Returns the folder that ``protocol_path`` names; "auto" is protocols/<env>/<task>/default."""
+    if args.protocol_path != AUTO:
+        return Path(args.protocol_path).expanduser()
+    if not has_card(args.env):
+        raise BundleError(
+            f"protocol_path=auto needs a task card, and env {args.env!r} has none; "
+            "set protocol_path to the folder of a bundle."
+        )
+    return protocols_root() / args.env / task_id(args.env, args.env_args) / "default"
+
+
+def load_bundle_for(args, n_obs: int) -> Bundle:
+    """Loads the bundle of a run and refuses one that is missing, damaged or made for another task.
+
+    Raises:
+        BundleError: naming every difference and what to do.
+    """
+    return Bundle.load(bundle_path(args), schema_for(args, n_obs))

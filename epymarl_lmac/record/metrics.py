@@ -1,0 +1,125 @@
+"""One append-only file of figures a run, ``metrics.jsonl``.
+
+Each line is ``{"t_env": steps, "key": name, "value": number}``. Figures that depend on the machine's speed have keys
+that start with ``perf/``; all others are equal to the bit when a run is repeated. A resumed run appends a line
+``{"resumed_after": n}``: of the rows before it the first n count, the rest were written after the checkpoint and are
+written again. Nothing is ever rewritten.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from epymarl_lmac.errors import RecordError
+
+FILE_NAME = "metrics.jsonl"
+PERF = "perf/"
+
+
+class Row(NamedTuple):
+    """One figure."""
+
+    t_env: int  # environment steps
+    key: str
+    value: float
+
+
+def _parse(line: str) -> Row | int:
+    content = json.loads(line)
+    if "resumed_after" in content:
+        return int(content["resumed_after"])
+    value = content["value"]
+    return Row(int(content["t_env"]), str(content["key"]), math.nan if value is None else float(value))
+
+
+def _complete_lines(path: Path) -> Iterator[str]:
+    """Yields the lines that were written whole; a run killed while writing leaves a last one that was not."""
+    text = path.read_bytes().decode("utf-8", errors="replace")
+    return iter(text.split("\n")[:-1])
+
+
+def read_metrics(path: str | Path) -> list[Row]:
+    """Returns the rows of a run that count, in the order written.
+
+    Args:
+        path: the metrics file, or the run's folder.
+
+    Raises:
+        RecordError: there is no such file, or a line in its middle is damaged.
+    """
+    path = Path(path)
+    path = path / FILE_NAME if path.is_dir() else path
+    if not path.is_file():
+        raise RecordError(f"No metrics at {path}; give the folder of a run (it holds {FILE_NAME}).")
+    rows: list[Row] = []
+    for number, line in enumerate(_complete_lines(path), start=1):
+        if not line:
+            continue
+        try:
+            parsed = _parse(line)
+        except (ValueError, KeyError, TypeError) as err:
+            raise RecordError(f"{path}, line {number} is damaged: {line[:80]!r}.") from err
+        if isinstance(parsed, int):
+            del rows[parsed:]
+        else:
+            rows.append(parsed)
+    return rows
+
+
+class MetricsWriter:
+    """Appends rows, each in one write.
+
+    Args:
+        folder: the run's folder; must exist.
+        resume_after: rows that count when a run is resumed; None for a new run.
+
+    Raises:
+        RecordError: the file cannot be opened, or exists though the run is new.
+    """
+
+    def __init__(self, folder: Path, resume_after: int | None = None) -> None:
+        self.path = folder / FILE_NAME
+        self.n_rows = resume_after or 0
+        try:
+            if resume_after is None and self.path.exists():
+                raise RecordError(f"{self.path} exists already; resume that run or choose another folder.")
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            if resume_after is not None:
+                self._end_torn_line()
+                self._append(json.dumps({"resumed_after": resume_after}))
+        except OSError as err:
+            raise RecordError(f"Cannot write {self.path}: {err.strerror}.") from err
+
+    def _end_torn_line(self) -> None:
+        content = self.path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            os.truncate(self.path, content.rfind(b"\n") + 1)
+
+    def _append(self, line: str) -> None:
+        data = (line + "\n").encode()
+        before = os.fstat(self._fd).st_size
+        try:
+            written = os.write(self._fd, data)
+        except OSError as err:
+            raise RecordError(f"Cannot write {self.path}: {err.strerror}. Rows written so far are whole.") from err
+        if written != len(data):
+            os.ftruncate(self._fd, before)
+            raise RecordError(f"Cannot write {self.path}: the disk is full. Rows written so far are whole.")
+
+    def write(self, key: str, value: float, t_env: int) -> None:
+        """Appends one figure. A value that is not finite is stored as null and read back as NaN."""
+        value = float(value)
+        shown = value if math.isfinite(value) else None
+        self._append(json.dumps({"t_env": int(t_env), "key": key, "value": shown}))
+        self.n_rows += 1
+
+    def close(self) -> None:
+        """Closes the file; may be called again."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

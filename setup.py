@@ -1,0 +1,71 @@
+"""Package metadata. ``src/``, ``config/`` and ``protocols/`` travel inside the package, see epymarl_lmac/paths.py."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def data_packages(folder: str, package: str) -> dict[str, str]:
+    """Returns package name -> folder for a tree of data or source files that is not importable by its own name."""
+    root = HERE / folder
+    inner = sorted(p for p in [root, *root.rglob("*")] if p.is_dir() and p.name != "__pycache__")
+    return {
+        ".".join([package, *p.relative_to(root).parts]): p.relative_to(HERE).as_posix()
+        for p in inner
+        if any(f.is_file() for f in p.iterdir())
+    }
+
+
+CARRIED = {
+    **data_packages("src", "epymarl_lmac._src"),
+    **data_packages("config", "epymarl_lmac._config"),
+    **data_packages("protocols", "epymarl_lmac._protocols"),
+}
+
+setup(
+    name="epymarl-lmac",
+    version="0.1.0",
+    description="LMAC and communication baselines for cooperative multi-agent reinforcement learning",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=[*find_packages(include=["epymarl_lmac*", "protocol_gen*"]), *CARRIED],
+    package_dir=CARRIED,
+    package_data={"": ["*.yaml", "*.py", "*.json", "*.safetensors", "*.md", "*.txt"]},
+    install_requires=[
+        "torch>=2.6,<3",
+        "numpy>=1.26,<3",
+        "numba>=0.61",
+        "sacred>=0.8.7,<0.9",
+        "setuptools<82",  # sacred 0.8.7 imports pkg_resources
+        "pyyaml>=6",
+        "rich>=13",
+        "typer>=0.12",
+        "safetensors>=0.4.5",
+        "matplotlib>=3.8",
+        "plotly>=5.20",
+    ],
+    extras_require={
+        "test": [
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "hypothesis>=6.100",
+            "lbforaging==2.0.0",
+            "ruff>=0.9",
+            "mypy>=1.13",
+            "types-PyYAML",
+        ],
+    },
+    entry_points={"console_scripts": ["epymarl-lmac=epymarl_lmac.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,1 @@
+"""What runners, controllers and learners share: episode data, action selection, schedules, statistics."""

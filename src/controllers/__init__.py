@@ -1,0 +1,6 @@
+"""Controllers: from an episode batch to Q-values and actions, one step at a time or all steps at once."""
+
+from controllers.lmac_controller import LmacMAC
+from controllers.sequence_controller import SequenceMAC
+
+REGISTRY = {"basic_mac": SequenceMAC, "lmac_mac": LmacMAC}

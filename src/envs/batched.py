@@ -1,0 +1,148 @@
+"""Environments written for many copies at once: the interface, and one copy seen as an EPyMARL environment.
+
+Letters: B copies, N agents, O observation, S state, A actions.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from envs.multiagentenv import MultiAgentEnv
+
+
+class StepResult(NamedTuple):
+    """What one step did in every copy. A copy that had already ended reports 0, False, False."""
+
+    reward_B: np.ndarray  # float32 (B,), common reward of the team
+    terminated_B: np.ndarray  # bool (B,), the task ended (no bootstrapping past here)
+    truncated_B: np.ndarray  # bool (B,), the time limit cut the episode (bootstrapping allowed)
+    info: dict[str, np.ndarray]  # float32 (B,) each; read by runners in the step in which a copy ends
+
+
+class BatchedEnv(abc.ABC):
+    """B independent copies of one task, stepped as arrays in one process.
+
+    ``obs_BNO``, ``state_BS`` (float32) and ``avail_BNA`` (uint8) always describe the current step. They belong
+    to the environment and are overwritten by the next ``reset`` or ``step``: copy what must outlive it.
+    """
+
+    n_envs: int
+    n_agents: int
+    n_actions: int
+    episode_limit: int
+    obs_dim: int
+    state_dim: int
+    obs_BNO: np.ndarray
+    state_BS: np.ndarray
+    avail_BNA: np.ndarray
+
+    @abc.abstractmethod
+    def reset(self) -> None:
+        """Starts a new episode in every copy, drawing from each copy's own generator."""
+
+    @abc.abstractmethod
+    def step(self, actions_BN: np.ndarray) -> StepResult:
+        """Moves every copy that has not ended by one step.
+
+        Args:
+            actions_BN: int64 (B, N), action of every agent.
+        """
+
+    @abc.abstractmethod
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Returns everything that later steps depend on, generators included, as arrays."""
+
+    @abc.abstractmethod
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Restores what ``state_dict`` returned; the next steps are then equal to the bit."""
+
+    @property
+    @abc.abstractmethod
+    def rules(self) -> str:
+        """Name and version of the rules for the run record, e.g. ``"lbf published"``."""
+
+    def render(self, copy: int = 0, mode: str = "text") -> Any:
+        """Returns one copy as text (``mode="text"``) or as a uint8 (H, W, 3) frame (``mode="rgb"``)."""
+        raise ValueError(f"{type(self).__name__} cannot render mode {mode!r}.")
+
+    def close(self) -> None:
+        """Frees what the environment holds; most hold nothing."""
+
+    def env_info(self) -> dict[str, int]:
+        """Returns the sizes under EPyMARL's names."""
+        return {
+            "state_shape": self.state_dim,
+            "obs_shape": self.obs_dim,
+            "n_actions": self.n_actions,
+            "n_agents": self.n_agents,
+            "episode_limit": self.episode_limit,
+        }
+
+
+class SingleEnv(MultiAgentEnv):
+    """One copy of a batched environment behind EPyMARL's environment interface.
+
+    Any host with ``episode`` or ``parallel`` runners can use our environments through it.
+    """
+
+    def __init__(self, batched: BatchedEnv) -> None:
+        if batched.n_envs != 1:
+            raise ValueError(f"SingleEnv wraps one copy, got n_envs={batched.n_envs}.")
+        self.batched = batched
+        self.n_agents = batched.n_agents
+        self.episode_limit = batched.episode_limit
+
+    def reset(self, seed: int | None = None, options: dict | None = None):
+        """Returns (observations, info). ``seed`` is fixed at construction, as the run's seeds are."""
+        self.batched.reset()
+        return self.get_obs(), {}
+
+    def step(self, actions):
+        """Returns (observations, reward, terminated, truncated, info) of one step."""
+        actions_BN = np.asarray(actions, dtype=np.int64).reshape(1, self.n_agents)
+        result = self.batched.step(actions_BN)
+        info = {key: float(value[0]) for key, value in result.info.items()}
+        truncated = bool(result.truncated_B[0])
+        if truncated:
+            info["episode_limit"] = True
+        reward = float(result.reward_B[0])
+        return self.get_obs(), reward, bool(result.terminated_B[0]), truncated, info
+
+    def get_obs(self):
+        return list(self.batched.obs_BNO[0].copy())
+
+    def get_obs_agent(self, agent_id):
+        return self.batched.obs_BNO[0, agent_id].copy()
+
+    def get_obs_size(self):
+        return self.batched.obs_dim
+
+    def get_state(self):
+        return self.batched.state_BS[0].copy()
+
+    def get_state_size(self):
+        return self.batched.state_dim
+
+    def get_avail_actions(self):
+        return [row.tolist() for row in self.batched.avail_BNA[0]]
+
+    def get_avail_agent_actions(self, agent_id):
+        return self.batched.avail_BNA[0, agent_id].tolist()
+
+    def get_total_actions(self):
+        return self.batched.n_actions
+
+    def render(self, mode: str = "text"):
+        return self.batched.render(0, mode)
+
+    def close(self):
+        self.batched.close()
+
+    def seed(self, seed=None):
+        return None
+
+    def save_replay(self):
+        """These environments have no replay format; use ``render(mode="rgb")``."""

@@ -1,0 +1,80 @@
+"""The environment interface that runners expect, under EPyMARL's method names."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+
+class MultiAgentEnv(abc.ABC):
+    """One environment with N agents and a common reward."""
+
+    n_agents: int
+    episode_limit: int  # longest episode, steps
+
+    @abc.abstractmethod
+    def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[list, dict]:
+        """Starts an episode; returns (observations, one array an agent; info)."""
+
+    @abc.abstractmethod
+    def step(self, actions) -> tuple[list, float, bool, bool, dict]:
+        """Returns (observations, reward, terminated, truncated, info)."""
+
+    @abc.abstractmethod
+    def get_obs(self) -> list:
+        """Returns the current observations, one float32 (O,) array an agent."""
+
+    @abc.abstractmethod
+    def get_obs_size(self) -> int:
+        """Returns O."""
+
+    @abc.abstractmethod
+    def get_state(self) -> Any:
+        """Returns the true global state, float32 (S,)."""
+
+    @abc.abstractmethod
+    def get_state_size(self) -> int:
+        """Returns S."""
+
+    @abc.abstractmethod
+    def get_avail_actions(self) -> list:
+        """Returns 0/1 per action, one list an agent."""
+
+    @abc.abstractmethod
+    def get_total_actions(self) -> int:
+        """Returns A."""
+
+    def get_obs_agent(self, agent_id: int) -> Any:
+        """Returns agent ``agent_id``'s observation."""
+        return self.get_obs()[agent_id]
+
+    def get_avail_agent_actions(self, agent_id: int) -> list:
+        """Returns agent ``agent_id``'s row of the available actions."""
+        return self.get_avail_actions()[agent_id]
+
+    def render(self, mode: str = "text") -> Any:
+        """Returns a picture of the current step, where the environment has one."""
+        raise ValueError(f"{type(self).__name__} has no render mode {mode!r}.")
+
+    def close(self) -> None:
+        """Frees what the environment holds."""
+
+    def seed(self, seed: int | None = None) -> Any:
+        """Seeds later resets, where the environment allows it after construction."""
+
+    def save_replay(self) -> None:
+        """Writes a replay, where the environment has a format for it."""
+
+    def get_stats(self) -> dict:
+        """Returns counters over all episodes so far."""
+        return {}
+
+    def get_env_info(self) -> dict[str, int]:
+        """Returns the sizes a learner needs."""
+        return {
+            "state_shape": self.get_state_size(),
+            "obs_shape": self.get_obs_size(),
+            "n_actions": self.get_total_actions(),
+            "n_agents": self.n_agents,
+            "episode_limit": self.episode_limit,
+        }

@@ -1,0 +1,119 @@
+"""Command line of the host: ``python src/main.py --config=ALG --env-config=ENV [with key=value ...]``.
+
+Settings are merged and checked before anything starts; Sacred then records the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    for folder in (Path(__file__).resolve().parent, Path(__file__).resolve().parent.parent):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+
+import yaml
+
+from epymarl_lmac.errors import SettingsError, UserError
+from epymarl_lmac.record.screen import console_error
+from epymarl_lmac.settings import algorithms, environments, freeze, load_settings, method_schema
+
+USAGE = "python src/main.py --config=ALG --env-config=ENV [options] [with key=value ...]"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(usage=USAGE, description="Trains or evaluates one algorithm on one task.")
+    parser.add_argument("--config", metavar="ALG", help="algorithm, a file in config/algs")
+    parser.add_argument("--env-config", metavar="ENV", help="environment, a file in config/envs")
+    parser.add_argument("--print-config", action="store_true", help="print the merged settings and leave")
+    parser.add_argument("--list", action="store_true", help="list algorithms, environments and tasks, and leave")
+    parser.add_argument("--no-sacred", action="store_true", help="keep the run's own record only")
+    parser.add_argument("-m", "--mongo_db", metavar="URL", help="also record to this MongoDB, through Sacred")
+    parser.add_argument("-c", "--comment", metavar="TEXT", help="comment in Sacred's record")
+    return parser
+
+
+def _listing() -> str:
+    from epymarl_lmac.paths import protocols_root
+
+    lines = ["algorithms: " + ", ".join(algorithms()), "environments: " + ", ".join(environments()), "protocols:"]
+    root = protocols_root()
+    for manifest in sorted(root.glob("*/*/*/manifest.yaml")):
+        lines.append("  " + manifest.parent.relative_to(root).as_posix())
+    return "\n".join(lines)
+
+
+def _sacred_run(values: dict[str, Any], options: argparse.Namespace) -> int:
+    """Runs under Sacred, recorded in files under ``local_results_path``/sacred (and MongoDB if asked)."""
+    from sacred import SETTINGS, Experiment
+    from sacred.observers import FileStorageObserver
+
+    SETTINGS["CAPTURE_MODE"] = "no"  # the screen is live; metrics have their own file
+    SETTINGS["CONFIG"]["READ_ONLY_CONFIG"] = False
+    experiment = Experiment("epymarl-lmac", save_git_info=False)
+    experiment.add_config(values)
+    experiment.observers.append(FileStorageObserver(Path(values["local_results_path"]).expanduser() / "sacred"))
+
+    @experiment.main
+    def train(_run, _config) -> int:  # sacred passes by these names
+        return _start({key: _config[key] for key in values}, _run)
+
+    flags = {"--mongo_db": options.mongo_db, "--comment": options.comment, "--loglevel": "WARNING"}
+    done = experiment.run(options={key: value for key, value in flags.items() if value})
+    return int(done.result)
+
+
+def _start(values: dict[str, Any], sacred_run: Any = None) -> int:
+    from run import run
+    from utils.logging import Logger, get_logger
+
+    settings = freeze(values, method_schema(values))
+    return run(settings, Logger(get_logger()), sacred_run)
+
+
+def execute(argv: Sequence[str]) -> int:
+    """Does what the command line says; returns the exit code.
+
+    Args:
+        argv: the words after the program's name.
+
+    Raises:
+        UserError: bad input, with its one message.
+    """
+    words = list(argv)
+    updates: list[str] = []
+    if "with" in words:
+        cut = words.index("with")
+        words, updates = words[:cut], words[cut + 1 :]
+    options = _parser().parse_args(words)
+    if options.list:
+        print(_listing())
+        return 0
+    for flag, value, known in (
+        ("--config", options.config, algorithms()),
+        ("--env-config", options.env_config, environments()),
+    ):
+        if not value:
+            raise SettingsError(f"{flag} is missing; choose one of: {', '.join(known)}.\nusage: {USAGE}", flag)
+    values = vars(load_settings(options.config, options.env_config, updates))
+    if options.print_config:
+        print(yaml.safe_dump(values, sort_keys=True), end="")
+        return 0
+    return _start(values) if options.no_sacred or values["evaluate"] else _sacred_run(values, options)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; prints a user's error as one message and returns its exit code."""
+    try:
+        return execute(sys.argv[1:] if argv is None else argv)
+    except UserError as err:
+        console_error(str(err))
+        return err.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

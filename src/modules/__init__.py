@@ -1,0 +1,1 @@
+"""Networks: agents, mixers and communication modules."""

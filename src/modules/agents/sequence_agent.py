@@ -1,0 +1,73 @@
+"""The recurrent Q-network of QMIX and VDN, for one step and for whole sequences.
+
+Layer names are those of EPyMARL's recurrent agent, so weights move between the two unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from epymarl_lmac.learning.gru import gru_sequence
+
+
+class SequenceAgent(nn.Module):
+    """Linear, ReLU, GRU (or Linear + ReLU without recurrence), Linear; parameters shared by all agents.
+
+    Args:
+        input_shape: width D of the input.
+        args: needs ``hidden_dim``, ``use_rnn`` and ``n_actions``.
+    """
+
+    def __init__(self, input_shape: int, args) -> None:
+        super().__init__()
+        self.hidden_dim = args.hidden_dim
+        self.use_rnn = args.use_rnn
+        self.fc1 = nn.Linear(input_shape, args.hidden_dim)
+        self.rnn: nn.Module
+        if args.use_rnn:
+            self.rnn = nn.GRUCell(args.hidden_dim, args.hidden_dim)
+        else:
+            self.rnn = nn.Linear(args.hidden_dim, args.hidden_dim)
+        self.fc2 = nn.Linear(args.hidden_dim, args.n_actions)
+
+    def init_hidden(self) -> Tensor:
+        """Returns the state before the first step, zeros (1, H)."""
+        return self.fc1.weight.new_zeros(1, self.hidden_dim)
+
+    def forward(self, inputs_RD: Tensor, hidden_state: Tensor) -> tuple[Tensor, Tensor]:
+        """One step.
+
+        Args:
+            inputs_RD: (R, D), a row for every agent of every episode.
+            hidden_state: anything with R * H elements, in the same row order.
+
+        Returns:
+            Q-values (R, A) and the new hidden state (R, H).
+        """
+        x = torch.relu(self.fc1(inputs_RD))
+        if self.use_rnn:
+            h = self.rnn(x, hidden_state.reshape(-1, self.hidden_dim))
+        else:
+            h = torch.relu(self.rnn(x))
+        return self.fc2(h), h
+
+    def unroll(self, inputs_PD: Tensor, h0_RH: Tensor, counts: Sequence[int]) -> Tensor:
+        """All steps of packed sequences (see ``epymarl_lmac.learning.packing``); only the GRU is sequential.
+
+        Args:
+            inputs_PD: inputs (P, D).
+            h0_RH: state before the first step (R, H).
+            counts: rows of each step.
+
+        Returns:
+            Q-values (P, A).
+        """
+        x = torch.relu(self.fc1(inputs_PD))
+        if isinstance(self.rnn, nn.GRUCell):
+            h = gru_sequence(self.rnn, x, h0_RH, counts)
+        else:
+            h = torch.relu(self.rnn(x))
+        return self.fc2(h)

@@ -1,0 +1,1 @@
+"""Communication modules: what turns received messages into something an agent can act on."""

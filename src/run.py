@@ -1,0 +1,318 @@
+"""One run: make everything from the settings, then play, learn, test, log and save until the last step.
+
+EPyMARL's sequence of events; what differs is that everything learning depends on is saved and restored, and that the
+number of updates is a setting of its own (``updates_per_episode``).
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from components.episode_buffer import ReplayBuffer
+from components.transforms import OneHot
+from controllers import REGISTRY as mac_REGISTRY
+from learners import REGISTRY as le_REGISTRY
+from runners import REGISTRY as r_REGISTRY
+from utils.logging import Logger
+
+from epymarl_lmac import checkpoint as ckpt
+from epymarl_lmac.errors import CheckpointError, RecordError
+from epymarl_lmac.learning.memory import keep_freed_memory
+from epymarl_lmac.record import provenance
+from epymarl_lmac.record.metrics import PERF, MetricsWriter
+from epymarl_lmac.record.screen import Screen, Speed, duration
+from epymarl_lmac.seeding import derive_seed
+from epymarl_lmac.settings.schema import Settings
+from epymarl_lmac.tasks import has_card, task_id
+
+
+def set_seeds(seed: int) -> np.random.Generator:
+    """Seeds every process-wide generator; returns the replay sampler's own."""
+    random.seed(derive_seed(seed, "python"))
+    np.random.seed(derive_seed(seed, "numpy"))
+    torch.manual_seed(derive_seed(seed, "torch"))
+    return np.random.default_rng(derive_seed(seed, "replay"))
+
+
+def task_name(args: Settings) -> str:
+    """Returns the task's name for folders and titles, e.g. ``lbf_8x8-2p-2f-s1-coop``."""
+    return f"{args.env}_{task_id(args.env, args.env_args)}" if has_card(args.env) else args.env
+
+
+class StopRequest:
+    """Notes SIGTERM and Ctrl-C, so that the loop can finish its step, save and leave."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = signum
+
+    def restore(self) -> None:
+        """Gives the signals back their former meaning."""
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+
+class Experiment:
+    """Everything of one run.
+
+    Args:
+        args: the settings.
+        logger: where figures go.
+    """
+
+    def __init__(self, args: Settings, logger: Logger) -> None:
+        torch.set_num_threads(args.n_threads)
+        keep_freed_memory()
+        self.sampler = set_seeds(args.seed)
+        device = "cuda" if args.use_cuda and torch.cuda.is_available() else "cpu"
+        args = args.with_values(device=device)
+        self.logger = logger
+        self.runner = r_REGISTRY[args.runner](args, logger)
+        info = self.runner.get_env_info()
+        self.args = args = args.with_values(**info)
+        self.runner.args = args
+        groups = {"agents": args.n_agents}
+        scheme = {
+            "state": {"vshape": args.state_shape},
+            "obs": {"vshape": args.obs_shape, "group": "agents"},
+            "actions": {"vshape": (1,), "group": "agents", "dtype": torch.long},
+            "avail_actions": {"vshape": (args.n_actions,), "group": "agents", "dtype": torch.int},
+            "reward": {"vshape": (1,)},
+            "terminated": {"vshape": (1,), "dtype": torch.uint8},
+        }
+        preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=args.n_actions)])}
+        self.buffer = ReplayBuffer(
+            scheme,
+            groups,
+            args.buffer_size,
+            args.episode_limit + 1,
+            preprocess=preprocess,
+            device="cpu" if args.buffer_cpu_only else device,
+        )
+        self.mac = mac_REGISTRY[args.mac](self.buffer.scheme, groups, args)
+        self.runner.setup(scheme, groups, preprocess, self.mac)
+        self.learner = le_REGISTRY[args.learner](self.mac, self.buffer.scheme, logger, args)
+        self.episodes = 0
+        self.updates_owed = 0.0  # gradient steps earned by episodes and not yet taken
+        self.last_test_t: int | None = None
+        self.last_save_t = 0
+        self.update_s = 0.0
+
+    # -- state -------------------------------------------------------------------------------------------
+
+    def state_dict(self, n_rows: int) -> dict[str, Any]:
+        """Returns everything that later steps depend on.
+
+        Args:
+            n_rows: rows in the metrics file at this moment.
+        """
+        return {
+            "settings": {key: value for key, value in vars(self.args).items() if key != "device"},
+            "runner": self.runner.state_dict(),
+            "buffer": self.buffer.state_dict(),
+            "learner": self.learner.state_dict(),
+            "random": ckpt.random_state(self.sampler),
+            "episodes": self.episodes,
+            "updates_owed": self.updates_owed,
+            "last_test_t": self.last_test_t,
+            "last_save_t": self.last_save_t,
+            "n_rows": n_rows,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` returned.
+
+        Raises:
+            CheckpointError: it is of other settings.
+        """
+        here = {key: value for key, value in vars(self.args).items() if key != "device"}
+        ckpt.check_same_run(state["settings"], here)
+        self.learner.load_state_dict(state["learner"])
+        self.buffer.load_state_dict(state["buffer"])
+        self.runner.load_state_dict(state["runner"])
+        self.episodes = state["episodes"]
+        self.updates_owed = state["updates_owed"]
+        self.last_test_t = state["last_test_t"]
+        self.last_save_t = state["last_save_t"]
+        ckpt.set_random_state(state["random"], self.sampler)
+
+    # -- one round ---------------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Plays a round of episodes and takes the updates it earns."""
+        args = self.args
+        with torch.no_grad():
+            episodes = self.runner.run(test_mode=False)
+        self.buffer.insert_episode_batch(episodes)
+        self.episodes += episodes.batch_size
+        if not self.buffer.can_sample(args.batch_size):
+            return
+        self.updates_owed += episodes.batch_size * args.updates_per_episode
+        start = time.perf_counter()
+        while self.updates_owed >= 1:
+            self.updates_owed -= 1
+            batch = self.buffer.sample(args.batch_size, rng=self.sampler)
+            batch = batch[:, : batch.max_t_filled()]
+            if batch.device != args.device:
+                batch.to(args.device)
+            self.learner.train(batch, self.runner.t_env, self.episodes)
+        self.update_s += time.perf_counter() - start
+
+    def test(self) -> None:
+        """Plays the test episodes; they are logged by the runner and change nothing else."""
+        with torch.no_grad():
+            self.runner.run(test_mode=True)
+        self.last_test_t = self.runner.t_env
+
+    def timers(self) -> dict[str, float]:
+        """Returns seconds so far by part."""
+        return {**self.runner.timers, "update": self.update_s}
+
+
+def new_run_folder(args: Settings) -> Path:
+    """Makes the folder of a new run under ``local_results_path``.
+
+    Raises:
+        RecordError: it cannot be made.
+    """
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    folder = Path(args.local_results_path).expanduser() / f"{args.name}_{task_name(args)}_seed{args.seed}_{stamp}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as err:
+        raise RecordError(f"Cannot make {folder}: {err.strerror}; choose another local_results_path.") from err
+    return folder
+
+
+def run(args: Settings, logger: Logger, sacred_run: Any = None) -> int:
+    """Trains (or evaluates) as the settings say.
+
+    Returns:
+        0, or 128 + signal number if a signal ended the run early; everything is saved in both cases.
+    """
+    resumed = Path(args.checkpoint_path).expanduser() if args.checkpoint_path else None
+    if resumed is not None and not resumed.is_dir():
+        raise CheckpointError(f"checkpoint_path={args.checkpoint_path} is no folder; give the folder of a run.")
+    experiment = Experiment(args, logger)
+    try:
+        if args.evaluate:
+            return _evaluate(experiment, resumed)
+        folder = new_run_folder(args) if resumed is None else resumed
+        lock = ckpt.RunLock(folder)
+        try:
+            return _train(experiment, folder, resumed is not None, sacred_run)
+        finally:
+            lock.release()
+    finally:
+        experiment.runner.close_env()
+
+
+def _evaluate(experiment: Experiment, folder: Path | None) -> int:
+    """Plays the test episodes with the networks of a checkpoint and prints their figures."""
+    assert folder is not None
+    state = ckpt.load_checkpoint(folder)
+    for key in ("name", "env", "env_args", "mac", "agent", "learner"):
+        saved, here = state["settings"][key], getattr(experiment.args, key)
+        if saved != here:
+            raise CheckpointError(f"The checkpoint in {folder} has {key}={saved!r}, this run {here!r}.")
+    experiment.learner.load_state_dict(state["learner"])
+    experiment.test()
+    for key, values in sorted(experiment.logger.stats.items()):
+        print(f"{key}: {values[-1][1]:.4f}")
+    return 0
+
+
+def _describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    args = experiment.args
+    return {
+        "algorithm": args.name,
+        "task": task_name(args),
+        "environment_rules": experiment.runner.rules,
+        "seed": args.seed,
+        "update_ratio": f"{args.updates_per_episode} updates an episode, {args.batch_size} episodes an update",
+        "settings": vars(args),
+        "packages": provenance.package_versions(),
+        "git": provenance.git_state(),
+        "machine": provenance.machine(),
+        "protocol": getattr(getattr(experiment.mac, "bundle", None), "manifest", None),
+        "folder": folder.name,
+    }
+
+
+def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any) -> int:
+    args, logger, runner = experiment.args, experiment.logger, experiment.runner
+    n_rows = None
+    if resume:
+        state = ckpt.load_checkpoint(folder)
+        experiment.load_state_dict(state)
+        n_rows = state["n_rows"]
+    else:
+        description = _describe(experiment, folder)
+        provenance.write_json(folder / provenance.FILE_NAME, description)
+        if sacred_run is not None:
+            sacred_run.info.update({key: description[key] for key in ("environment_rules", "update_ratio", "git")})
+    if sacred_run is not None:
+        sacred_run.info["run_folder"] = str(folder)
+        logger.setup_sacred(sacred_run)
+    metrics = MetricsWriter(folder, n_rows)
+    logger.setup_metrics(metrics)
+    stop = StopRequest()
+    screen = Screen(f"{args.name} on {task_name(args)}, seed {args.seed}", args.t_max, runner.t_env)
+    logger.setup_screen(screen)
+    screen.line(f"record: {folder}")
+    started = time.perf_counter()
+    try:
+        _loop(experiment, folder, metrics, screen, stop)
+        ended = f"stopped by {signal.Signals(stop.signum).name}" if stop.signum is not None else "finished"
+        screen.close()
+        screen.line(f"{ended} at step {runner.t_env:,} after {duration(time.perf_counter() - started)}")
+        screen.line(f"record: {folder}")
+        if stop.signum is not None and args.save_model:
+            screen.line(f"resume: add checkpoint_path={folder} to the same command")
+    finally:
+        screen.close()
+        stop.restore()
+        metrics.close()
+    return 0 if stop.signum is None else 128 + stop.signum
+
+
+def _loop(
+    experiment: Experiment, folder: Path, metrics: MetricsWriter, screen: Screen, stop: StopRequest
+) -> None:
+    args, runner, logger = experiment.args, experiment.runner, experiment.logger
+
+    def save() -> None:
+        if args.save_model:
+            experiment.last_save_t = runner.t_env
+            ckpt.save_checkpoint(folder, experiment.state_dict(metrics.n_rows), runner.t_env)
+
+    speed, last_speed_t = Speed(runner.t_env), runner.t_env
+    if experiment.last_test_t is None:
+        experiment.test()
+    while runner.t_env < args.t_max and stop.signum is None:
+        experiment.advance()
+        screen.progress(runner.t_env, experiment.episodes)
+        if runner.t_env - experiment.last_test_t >= args.test_interval or runner.t_env >= args.t_max:
+            experiment.test()
+        if runner.t_env - last_speed_t >= args.log_interval:
+            figures = speed.measure(runner.t_env, experiment.timers())
+            last_speed_t = runner.t_env
+            for key, value in figures.items():
+                logger.log_stat(PERF + key, value, runner.t_env, to_sacred=False)
+            screen.speed(figures)
+        if runner.t_env - experiment.last_save_t >= args.save_model_interval:
+            save()
+    if runner.t_env > experiment.last_save_t or stop.signum is not None:
+        save()

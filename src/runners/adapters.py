@@ -1,0 +1,96 @@
+"""One environment of EPyMARL's interface seen as a ``BatchedEnv`` of a single copy.
+
+Imported by environment processes as well: nothing here may import torch.
+"""
+
+from __future__ import annotations
+
+from numbers import Number
+from typing import Any
+
+import numpy as np
+
+from envs.batched import BatchedEnv, SingleEnv, StepResult
+from envs.multiagentenv import MultiAgentEnv
+
+
+class OneEnv(BatchedEnv):
+    """A batch of one around any ``MultiAgentEnv``.
+
+    Args:
+        env: the environment; its own ``reset`` and ``step`` are called, nothing else changes it.
+    """
+
+    def __init__(self, env: MultiAgentEnv) -> None:
+        self.env = env
+        sizes = env.get_env_info()
+        self.n_envs = 1
+        self.n_agents = sizes["n_agents"]
+        self.n_actions = sizes["n_actions"]
+        self.episode_limit = sizes["episode_limit"]
+        self.obs_dim = int(np.prod(sizes["obs_shape"]))
+        self.state_dim = int(np.prod(sizes["state_shape"]))
+        self.obs_BNO = np.zeros((1, self.n_agents, self.obs_dim), np.float32)
+        self.state_BS = np.zeros((1, self.state_dim), np.float32)
+        self.avail_BNA = np.zeros((1, self.n_agents, self.n_actions), np.uint8)
+
+    def _observe(self) -> None:
+        self.obs_BNO[0] = np.asarray(self.env.get_obs(), np.float32).reshape(self.n_agents, self.obs_dim)
+        self.state_BS[0] = np.asarray(self.env.get_state(), np.float32).reshape(self.state_dim)
+        self.avail_BNA[0] = self.env.get_avail_actions()
+
+    def reset(self) -> None:
+        self.env.reset()
+        self._observe()
+
+    def step(self, actions_BN: np.ndarray) -> StepResult:
+        """Moves the environment by one step.
+
+        An environment tells a time limit by ``truncated`` or, as SMAC does, by ``info["episode_limit"]``
+        beside ``terminated``; both count as truncated here.
+        """
+        _, reward, terminated, truncated, info = self.env.step(actions_BN[0])
+        is_cut = bool(truncated) or bool(info.get("episode_limit", False))
+        is_over = bool(terminated) or bool(truncated)
+        self._observe()
+        return StepResult(
+            np.array([reward], np.float32),
+            np.array([is_over and not is_cut]),
+            np.array([is_over and is_cut]),
+            {
+                key: np.array([value], np.float32)
+                for key, value in info.items()
+                if key != "episode_limit" and isinstance(value, Number | np.bool_)
+            },
+        )
+
+    def _saved(self) -> Any:
+        """Returns what can save and restore this environment, or None."""
+        target = self.env.batched if isinstance(self.env, SingleEnv) else self.env
+        return target if hasattr(target, "state_dict") and hasattr(target, "load_state_dict") else None
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Returns the environment's state; empty for one that cannot be saved (a game engine)."""
+        target = self._saved()
+        return {} if target is None else target.state_dict()
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Restores what ``state_dict`` returned; what cannot be saved goes on from its seed."""
+        target = self._saved()
+        if target is not None:
+            target.load_state_dict(state)
+
+    @property
+    def rules(self) -> str:
+        target = self.env.batched if isinstance(self.env, SingleEnv) else self.env
+        return str(getattr(target, "rules", type(target).__name__))
+
+    def render(self, copy: int = 0, mode: str = "text") -> Any:
+        return self.env.render(mode) if isinstance(self.env, SingleEnv) else self.env.render()
+
+    def save_replay(self) -> None:
+        """Writes a replay, where the environment has a format for it."""
+        self.env.save_replay()
+
+    def close(self) -> None:
+        self.env.close()

@@ -1,0 +1,122 @@
+"""The process around one environment: answers the commands of ``runners/worker_pool.py``.
+
+A worker ends when it is told to, when the other end of its pipe is gone, or when its parent is. It ignores
+Ctrl-C and SIGTERM: the parent can still save the environments' states when the whole group is signalled.
+Nothing here imports torch: a worker starts in the time its environment takes.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import numpy as np
+
+from envs.multiagentenv import MultiAgentEnv
+from epymarl_lmac.errors import UserError
+from runners.adapters import OneEnv
+
+LOG_LIMIT_BYTES = 1_000_000  # what an environment prints is kept for error messages only
+TRACEBACK_LINES = 8
+
+
+def run_worker(pipe: Connection, make_env: Callable[[], MultiAgentEnv], log_path: str) -> None:
+    """Serves one environment until it is told to close.
+
+    Args:
+        pipe: receives ``(command, data)``, sends ``("ok", answer)`` or ``("error", description)``.
+        make_env: makes the environment, in this process.
+        log_path: file for everything the environment prints.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    log_fd = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log_fd, 1)
+    os.dup2(log_fd, 2)
+    faulthandler.enable()
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    env: OneEnv | None = None
+    while True:
+        try:
+            command, data = pipe.recv()
+        except (EOFError, OSError):
+            break
+        if command == "close":
+            break
+        try:
+            if env is None:
+                env = OneEnv(make_env())
+            answer = _COMMANDS[command](env, data)
+        except (
+            Exception
+        ) as error:  # whatever the environment raises is told to the parent, which stops the run
+            pipe.send(("error", _describe(error)))
+            continue
+        sys.stdout.flush()
+        if os.fstat(log_fd).st_size > LOG_LIMIT_BYTES:
+            os.ftruncate(log_fd, 0)
+        pipe.send(("ok", answer))
+    if env is not None:
+        env.close()
+
+
+def _follow_parent() -> None:
+    """Ends this process as soon as the parent is gone, however busy the environment is."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _describe(error: Exception) -> dict[str, Any]:
+    lines = "".join(traceback.format_exception(error)).strip().splitlines()
+    return {
+        "message": str(error),
+        "summary": f"{type(error).__name__}: {error}",
+        "is_user_error": isinstance(error, UserError),
+        "last_lines": "\n".join(lines[-TRACEBACK_LINES:]),
+    }
+
+
+def _describe_env(env: OneEnv, _: None) -> tuple[dict[str, int], str]:
+    return env.env_info(), env.rules
+
+
+def _views(env: OneEnv) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return env.obs_BNO[0], env.state_BS[0], env.avail_BNA[0]
+
+
+def _reset(env: OneEnv, _: None) -> Any:
+    env.reset()
+    return _views(env)
+
+
+def _step(env: OneEnv, actions_N: np.ndarray) -> Any:
+    result = env.step(actions_N[None])
+    info = {key: float(value[0]) for key, value in result.info.items()}
+    ends = bool(result.terminated_B[0]), bool(result.truncated_B[0])
+    return _views(env), float(result.reward_B[0]), *ends, info
+
+
+def _load(env: OneEnv, state: dict[str, np.ndarray]) -> Any:
+    env.load_state_dict(state)
+    return _views(env)
+
+
+_COMMANDS: dict[str, Callable[[OneEnv, Any], Any]] = {
+    "describe": _describe_env,
+    "reset": _reset,
+    "step": _step,
+    "state_dict": lambda env, _: env.state_dict(),
+    "load_state_dict": _load,
+    "render": lambda env, mode: env.render(0, mode),
+    "save_replay": lambda env, _: env.save_replay(),
+}

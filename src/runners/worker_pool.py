@@ -1,0 +1,267 @@
+"""Environments in processes of their own, seen together as one ``BatchedEnv``.
+
+For engines that cannot be stepped as arrays. Every answer has a deadline. What goes wrong in a worker stops
+the run with one message: which worker, environment, seed and step. No worker outlives the pool.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import multiprocessing
+import multiprocessing.util  # registers its exit hook, which waits for children: ours must run before it
+import pickle
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from envs.batched import BatchedEnv, StepResult
+from envs.multiagentenv import MultiAgentEnv
+from epymarl_lmac.errors import TaskError, UserError
+from runners.env_worker import run_worker
+
+START_TIMEOUT_S = 300.0  # a game engine may take a minute to start, and many start at once
+ANSWER_TIMEOUT_S = 120.0
+CLOSE_TIMEOUT_S = 10.0
+LOG_LINES = 8
+
+
+class EnvWorkerError(UserError):
+    """An environment process that failed, was killed or gave no answer.
+
+    Args:
+        message: the whole sentence shown to the user.
+        worker: index of the worker.
+        env: name of the environment.
+        seed: its seed.
+        step: steps that this worker has taken since it started.
+    """
+
+    def __init__(self, message: str, worker: int, env: str, seed: int, step: int) -> None:
+        super().__init__(message)
+        self.worker = worker
+        self.env = env
+        self.seed = seed
+        self.step = step
+
+
+class WorkerPool(BatchedEnv):
+    """One process an environment.
+
+    Args:
+        name: name of the environment, for messages.
+        factories: one a worker; makes its environment there. Must be picklable: a function of a module, or a
+            ``functools.partial`` of one.
+        seeds: the environments' seeds, for messages.
+        start_timeout_s: longest wait for the first answer, seconds.
+        answer_timeout_s: longest wait for any other answer, seconds.
+
+    Raises:
+        TaskError: the environment refuses its settings.
+        EnvWorkerError: a worker did not start.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        factories: Sequence[Callable[[], MultiAgentEnv]],
+        seeds: Sequence[int],
+        start_timeout_s: float = START_TIMEOUT_S,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> None:
+        self.n_envs = len(factories)
+        self._name = name
+        self._seeds = list(seeds)
+        self._timeout_s = answer_timeout_s
+        self._n_steps = [0] * self.n_envs
+        self._is_closed = False
+        self._logs = Path(tempfile.mkdtemp(prefix="epymarl-lmac-workers-"))
+        # "spawn": a forked child would hold copies of its siblings' pipes and hide that one of them ended.
+        context = multiprocessing.get_context("spawn")
+        self._pipes: list[Any] = []
+        self._processes: list[Any] = []
+        atexit.register(self.close)
+        for i, factory in enumerate(factories):
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=run_worker,
+                args=(theirs, factory, str(self._log_path(i))),
+                name=f"env-worker-{i}",
+                daemon=True,
+            )
+            try:
+                process.start()
+            except (pickle.PicklingError, AttributeError, TypeError) as error:
+                self.close()
+                raise TaskError(
+                    f"env {name!r} cannot be started in another process: {error}. Register a function or "
+                    "class of a module, or use runner=episode."
+                ) from error
+            theirs.close()
+            self._pipes.append(ours)
+            self._processes.append(process)
+        described = self._ask_all("describe", [None] * self.n_envs, start_timeout_s)
+        sizes, self._rules = described[0]
+        self.n_agents = sizes["n_agents"]
+        self.n_actions = sizes["n_actions"]
+        self.episode_limit = sizes["episode_limit"]
+        self.obs_dim = sizes["obs_shape"]
+        self.state_dim = sizes["state_shape"]
+        self.obs_BNO = np.zeros((self.n_envs, self.n_agents, self.obs_dim), np.float32)
+        self.state_BS = np.zeros((self.n_envs, self.state_dim), np.float32)
+        self.avail_BNA = np.zeros((self.n_envs, self.n_agents, self.n_actions), np.uint8)
+        self._is_running_B = np.zeros(self.n_envs, np.bool_)
+
+    @property
+    def rules(self) -> str:
+        return self._rules
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [process.pid for process in self._processes]
+
+    # -- the environment -----------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        for i, views in enumerate(self._ask_all("reset", [None] * self.n_envs)):
+            self._see(i, views)
+        self._is_running_B[:] = True
+
+    def step(self, actions_BN: np.ndarray) -> StepResult:
+        """Moves every copy that has not ended; those that have are not asked."""
+        reward_B = np.zeros(self.n_envs, np.float32)
+        terminated_B, truncated_B = np.zeros((2, self.n_envs), np.bool_)
+        info: dict[str, np.ndarray] = {}
+        running = np.flatnonzero(self._is_running_B).tolist()
+        deadline = time.monotonic() + self._timeout_s
+        for i in running:
+            self._send(i, "step", actions_BN[i])
+        for i in running:
+            views, reward_B[i], terminated_B[i], truncated_B[i], worker_info = self._receive(
+                i, "step", deadline
+            )
+            self._n_steps[i] += 1
+            self._see(i, views)
+            for key, value in worker_info.items():
+                info.setdefault(key, np.zeros(self.n_envs, np.float32))[i] = value
+        self._is_running_B &= ~(terminated_B | truncated_B)
+        return StepResult(reward_B, terminated_B, truncated_B, info)
+
+    def _see(self, i: int, views: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+        self.obs_BNO[i], self.state_BS[i], self.avail_BNA[i] = views
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Returns the states of all workers' environments, named ``"<worker>.<array>"``."""
+        states = self._ask_all("state_dict", [None] * self.n_envs)
+        return {f"{i}.{key}": value for i, state in enumerate(states) for key, value in state.items()}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        states: list[dict[str, np.ndarray]] = [{} for _ in range(self.n_envs)]
+        for name, value in state.items():
+            worker, _, key = name.partition(".")
+            if int(worker) >= self.n_envs:
+                raise ValueError(
+                    f"the saved state has an environment {worker}, but only {self.n_envs} run side by side; "
+                    "load it with the settings it was saved with."
+                )
+            states[int(worker)][key] = value
+        for i, views in enumerate(self._ask_all("load_state_dict", states)):
+            self._see(i, views)
+
+    def render(self, copy: int = 0, mode: str = "text") -> Any:
+        self._send(copy, "render", mode)
+        return self._receive(copy, "render", time.monotonic() + self._timeout_s)
+
+    def save_replay(self) -> None:
+        """Lets the first environment write a replay, where it has a format for it."""
+        self._send(0, "save_replay", None)
+        self._receive(0, "save_replay", time.monotonic() + self._timeout_s)
+
+    # -- talking to workers --------------------------------------------------------------------------------
+
+    def _ask_all(self, command: str, data: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
+        deadline = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
+        for i in range(self.n_envs):
+            self._send(i, command, data[i])
+        return [self._receive(i, command, deadline) for i in range(self.n_envs)]
+
+    def _send(self, i: int, command: str, data: Any) -> None:
+        if self._is_closed:
+            raise RuntimeError(f"the environment processes of {self._name} are closed.")
+        try:
+            self._pipes[i].send((command, data))
+        except (BrokenPipeError, ConnectionResetError):
+            self._fail_ended(i, command)
+
+    def _receive(self, i: int, command: str, deadline: float) -> Any:
+        pipe = self._pipes[i]
+        try:
+            if not pipe.poll(max(0.0, deadline - time.monotonic())):
+                self._processes[i].kill()
+                self._fail(i, f"gave no answer to {command}() in time and was ended", self._log_tail(i))
+            status, answer = pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self._fail_ended(i, command)
+        if status == "error":
+            if answer["is_user_error"]:
+                self.close()
+                raise TaskError(answer["message"])
+            log = self._log_tail(i)
+            lines = answer["last_lines"] + (f"\nIt had printed:\n{log}" if log else "")
+            self._fail(i, f"failed in {command}(): {answer['summary']}", lines)
+        return answer
+
+    def _fail_ended(self, i: int, command: str) -> NoReturn:
+        """Reports a worker whose end of the pipe is gone."""
+        self._processes[i].join(CLOSE_TIMEOUT_S)
+        code = self._processes[i].exitcode
+        if code is not None and code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
+            if -code == signal.SIGKILL:
+                how += " (often for lack of memory: use a smaller batch_size_run)"
+        else:
+            how = f"ended with exit status {code}"
+        self._fail(i, f"{how} during {command}()", self._log_tail(i))
+
+    def _fail(self, i: int, what: str, last_lines: str) -> NoReturn:
+        self.close()
+        step, seed = self._n_steps[i], self._seeds[i]
+        message = f"Env worker {i} ({self._name}, seed {seed}) at step {step} {what}."
+        if last_lines:
+            message += f" Last lines:\n{last_lines}"
+        raise EnvWorkerError(message, i, self._name, seed, step)
+
+    def _log_path(self, i: int) -> Path:
+        return self._logs / f"{i}.log"
+
+    def _log_tail(self, i: int) -> str:
+        try:
+            lines = self._log_path(i).read_text(errors="replace").strip().splitlines()
+        except FileNotFoundError:  # the worker ended before it opened its log
+            return ""
+        return "\n".join(lines[-LOG_LINES:])
+
+    def close(self) -> None:
+        """Ends all workers, by force where they do not leave within seconds. May be called again."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        atexit.unregister(self.close)
+        for pipe in self._pipes:
+            with contextlib.suppress(OSError):  # already gone, which is what we want
+                pipe.send(("close", None))
+            pipe.close()
+        deadline = time.monotonic() + CLOSE_TIMEOUT_S
+        for process in self._processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+        shutil.rmtree(self._logs, ignore_errors=True)

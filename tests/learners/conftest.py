@@ -1,0 +1,18 @@
+"""Learner tests use a stand-in bundle: the protocol engine has its own tests."""
+
+import controllers.lmac_controller as lmac_controller
+import pytest
+import torch
+from learner_fixtures import fake_bundle
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def bundle(monkeypatch):
+    made = fake_bundle()
+    monkeypatch.setattr(lmac_controller, "load_bundle_for", lambda args, n_obs: made)
+    return made

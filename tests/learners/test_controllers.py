@@ -1,0 +1,153 @@
+"""Controllers: acting step by step equals unrolling; inputs have the right layout; switches do what they say."""
+
+import pytest
+import torch
+from controllers import REGISTRY
+from learner_fixtures import GROUPS, HISTORY, A, D, N, O, S, T, batch_of, full_scheme, settings
+
+from epymarl_lmac.learning.packing import Packing
+
+KINDS = {
+    "qmix": {},
+    "qmix_state": {"add_state": True},
+    "no_memory": {"use_rnn": False},
+    "lmac_sum": {"mac": "lmac_mac", "agent": "lmac"},
+    "lmac_gru": {"mac": "lmac_mac", "agent": "lmac", "comm_carry": "gru"},
+    "lmac_norm": {"mac": "lmac_mac", "agent": "lmac", "normalise_latent": True},
+    "lmac_one_step": {"mac": "lmac_mac", "agent": "lmac", "protocol_steps": 1},
+    "lmac_silent": {"mac": "lmac_mac", "agent": "lmac", "protocol_steps": 0},
+}
+
+
+def make(**changes):
+    torch.manual_seed(0)
+    args = settings(**changes)
+    mac = REGISTRY[args.mac](full_scheme(), GROUPS, args)
+    mac.train(False)
+    return mac
+
+
+def padded_q(mac, batch):
+    """Returns the unrolled Q-values (B, T, N, A), zeros where no step is stored."""
+    shared = mac.shared_inputs(batch)
+    return shared.packing.pad(mac.unroll(batch, shared).q_PNA)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_acting_step_by_step_equals_unrolling(kind):
+    mac, batch = make(**KINDS[kind]), batch_of([T - 1, 2, T - 2])
+    mac.init_hidden(3)
+    with torch.no_grad():
+        stepped = torch.stack([mac.forward(batch, t) for t in range(T)], dim=1)
+        unrolled = padded_q(mac, batch)
+    assert unrolled.shape == (3, T, N, A)
+    torch.testing.assert_close(stepped * batch["filled"].unsqueeze(-1), unrolled, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_episode_does_not_depend_on_the_others_in_the_batch(kind):
+    mac = make(**KINDS[kind])
+    batch = batch_of([T - 1, T - 1, T - 1])
+    with torch.no_grad():
+        together, alone = padded_q(mac, batch), padded_q(mac, batch[1])
+    torch.testing.assert_close(together[1:2], alone)
+
+
+def test_extended_observation_is_obs_then_last_action_then_id():
+    mac, batch = make(), batch_of([T - 1, T - 1])
+    packing = Packing.of(batch["filled"].squeeze(-1))
+    x = packing.pad(mac.extended_obs_packed(batch, packing)).transpose(0, 1)
+    assert x.shape == (T, 2, N, D)
+    for t in range(T):
+        torch.testing.assert_close(x[t], mac.extended_obs(batch, t))
+        for b in range(2):
+            for i in range(N):
+                row = x[t, b, i]
+                assert torch.equal(row[:O], batch["obs"][b, t, i])
+                last = torch.zeros(A) if t == 0 else batch["actions_onehot"][b, t - 1, i].float()
+                assert torch.equal(row[O : O + A], last)
+                assert torch.equal(row[O + A :], torch.eye(N)[i])
+
+
+def test_the_state_is_appended_for_every_agent():
+    mac, batch = make(add_state=True), batch_of([T - 1, T - 1])
+    shared = mac.shared_inputs(batch)
+    inputs = shared.packing.pad(shared.inputs_PND)
+    assert inputs.shape == (2, T, N, D + S)
+    for i in range(N):
+        assert torch.equal(inputs[:, :, i, D:], batch["state"])
+
+
+def test_history_before_the_episode_is_minus_one_with_the_id_kept(bundle):
+    mac, batch = make(mac="lmac_mac", agent="lmac"), batch_of([T - 1])
+    packing = Packing.of(batch["filled"].squeeze(-1))
+    x_PND = mac.extended_obs_packed(batch, packing)
+    x = packing.pad(x_PND).transpose(0, 1)
+    received = packing.pad(mac.messages_packed(x_PND, packing)).transpose(0, 1)
+    sent = received[..., 2 * D :]  # the third program sends what was seen HISTORY - 1 steps ago
+    for t in range(T):
+        ago = t - (HISTORY - 1)
+        for i in range(N):
+            sender = (i + 1) % N
+            if ago >= 0:
+                assert torch.equal(sent[t, 0, i], x[ago, 0, sender])
+            else:
+                assert torch.equal(sent[t, 0, i, : O + A], torch.full((O + A,), -1.0))
+                assert torch.equal(sent[t, 0, i, O + A :], torch.eye(N)[sender])
+
+
+def test_messages_reach_the_agents():
+    batch = batch_of([T - 1])
+    with torch.no_grad():
+        heard = make(mac="lmac_mac", agent="lmac").unroll(batch).q_PNA
+        deaf = make(mac="lmac_mac", agent="lmac", zero_messages=True).unroll(batch).q_PNA
+    assert not torch.allclose(heard, deaf)
+
+
+def test_messages_can_be_zeroed_in_evaluation_only():
+    batch = batch_of([T - 1])
+    mac = make(mac="lmac_mac", agent="lmac", zero_test_messages=True)
+    outputs = {}
+    for test_mode in (False, True):
+        mac.init_hidden(1)
+        outputs[test_mode] = mac.forward(batch, 0, test_mode=test_mode)
+    assert not torch.allclose(outputs[False], outputs[True])
+    deaf = make(mac="lmac_mac", agent="lmac", zero_messages=True)
+    deaf.init_hidden(1)
+    torch.testing.assert_close(outputs[True], deaf.forward(batch, 0))
+
+
+@pytest.mark.parametrize(("detach", "reaches"), [(True, False), (False, True)])
+def test_the_td_path_stops_at_the_latent_unless_asked(detach, reaches):
+    mac = make(mac="lmac_mac", agent="lmac", detach_latent=detach)
+    mac.unroll(batch_of([T - 1])).q_PNA.sum().backward()
+    assert (mac.comm.value.weight.grad is not None) == reaches
+
+
+def test_dropout_acts_in_train_mode_only():
+    mac, batch = make(mac="lmac_mac", agent="lmac", comm_dropout=0.5), batch_of([T - 1])
+    with torch.no_grad():
+        assert torch.equal(mac.unroll(batch).q_PNA, mac.unroll(batch).q_PNA)
+        mac.train(True)
+        assert not torch.equal(mac.unroll(batch).q_PNA, mac.unroll(batch).q_PNA)
+
+
+def test_saved_models_load_back(tmp_path):
+    mac = make(mac="lmac_mac", agent="lmac")
+    mac.save_models(tmp_path)
+    other = make(mac="lmac_mac", agent="lmac")
+    with torch.no_grad():
+        for p in other.parameters():
+            p.add_(1.0)
+    other.load_models(tmp_path)
+    for a, b in zip(mac.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_windows_built_in_pieces_give_the_same_messages(monkeypatch):
+    mac, batch = make(mac="lmac_mac", agent="lmac"), batch_of([T - 1, 3])
+    packing = Packing.of(batch["filled"].squeeze(-1))
+    x_PND = mac.extended_obs_packed(batch, packing)
+    whole = mac.messages_packed(x_PND, packing)
+    monkeypatch.setattr("controllers.lmac_controller.WINDOW_FLOATS", 2 * HISTORY * N * D)
+    assert torch.equal(mac.messages_packed(x_PND, packing), whole)

@@ -1,0 +1,70 @@
+"""The flat optimiser computes what PyTorch's does on separate tensors."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.learning.optimiser import make_optimiser
+
+ARGS = {"lr": 0.01, "optim_alpha": 0.99, "optim_eps": 1e-5}
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def loss_of(net, step):
+    x = torch.linspace(-1, 1, 12).view(3, 4) * (step + 1)
+    return net(x).square().sum() * 10
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop"])
+def test_equals_pytorch_on_separate_tensors(name):
+    ours, theirs = network(), network()
+    flat = make_optimiser(list(ours.parameters()), SimpleNamespace(optimiser=name, **ARGS))
+    if name == "adam":
+        plain = torch.optim.Adam(theirs.parameters(), lr=0.01)
+    else:
+        plain = torch.optim.RMSprop(theirs.parameters(), lr=0.01, alpha=0.99, eps=1e-5)
+    for step in range(5):
+        flat.zero_grad()
+        loss_of(ours, step).backward()
+        norm = flat.clip_and_step(1.0)
+        plain.zero_grad()
+        loss_of(theirs, step).backward()
+        plain_norm = nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
+        plain.step()
+        torch.testing.assert_close(norm, plain_norm)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_restored_state_continues_to_the_bit():
+    nets, optimisers = [], []
+    for _ in range(2):
+        nets.append(network())
+        optimisers.append(make_optimiser(list(nets[-1].parameters()), SimpleNamespace(optimiser="adam", **ARGS)))
+
+    def step(i, n):
+        optimisers[i].zero_grad()
+        loss_of(nets[i], n).backward()
+        optimisers[i].clip_and_step(10.0)
+
+    for n in range(3):
+        step(0, n)
+    nets[1].load_state_dict(nets[0].state_dict())
+    optimisers[1].load_state_dict(optimisers[0].state_dict())
+    for n in range(3, 6):
+        step(0, n)
+        step(1, n)
+    for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_unknown_optimiser_is_named():
+    with pytest.raises(SettingsError, match="optimiser='sgd'.*'adam' or 'rmsprop'"):
+        make_optimiser(list(network().parameters()), SimpleNamespace(optimiser="sgd", **ARGS))

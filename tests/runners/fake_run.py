@@ -1,0 +1,102 @@
+"""What a runner needs around the fake environments: settings, controller, log."""
+
+from types import SimpleNamespace
+
+import fake_envs as fake
+import torch
+from fake_envs import A, N, O, S
+
+import envs
+from components.action_selectors import EpsilonGreedyActionSelector
+from components.transforms import OneHot
+from runners import REGISTRY
+
+SCHEME = {
+    "state": {"vshape": S},
+    "obs": {"vshape": O, "group": "agents"},
+    "actions": {"vshape": (1,), "group": "agents", "dtype": torch.long},
+    "avail_actions": {"vshape": (A,), "group": "agents", "dtype": torch.int},
+    "reward": {"vshape": (1,)},
+    "terminated": {"vshape": (1,), "dtype": torch.uint8},
+}
+GROUPS = {"agents": N}
+PREPROCESS = {"actions": ("actions_onehot", [OneHot(A)])}
+
+
+class ScriptedMac:
+    """Q-values that depend on what is observed, and on nothing else; exploration as ``args`` say."""
+
+    def __init__(self, args):
+        self.action_selector = EpsilonGreedyActionSelector(args)
+        self.n_rows = 0
+
+    def init_hidden(self, batch_size):
+        self.n_rows = batch_size
+
+    def select_actions(self, ep_batch, t_ep, t_env, bs=slice(None), test_mode=False):
+        assert not torch.is_grad_enabled()
+        assert ep_batch.batch_size == self.n_rows
+        seen = ep_batch["obs"][:, t_ep].sum(-1, keepdim=True)
+        q = torch.sin(seen * torch.arange(1, A + 1))
+        avail = ep_batch["avail_actions"][:, t_ep]
+        return self.action_selector.select_action(q[bs], avail[bs], t_env, test_mode)
+
+
+class Log:
+    """Keeps what is logged."""
+
+    def __init__(self):
+        self.rows: list[tuple] = []
+        self.shown: list[tuple] = []
+        self.warned: list[tuple] = []
+        self.console_logger = SimpleNamespace(
+            info=lambda *a: self.shown.append(a), warning=lambda *a: self.warned.append(a)
+        )
+
+    def log_stat(self, key, value, t_env, to_sacred=True):
+        self.rows.append((key, value, t_env))
+
+    def last(self):
+        return {key: value for key, value, _ in self.rows}
+
+
+def make_args(**changes):
+    """Settings of a run on the fake environment."""
+    args = dict(
+        env="fake",
+        env_args={"lengths": [2, 5, 3, 1]},
+        batch_size_run=3,
+        test_nepisode=4,
+        runner_log_interval=1,
+        common_reward=True,
+        reward_scalarisation="sum",
+        seed=7,
+        render=False,
+        device="cpu",
+        epsilon_start=0.0,
+        epsilon_finish=0.0,
+        epsilon_anneal_time=10,
+        evaluation_epsilon=0.0,
+        test_greedy=True,
+    )
+    return SimpleNamespace(**{**args, **changes})
+
+
+def register(monkeypatch):
+    """Makes the fakes known for the time of a test."""
+    monkeypatch.setitem(envs.BATCHED_REGISTRY, "fake", fake.FakeBatched)
+    monkeypatch.setitem(envs.REGISTRY, "fake", fake.make_single)
+    monkeypatch.setitem(envs.REGISTRY, "engine", fake.make_engine)
+
+
+def make_runner(name, args):
+    """Returns (runner, log), ready to run."""
+    log = Log()
+    runner = REGISTRY[name](args, log)
+    runner.setup(SCHEME, GROUPS, PREPROCESS, ScriptedMac(args))
+    return runner, log
+
+
+def same(one, other) -> bool:
+    """Whether two batches are equal to the bit."""
+    return all(torch.equal(one[key], other[key]) for key in one.scheme)
