@@ -1,0 +1,79 @@
+"""From a protocol's text to a checked program."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from epymarl_lmac.errors import BundleError, ProtocolRejected
+from epymarl_lmac.protocol.contract import check_contract
+from epymarl_lmac.protocol.grammar import TextLimits, check_grammar
+from epymarl_lmac.protocol.program import Program
+from epymarl_lmac.protocol.sandbox import ChildLimits, run_child
+from epymarl_lmac.protocol.spec import ProtocolSpec
+
+# (batch size, scale) of the inputs on which the child also runs the text itself, to compare with the program.
+PROBES = ((3, 1.0), (5, 100.0), (4, 0.0))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on a text, its child and its messages."""
+
+    text: TextLimits = field(default_factory=TextLimits)
+    child: ChildLimits = field(default_factory=ChildLimits)
+    max_message_dim: int | None = None  # numbers a receiver may get a step; None for no limit
+
+
+def text_hash(text: str) -> str:
+    """Returns the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def build_program(
+    text: str, spec: ProtocolSpec, limits: Limits | None = None, real: Tensor | None = None
+) -> Program:
+    """Turns a protocol's text into a checked program, running it in a child process only.
+
+    Args:
+        text: the protocol in the published format.
+        spec: the sizes it must be for.
+        limits: bounds; the defaults if None.
+        real: recorded inputs on which the contract is checked as well, (B, N, D) or (B, L, N, D).
+
+    Raises:
+        ProtocolRejected: naming the layer, and line and column where they apply.
+    """
+    limits = limits or Limits()
+    check_grammar(text, limits.text)
+    request = {"text": text, "shape": list(spec.input_shape(1)[1:]), "probes": [list(p) for p in PROBES]}
+    header, tensors = run_child(request, limits.child)
+    expected = {}
+    for number in range(len(PROBES)):
+        expected[number] = (tensors.pop(f"probe{number}"), tensors.pop(f"result{number}"))
+    shape = expected[0][1].shape
+    if len(shape) != 3 or tuple(shape[:2]) != (PROBES[0][0], spec.n_agents) or shape[2] < spec.x_dim:
+        raise ProtocolRejected(
+            "contract",
+            f"the result has shape {tuple(shape)} for {PROBES[0][0]} episodes; expected "
+            f"({PROBES[0][0]}, {spec.n_agents}, {spec.x_dim} + message columns).",
+        )
+    try:
+        program = Program(spec, header["operations"], header["output"], tensors, shape[2] - spec.x_dim)
+        with torch.no_grad():
+            for probe, result in expected.values():
+                rebuilt = program(probe)
+                same = rebuilt.shape == result.shape and rebuilt.dtype == result.dtype
+                if not same or not torch.allclose(rebuilt, result, rtol=0, atol=0, equal_nan=True):
+                    raise ProtocolRejected("extraction", "the traced program does not reproduce the text's result.")
+            check_contract(program, limits.max_message_dim, real)
+    except BundleError as err:
+        raise ProtocolRejected("extraction", str(err)) from err
+    except (RuntimeError, IndexError, ValueError, TypeError) as err:
+        if isinstance(err, ProtocolRejected):
+            raise
+        raise ProtocolRejected("contract", f"the program fails on some input: {str(err)[:300]}") from err
+    return program

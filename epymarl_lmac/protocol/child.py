@@ -1,0 +1,201 @@
+"""Runs in the child process: executes a protocol's text and returns it as a list of tensor operations.
+
+Started as a script in a fresh interpreter with nothing but the request on standard input; the answer goes to the
+descriptor it was given. Imports torch and safetensors only, nothing of this project.
+"""
+
+import ast
+import builtins
+import json
+import math
+import operator
+import struct
+import sys
+
+BUILTINS = (
+    "abs all any bool dict enumerate float int isinstance len list max min range reversed round set sorted sum tuple "
+    "zip ValueError RuntimeError AssertionError True False None"
+).split()
+IGNORED = ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range", "_local_scalar_dense")
+SYMBOLIC = {
+    operator.add: "sym.add",
+    operator.sub: "sym.sub",
+    operator.mul: "sym.mul",
+    operator.floordiv: "sym.floordiv",
+    operator.getitem: "getitem",
+}
+DROPPED_KWARGS = ("device", "layout", "pin_memory", "memory_format")
+
+
+class Refused(Exception):
+    """The text cannot become a program; ``layer`` says which step refused it."""
+
+    def __init__(self, layer, reason, line=None):
+        super().__init__(reason)
+        self.layer, self.reason, self.line = layer, reason, line
+
+
+def line_of(error):
+    """Returns the line of the protocol's text where an error arose, or None."""
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<protocol>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def guarded_import(name, globals=None, locals=None, fromlist=(), level=0):
+    # PyTorch itself imports its submodules through the running frame's import.
+    if name not in ("torch", "math") and not name.startswith("torch."):
+        raise ImportError(f"import of {name!r} is not accepted")
+    return __import__(name, globals, locals, fromlist, level)
+
+
+def load_text(text):
+    """Executes the text; returns (communication, instruction)."""
+    allowed = {name: getattr(builtins, name) for name in BUILTINS if hasattr(builtins, name)}
+    allowed["__import__"] = guarded_import
+    scope = {"__builtins__": allowed, "__name__": "protocol"}
+    try:
+        exec(compile(ast.parse(text), "<protocol>", "exec"), scope)
+        instruction = scope["message_design_instruction"]()
+    except Exception as err:
+        raise Refused("run", f"{type(err).__name__}: {err}", line_of(err)) from err
+    if not isinstance(instruction, str):
+        raise Refused("run", "message_design_instruction() must return a text.")
+    return scope["communication"], instruction
+
+
+def encode(value, index, torch):
+    """Returns an argument of an operation as JSON."""
+    if isinstance(value, torch.fx.Node):
+        return {"n": index[value.name]}
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, torch.dtype):
+        return {"dtype": str(value).removeprefix("torch.")}
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"float": str(value)}
+    if isinstance(value, (list, tuple)):
+        return [encode(item, index, torch) for item in value]
+    raise Refused("extraction", f"an operation takes a {type(value).__name__}, which a program cannot hold.")
+
+
+def extract(communication, shape, torch):
+    """Traces the function; returns (operations, output index, constants)."""
+
+    class Traced(torch.nn.Module):
+        def forward(self, o):
+            return communication(o)
+
+    sample = torch.rand(shape)
+    batch = torch.export.Dim("batch", min=2, max=1 << 20)
+    try:
+        exported = torch.export.export(Traced(), (sample,), dynamic_shapes=({0: batch},), strict=False)
+        exported = exported.run_decompositions()
+    except Exception as err:
+        first = str(err).strip().split("\n")[0][:300]
+        name = type(err).__name__
+        if "DataDependent" in name or "data-dependent" in str(err) or "GuardOn" in name:
+            first = (
+                "the result decides what is computed (an if, a loop bound or a size that depends on values); "
+                "compute both cases and choose with torch.where or a mask. " + first
+            )
+        elif "ConstraintViolation" in str(err) or "specializ" in str(err):
+            first = "the program depends on the number of episodes in the batch, which must not matter. " + first
+        raise Refused("extraction", f"{name}: {first}", line_of(err)) from err
+    signature = exported.graph_signature
+    lifted = {}
+    lifted.update(signature.inputs_to_lifted_tensor_constants)
+    lifted.update(signature.inputs_to_buffers)
+    lifted.update(signature.inputs_to_parameters)
+    if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
+        raise Refused("contract", "the input or a constant is modified in place; work on a clone.")
+    operations, index, constants, output = [], {}, {}, None
+    for node in exported.graph.nodes:
+        if node.op == "placeholder":
+            index[node.name] = len(operations)
+            if node.name in lifted:
+                name = lifted[node.name]
+                tensor = exported.constants.get(name, exported.state_dict.get(name))
+                key = f"c{len(constants)}"
+                constants[key] = tensor.detach().contiguous().clone()
+                operations.append({"op": "constant", "args": [key]})
+            else:
+                operations.append({"op": "input", "args": []})
+        elif node.op == "call_function":
+            if node.target in SYMBOLIC:
+                name = SYMBOLIC[node.target]
+            else:
+                name = str(node.target)
+                if any(part in name for part in IGNORED):
+                    continue
+                if not name.startswith("aten."):
+                    raise Refused("extraction", f"operation {name} is not a tensor operation.")
+            kwargs = {k: encode(v, index, torch) for k, v in node.kwargs.items() if k not in DROPPED_KWARGS}
+            args = [encode(item, index, torch) for item in node.args]
+            index[node.name] = len(operations)
+            operations.append({"op": name, "args": args, **({"kwargs": kwargs} if kwargs else {})})
+        elif node.op == "output":
+            (results,) = node.args
+            if len(results) != 1 or not isinstance(results[0], torch.fx.Node):
+                raise Refused("contract", "communication must return one tensor that depends on its input.")
+            output = index[results[0].name]
+    return operations, output, constants
+
+
+def handle(request):
+    """Answers one request; returns (header, tensors)."""
+    import torch
+
+    torch.set_num_threads(1)
+    communication, instruction = load_text(request["text"])
+    tensors, probes = {}, request["probes"]
+    shape = request["shape"]
+    for number, (batch, scale) in enumerate(probes):
+        generator = torch.Generator().manual_seed(1000 + number)
+        probe = torch.randn(batch, *shape, generator=generator) * scale
+        tensors[f"probe{number}"] = probe
+        try:
+            with torch.no_grad():
+                result = communication(probe.clone())
+        except Exception as err:
+            raise Refused("run", f"{type(err).__name__}: {str(err)[:300]}", line_of(err)) from err
+        if not isinstance(result, torch.Tensor):
+            raise Refused("contract", f"communication must return a tensor, got {type(result).__name__}.")
+        tensors[f"result{number}"] = result.detach().contiguous().clone()
+    operations, output, constants = extract(communication, (3, *shape), torch)
+    tensors.update(constants)
+    header = {"ok": True, "operations": operations, "output": output, "instruction": instruction}
+    return header, tensors
+
+
+def main():
+    import resource
+
+    request = json.loads(sys.stdin.buffer.read())
+    out = open(int(sys.argv[1]), "wb")
+    for name, value in request.get("limits", {}).items():
+        resource.setrlimit(getattr(resource, name), (value, value))
+    sys.setrecursionlimit(3000)
+    try:
+        header, tensors = handle(request)
+        import safetensors.torch
+
+        data = safetensors.torch.save(tensors)
+    except Refused as err:
+        header = {"ok": False, "layer": err.layer, "reason": err.reason, "line": err.line}
+        data = b""
+    except BaseException as err:
+        header = {"ok": False, "layer": "run", "reason": f"{type(err).__name__}: {str(err)[:300]}", "line": None}
+        data = b""
+    head = json.dumps(header).encode()
+    out.write(struct.pack("<QQ", len(head), len(data)) + head + data)
+    out.close()
+
+
+if __name__ == "__main__":
+    main()

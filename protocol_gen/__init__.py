@@ -1,0 +1,5 @@
+"""Designs protocols offline and writes the bundles that ``lmac_qmix`` loads.
+
+``python -m protocol_gen build`` turns texts into a checked bundle; ``measure`` reports what agents can recover of the
+state with them.
+"""
