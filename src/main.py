@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ def _listing() -> str:
 
 def _sacred_run(values: dict[str, Any], options: argparse.Namespace) -> int:
     """Runs under Sacred, recorded in files under ``local_results_path``/sacred (and MongoDB if asked)."""
+    # sacred 0.8.7 imports pkg_resources, which warns at import; setup.py keeps a setuptools that still has it.
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     from sacred import SETTINGS, Experiment
     from sacred.observers import FileStorageObserver
 
@@ -62,7 +65,7 @@ def _sacred_run(values: dict[str, Any], options: argparse.Namespace) -> int:
     def train(_run, _config) -> int:  # sacred passes by these names
         return _start({key: _config[key] for key in values}, _run)
 
-    flags = {"--mongo_db": options.mongo_db, "--comment": options.comment, "--loglevel": "WARNING"}
+    flags = {"--mongo_db": options.mongo_db, "--comment": options.comment, "--loglevel": "CRITICAL"}
     done = experiment.run(options={key: value for key, value in flags.items() if value})
     return int(done.result)
 

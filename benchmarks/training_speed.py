@@ -1,0 +1,169 @@
+"""Training speed on LBF 8x8-2p-2f-s1-coop, one core, one update an episode, batch 32, side by side.
+
+    python benchmarks/training_speed.py [--epymarl PATH] [--epymarl-python PYTHON] [--episodes 320]
+
+Rows: ``lmac_qmix`` and ``qmix`` as they train here (environment, acting, buffer and updates included); the same
+``lmac_qmix`` update computed step by step, as the released LMAC code does it (every step its own network calls,
+messages computed again for both networks; the released controller itself does not compile, so its form is rebuilt
+here from our modules); EPyMARL's own ``qmix`` from a checkout, if its path is given.
+
+The floor of an update is its floating-point operations in matrix products, counted by PyTorch, at the rate that
+this core reaches on a product of the update's own size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from run import Experiment  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+from utils.logging import Logger, get_logger  # noqa: E402
+
+from epymarl_lmac.settings import load_settings  # noqa: E402
+
+
+def make(alg: str) -> Experiment:
+    """Returns an experiment whose buffer is full enough to learn from."""
+    updates = ["t_max=100000000", "save_model=False", "use_cuda=False", "epsilon_finish=1.0"]
+    experiment = Experiment(load_settings(alg, "lbf", updates), Logger(get_logger()))
+    while not experiment.buffer.can_sample(experiment.args.batch_size):
+        experiment.advance()
+    return experiment
+
+
+def steps_per_second(experiment: Experiment, episodes: int) -> float:
+    """Returns training steps per second over at least so many episodes."""
+    experiment.advance()
+    start, first, target = time.perf_counter(), experiment.runner.t_env, experiment.episodes + episodes
+    while experiment.episodes < target:
+        experiment.advance()
+    return (experiment.runner.t_env - first) / (time.perf_counter() - start)
+
+
+def sample(experiment: Experiment):
+    """Returns a training batch."""
+    batch = experiment.buffer.sample(experiment.args.batch_size, rng=experiment.sampler)
+    return batch[:, : batch.max_t_filled()]
+
+
+def best_time(function: Callable[[], object], repeats: int) -> float:
+    """Returns the quartile of fast runs, in seconds."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return sorted(times)[repeats // 4]
+
+
+def per_step_loss(learner, batch) -> torch.Tensor:
+    """LMAC's update in the released code's form: one network call a step, messages anew for both networks."""
+    args, T = learner.args, batch.max_seq_length
+    qs, targets, losses = [], [], []
+    for mac, outputs in ((learner.mac, qs), (learner.target_mac, targets)):
+        mac.init_hidden(batch.batch_size)
+        for t in range(T):
+            x = mac.extended_obs(batch, t)
+            u = torch.cat([x, mac.messages_step(x)], dim=-1).flatten(0, 1)
+            z, mac.comm_hidden = mac.comm(u, mac.comm_hidden)
+            decoded = mac.comm.decoder(z)
+            estimate, logits = decoded.chunk(2, dim=-1)
+            again = mac.comm.cycle(torch.cat([estimate, torch.sigmoid(logits)], dim=-1))
+            q, mac.hidden_states = mac.agent(torch.cat([x.flatten(0, 1), z.detach()], -1), mac.hidden_states)
+            outputs.append(q.view(batch.batch_size, mac.n_agents, -1))
+            if mac is learner.mac and t < T - 1:
+                truth = batch["state"][:, t, learner.important_state].repeat_interleave(mac.n_agents, 0)
+                squared = (estimate - truth) ** 2
+                aware = (squared < args.mse_thres).float()
+                p = torch.sigmoid(logits).clamp(1e-7, 1 - 1e-7)
+                bce = -(aware * p.log() + (1 - aware) * (1 - p).log())
+                losses.append(squared.mean() + 0.1 * bce.mean() + (z - again).square().mean())
+    q_BTNA, target_BTNA = torch.stack(qs, 1), torch.stack(targets, 1)
+    chosen = q_BTNA[:, :-1].gather(3, batch["actions"][:, :-1]).squeeze(3)
+    best = q_BTNA[:, 1:].detach().argmax(3, keepdim=True)
+    value = learner.target_mixer(target_BTNA[:, 1:].gather(3, best).squeeze(3), batch["state"][:, 1:]).detach()
+    done = batch["terminated"][:, :-1].float()
+    error = learner.mixer(chosen, batch["state"][:, :-1]) - (batch["reward"][:, :-1] + 0.99 * (1 - done) * value)
+    return error.square().mean() + torch.stack(losses).mean()
+
+
+def per_step_update(learner, batch) -> None:
+    learner.mac.train(True)
+    learner.optimiser.zero_grad()
+    per_step_loss(learner, batch).backward()
+    learner.optimiser.clip_and_step(learner.args.grad_norm_clip)
+    learner.mac.train(False)
+
+
+def matmul_rate() -> float:
+    """Returns floating-point operations per second of a product of the update's size."""
+    a, b = torch.randn(1600, 64), torch.randn(64, 384)
+    out = torch.empty(1600, 384)
+    return 2 * 1600 * 64 * 384 / best_time(lambda: torch.mm(a, b, out=out), 200)
+
+
+def epymarl_speed(path: Path, python: str, steps: int) -> float:
+    """Returns the steps per second of EPyMARL's qmix (recurrent agents) on the package's 8x8-2p-2f-coop game."""
+    with tempfile.TemporaryDirectory() as folder:
+        stub = Path(folder) / "smaclite"  # EPyMARL imports it unconditionally
+        stub.mkdir()
+        (stub / "__init__.py").write_text("")
+        words = "--config=qmix --env-config=gymma with env_args.time_limit=25 use_rnn=True obs_last_action=True "
+        words += f"env_args.key=lbforaging:Foraging-8x8-2p-2f-coop-v3 use_cuda=False test_nepisode=1 t_max={steps}"
+        env = {**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}
+        marks = []
+        for t_max in (2_000, steps):  # the difference leaves start-up out
+            words = words.rsplit("t_max=", 1)[0] + f"t_max={t_max}"
+            start = time.perf_counter()
+            subprocess.run(
+                [python, "src/main.py", *words.split(), f"local_results_path={folder}/results"],
+                cwd=path, env=env, check=True, capture_output=True,
+            )  # fmt: skip
+            marks.append(time.perf_counter() - start)
+    return (steps - 2_000) / (marks[1] - marks[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epymarl", type=Path, help="EPyMARL checkout")
+    parser.add_argument("--epymarl-python", default=sys.executable, help="interpreter that can run it")
+    parser.add_argument("--episodes", type=int, default=320, help="episodes measured a row")
+    options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    lmac, qmix = make("lmac_qmix"), make("qmix")
+    speeds = {"lmac_qmix": steps_per_second(lmac, options.episodes), "qmix": steps_per_second(qmix, options.episodes)}
+    batch = sample(lmac)
+    with FlopCounterMode(display=False) as counter:
+        lmac.learner.train(batch, 0, 0)
+    floor = counter.get_total_flops() / (rate := matmul_rate())
+    update = best_time(lambda: lmac.learner.train(batch, 0, 0), 40)
+    stepped = best_time(lambda: per_step_update(lmac.learner, batch), 8)
+    print(f"{'row':44} {'value':>12} {'ratio':>8}")
+    print(f"{'lmac_qmix, training steps/s':44} {speeds['lmac_qmix']:12.0f}")
+    print(f"{'lmac_qmix, one update, ms':44} {1e3 * update:12.1f}")
+    print(f"{'  step by step, as released, ms':44} {1e3 * stepped:12.1f} {stepped / update:7.1f}x")
+    print(f"{'  floor: ' + f'{counter.get_total_flops() / 1e9:.2f} GFLOP at {rate / 1e9:.0f} GFLOP/s, ms':44} "
+          f"{1e3 * floor:12.1f} {floor / update:7.0%}")  # fmt: skip
+    print(f"{'qmix, training steps/s':44} {speeds['qmix']:12.0f}")
+    if options.epymarl is None:
+        print("EPyMARL's qmix: skipped, no --epymarl PATH")
+    else:
+        theirs = epymarl_speed(options.epymarl, options.epymarl_python, 12_000)
+        print(f"{'EPyMARL qmix, training steps/s':44} {theirs:12.0f} {speeds['qmix'] / theirs:7.1f}x")
+
+
+if __name__ == "__main__":
+    main()

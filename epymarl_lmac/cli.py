@@ -1,0 +1,127 @@
+"""The command ``epymarl-lmac``."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from epymarl_lmac import __version__
+from epymarl_lmac.errors import UserError
+from epymarl_lmac.paths import config_root, protocols_root, source_root
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Communication in cooperative multi-agent RL.")
+
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def _host_main() -> Callable[[list[str]], int]:
+    """Returns the host's command line, with the host's folders importable."""
+    root = str(source_root())
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    import main as host
+
+    return host.execute
+
+
+@app.command(context_settings=PASS_ON)
+def train(context: typer.Context) -> None:
+    """Trains: --config=ALG --env-config=ENV [with key=value ...], or --resume RUN [with key=value ...]."""
+    words = list(context.args)
+    if words and words[0] == "--resume":
+        words = _resume_words(words[1:])
+    raise typer.Exit(_host_main()(words))
+
+
+def _resume_words(words: list[str]) -> list[str]:
+    """Returns the host's words that continue a recorded run with its own settings."""
+    import json
+
+    from epymarl_lmac.errors import SettingsError
+    from epymarl_lmac.record.provenance import read_run
+    from epymarl_lmac.settings.load import merge
+
+    if not words:
+        raise SettingsError("--resume needs the folder of a run.", "--resume")
+    folder, extra = words[0], [word for word in words[1:] if word != "with"]
+    saved = read_run(folder)["settings"]
+    known = merge(saved["name"], saved["env"])
+    updates = [f"{key}={json.dumps(saved[key])}" for key in known if key in saved and key != "env_args"]
+    updates += [f"env_args.{key}={json.dumps(value)}" for key, value in saved["env_args"].items()]
+    updates.append(f"checkpoint_path={folder}")
+    return [f"--config={saved['name']}", f"--env-config={saved['env']}", "with", *updates, *extra]
+
+
+@app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="run folders")],
+    key: Annotated[str, typer.Option(help="figure to draw")] = "test_return_mean",
+    out: Annotated[Path, typer.Option(help="folder to write to")] = Path(),
+) -> None:
+    """Draws learning curves to a PNG and an HTML page."""
+    from epymarl_lmac.record.plot import plot_runs
+
+    for path in plot_runs(runs, key, out):
+        typer.echo(f"curve: {path}")
+
+
+@app.command()
+def doctor() -> None:
+    """Says what this installation has and lacks."""
+    import torch
+
+    from epymarl_lmac.record.provenance import git_state, machine, package_versions
+
+    lines = {**machine(), "torch threads": torch.get_num_threads(), **package_versions()}
+    lines |= {"source": source_root(), "config": config_root(), "protocols": protocols_root()}
+    lines |= {f"git {key}": value for key, value in git_state().items()}
+    try:
+        from epymarl_lmac.protocol.sandbox import detect  # type: ignore[attr-defined]
+    except ImportError:
+        pass
+    else:
+        lines |= {f"sandbox {key}": value for key, value in detect().items()}
+    for key, value in lines.items():
+        typer.echo(f"{key}: {value if value is not None else 'absent'}")
+
+
+@app.command()
+def version() -> None:
+    """Prints the version."""
+    typer.echo(__version__)
+
+
+if importlib.util.find_spec("epymarl_lmac.protocol.cli") is not None:
+    from epymarl_lmac.protocol.cli import app as protocol_app
+
+    app.add_typer(protocol_app, name="protocol")
+
+
+def main() -> int:
+    """Runs the command line; a user's error is one message and its exit code."""
+    from epymarl_lmac.record.screen import console_error
+
+    try:
+        code = app(standalone_mode=False)
+    except UserError as err:
+        console_error(str(err))
+        return err.exit_code
+    except typer.Exit as stop:
+        return stop.exit_code
+    except typer.Abort:
+        return 130
+    except Exception as err:
+        if hasattr(err, "format_message"):  # click's usage errors
+            console_error(err.format_message())
+            return int(getattr(err, "exit_code", 2))
+        raise
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
