@@ -31,9 +31,7 @@ def build(env_args: dict, n_envs: int) -> dict:
         max_agent_level=2,
         force_coop=env_args["force_coop"],
     )
-    game = LevelBasedForaging(
-        generator=generator, time_limit=env_args["max_episode_steps"], grid_observation=True
-    )
+    game = LevelBasedForaging(generator=generator, time_limit=env_args["max_episode_steps"], grid_observation=True)
     env = VmapWrapper(AutoResetWrapper(game))
     state, timestep = jax.jit(env.reset)(jax.random.split(jax.random.PRNGKey(0), n_envs))
     shape = (n_envs, env_args["players"])

@@ -27,11 +27,11 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from run import Experiment  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
-from utils.logging import Logger, get_logger  # noqa: E402
 
 from epymarl_lmac.settings import load_settings  # noqa: E402
+from run import Experiment  # noqa: E402
+from utils.logging import Logger, get_logger  # noqa: E402
 
 
 def make(alg: str) -> Experiment:
@@ -71,7 +71,9 @@ def best_time(function: Callable[[], object], repeats: int) -> float:
 def per_step_loss(learner, batch) -> torch.Tensor:
     """LMAC's update in the released code's form: one network call a step, messages anew for both networks."""
     args, T = learner.args, batch.max_seq_length
-    qs, targets, losses = [], [], []
+    qs: list[torch.Tensor] = []
+    targets: list[torch.Tensor] = []
+    losses: list[torch.Tensor] = []
     for mac, outputs in ((learner.mac, qs), (learner.target_mac, targets)):
         mac.init_hidden(batch.batch_size)
         for t in range(T):
@@ -144,7 +146,10 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     lmac, qmix = make("lmac_qmix"), make("qmix")
-    speeds = {"lmac_qmix": steps_per_second(lmac, options.episodes), "qmix": steps_per_second(qmix, options.episodes)}
+    speeds = {
+        "lmac_qmix": steps_per_second(lmac, options.episodes),
+        "qmix": steps_per_second(qmix, options.episodes),
+    }
     batch = sample(lmac)
     with FlopCounterMode(display=False) as counter:
         lmac.learner.train(batch, 0, 0)

@@ -27,7 +27,15 @@ INDEX = "checkpoint.json"
 LOCK = "lock"
 # Settings that may differ between a run and its continuation.
 FREE_SETTINGS = frozenset(
-    {"t_max", "checkpoint_path", "local_results_path", "save_model", "save_model_interval", "evaluate", "render"}
+    {
+        "t_max",
+        "checkpoint_path",
+        "local_results_path",
+        "save_model",
+        "save_model_interval",
+        "evaluate",
+        "render",
+    }
     | {"log_interval", "label", "use_cuda", "n_threads", "buffer_cpu_only", "test_nepisode"}
 )
 
@@ -55,7 +63,7 @@ class RunLock:
 def random_state(sampler: np.random.Generator) -> dict[str, Any]:
     """Returns the state of every process-wide generator and of the replay sampler."""
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()  # type: ignore[misc]
+    name, keys, position, has_gauss, cached = np.random.get_state()
     return {
         "python": {"version": version, "words": list(words), "gauss": gauss},
         "numpy": {
@@ -89,7 +97,10 @@ def _plain(value: Any) -> Any:
     """Returns numpy arrays as tensors and numpy scalars as numbers, so that files hold plain types."""
     if isinstance(value, np.ndarray):
         if value.dtype in (np.uint16, np.uint32, np.uint64):
-            return {"__unsigned__": str(value.dtype), "bits": torch.from_numpy(value.view(f"i{value.itemsize}").copy())}
+            return {
+                "__unsigned__": str(value.dtype),
+                "bits": torch.from_numpy(value.view(f"i{value.itemsize}").copy()),
+            }
         return {"__array__": torch.from_numpy(np.ascontiguousarray(value).copy())}
     if isinstance(value, np.generic):
         return value.item()
@@ -147,8 +158,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], t_env: int) -> Path:
         for leftover in folder.glob("checkpoint-*.pt.part"):
             leftover.unlink(missing_ok=True)
         raise CheckpointError(
-            f"The checkpoint at t_env={t_env} could not be written to {folder}: {err}. "
-            "The one before it is untouched."
+            f"The checkpoint at t_env={t_env} could not be written to {folder}: {err}. The one before it is untouched."
         ) from err
     if before not in (None, target.name):
         (folder / before).unlink(missing_ok=True)

@@ -41,7 +41,11 @@ def _parser() -> argparse.ArgumentParser:
 def _listing() -> str:
     from epymarl_lmac.paths import protocols_root
 
-    lines = ["algorithms: " + ", ".join(algorithms()), "environments: " + ", ".join(environments()), "protocols:"]
+    lines = [
+        "algorithms: " + ", ".join(algorithms()),
+        "environments: " + ", ".join(environments()),
+        "protocols:",
+    ]
     root = protocols_root()
     for manifest in sorted(root.glob("*/*/*/manifest.yaml")):
         lines.append("  " + manifest.parent.relative_to(root).as_posix())
@@ -67,7 +71,7 @@ def _sacred_run(values: dict[str, Any], options: argparse.Namespace) -> int:
 
     flags = {"--mongo_db": options.mongo_db, "--comment": options.comment, "--loglevel": "CRITICAL"}
     done = experiment.run(options={key: value for key, value in flags.items() if value})
-    return int(done.result)
+    return int(done.result or 0)
 
 
 def _start(values: dict[str, Any], sacred_run: Any = None) -> int:

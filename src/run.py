@@ -17,13 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from components.episode_buffer import ReplayBuffer
 from components.transforms import OneHot
 from controllers import REGISTRY as mac_REGISTRY
-from learners import REGISTRY as le_REGISTRY
-from runners import REGISTRY as r_REGISTRY
-from utils.logging import Logger
-
 from epymarl_lmac import checkpoint as ckpt
 from epymarl_lmac.errors import CheckpointError, RecordError
 from epymarl_lmac.learning.memory import keep_freed_memory
@@ -33,6 +30,9 @@ from epymarl_lmac.record.screen import Screen, Speed, duration
 from epymarl_lmac.seeding import derive_seed
 from epymarl_lmac.settings.schema import Settings
 from epymarl_lmac.tasks import has_card, task_id
+from learners import REGISTRY as le_REGISTRY
+from runners import REGISTRY as r_REGISTRY
+from utils.logging import Logger
 
 
 def set_seeds(seed: int) -> np.random.Generator:
@@ -288,9 +288,7 @@ def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any) 
     return 0 if stop.signum is None else 128 + stop.signum
 
 
-def _loop(
-    experiment: Experiment, folder: Path, metrics: MetricsWriter, screen: Screen, stop: StopRequest
-) -> None:
+def _loop(experiment: Experiment, folder: Path, metrics: MetricsWriter, screen: Screen, stop: StopRequest) -> None:
     args, runner, logger = experiment.args, experiment.runner, experiment.logger
 
     def save() -> None:

@@ -60,7 +60,7 @@ class _GruSequence(torch.autograd.Function):
         return h_all
 
     @staticmethod
-    def backward(ctx, grad_PH: Tensor):  # type: ignore[override]
+    def backward(ctx, grad_PH: Tensor):
         previous, rz_all, n_all, hn_all, weight_GH = ctx.saved_tensors
         sizes = ctx.counts
         P, H = n_all.shape

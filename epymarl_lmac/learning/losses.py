@@ -25,7 +25,7 @@ class _RecoveryHead(torch.autograd.Function):
         return joined, squared_error.mean(), -likelihood.log_().mean()
 
     @staticmethod
-    def backward(ctx, grad_joined, grad_recon, grad_awareness):  # type: ignore[override]
+    def backward(ctx, grad_joined, grad_recon, grad_awareness):
         joined, error, aware = ctx.saved_tensors
         columns = error.shape[-1]
         awareness = joined[..., columns:]

@@ -77,6 +77,7 @@ def make_optimiser(params: Sequence[nn.Parameter], args) -> FlatOptimiser:
         return FlatOptimiser(params, lambda flat: torch.optim.Adam(flat, lr=args.lr, fused=True))
     if args.optimiser == "rmsprop":
         return FlatOptimiser(
-            params, lambda flat: torch.optim.RMSprop(flat, lr=args.lr, alpha=args.optim_alpha, eps=args.optim_eps)
+            params,
+            lambda flat: torch.optim.RMSprop(flat, lr=args.lr, alpha=args.optim_alpha, eps=args.optim_eps),
         )
     raise SettingsError(f"optimiser={args.optimiser!r} is not known; choose 'adam' or 'rmsprop'.")

@@ -1,6 +1,7 @@
 """The protocol engine: untrusted text in, checked tensor program out.
 
-    text -> grammar (allow-list) -> child process (limits) -> traced to a list of tensor operations -> JSON + safetensors
+    text -> grammar (allow-list) -> child process (limits) -> traced to a list of tensor operations -> JSON,
+         safetensors
          -> rebuilt here from our own operation table -> contract checks -> a batched callable
 
 No text of a protocol ever runs in this process. Read ``build.py`` first, then ``program.py``.
@@ -12,4 +13,12 @@ from epymarl_lmac.protocol.bundle import Bundle, write_bundle
 from epymarl_lmac.protocol.program import Program
 from epymarl_lmac.protocol.spec import ProtocolSpec, TaskSchema
 
-__all__ = ["Bundle", "Program", "ProtocolRejected", "ProtocolSpec", "TaskSchema", "build_program", "write_bundle"]
+__all__ = [
+    "Bundle",
+    "Program",
+    "ProtocolRejected",
+    "ProtocolSpec",
+    "TaskSchema",
+    "build_program",
+    "write_bundle",
+]

@@ -33,9 +33,7 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def build_program(
-    text: str, spec: ProtocolSpec, limits: Limits | None = None, real: Tensor | None = None
-) -> Program:
+def build_program(text: str, spec: ProtocolSpec, limits: Limits | None = None, real: Tensor | None = None) -> Program:
     """Turns a protocol's text into a checked program, running it in a child process only.
 
     Args:

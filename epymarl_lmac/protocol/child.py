@@ -9,14 +9,22 @@ import builtins
 import json
 import math
 import operator
+import os
 import struct
 import sys
+from typing import Any
 
 BUILTINS = (
-    "abs all any bool dict enumerate float int isinstance len list max min range reversed round set sorted sum tuple "
-    "zip ValueError RuntimeError AssertionError True False None"
+    "abs all any bool dict enumerate float int isinstance len list max min range reversed round set "
+    "sorted sum tuple zip ValueError RuntimeError AssertionError True False None "
 ).split()
-IGNORED = ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range", "_local_scalar_dense")
+IGNORED = (
+    "_assert_tensor_metadata",
+    "_assert_scalar",
+    "_assert_async",
+    "sym_constrain_range",
+    "_local_scalar_dense",
+)
 SYMBOLIC = {
     operator.add: "sym.add",
     operator.sub: "sym.sub",
@@ -56,7 +64,7 @@ def load_text(text):
     """Executes the text; returns (communication, instruction)."""
     allowed = {name: getattr(builtins, name) for name in BUILTINS if hasattr(builtins, name)}
     allowed["__import__"] = guarded_import
-    scope = {"__builtins__": allowed, "__name__": "protocol"}
+    scope: dict[str, Any] = {"__builtins__": allowed, "__name__": "protocol"}
     try:
         exec(compile(ast.parse(text), "<protocol>", "exec"), scope)
         instruction = scope["message_design_instruction"]()
@@ -67,7 +75,7 @@ def load_text(text):
     return scope["communication"], instruction
 
 
-def encode(value, index, torch):
+def encode(value, index, torch: Any):
     """Returns an argument of an operation as JSON."""
     if isinstance(value, torch.fx.Node):
         return {"n": index[value.name]}
@@ -84,7 +92,7 @@ def encode(value, index, torch):
     raise Refused("extraction", f"an operation takes a {type(value).__name__}, which a program cannot hold.")
 
 
-def extract(communication, shape, torch):
+def extract(communication, shape, torch: Any):
     """Traces the function; returns (operations, output index, constants)."""
 
     class Traced(torch.nn.Module):
@@ -108,13 +116,16 @@ def extract(communication, shape, torch):
             first = "the program depends on the number of episodes in the batch, which must not matter. " + first
         raise Refused("extraction", f"{name}: {first}", line_of(err)) from err
     signature = exported.graph_signature
-    lifted = {}
+    lifted: dict[str, str] = {}
     lifted.update(signature.inputs_to_lifted_tensor_constants)
     lifted.update(signature.inputs_to_buffers)
     lifted.update(signature.inputs_to_parameters)
     if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
         raise Refused("contract", "the input or a constant is modified in place; work on a clone.")
-    operations, index, constants, output = [], {}, {}, None
+    operations: list[dict] = []
+    index: dict[str, int] = {}
+    constants: dict[str, Any] = {}
+    output = None
     for node in exported.graph.nodes:
         if node.op == "placeholder":
             index[node.name] = len(operations)
@@ -169,7 +180,7 @@ def handle(request):
         tensors[f"result{number}"] = result.detach().contiguous().clone()
     operations, output, constants = extract(communication, (3, *shape), torch)
     tensors.update(constants)
-    header = {"ok": True, "operations": operations, "output": output, "instruction": instruction}
+    header: dict[str, Any] = {"ok": True, "operations": operations, "output": output, "instruction": instruction}
     return header, tensors
 
 
@@ -177,7 +188,7 @@ def main():
     import resource
 
     request = json.loads(sys.stdin.buffer.read())
-    out = open(int(sys.argv[1]), "wb")
+    answer_fd = int(sys.argv[1])
     for name, value in request.get("limits", {}).items():
         resource.setrlimit(getattr(resource, name), (value, value))
     sys.setrecursionlimit(3000)
@@ -190,11 +201,16 @@ def main():
         header = {"ok": False, "layer": err.layer, "reason": err.reason, "line": err.line}
         data = b""
     except BaseException as err:
-        header = {"ok": False, "layer": "run", "reason": f"{type(err).__name__}: {str(err)[:300]}", "line": None}
+        header = {
+            "ok": False,
+            "layer": "run",
+            "reason": f"{type(err).__name__}: {str(err)[:300]}",
+            "line": None,
+        }
         data = b""
     head = json.dumps(header).encode()
-    out.write(struct.pack("<QQ", len(head), len(data)) + head + data)
-    out.close()
+    with os.fdopen(answer_fd, "wb") as out:
+        out.write(struct.pack("<QQ", len(head), len(data)) + head + data)
 
 
 if __name__ == "__main__":

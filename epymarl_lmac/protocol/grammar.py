@@ -24,42 +24,101 @@ class TextLimits:
     text_constant: int = 8_000  # longest string, characters
 
 
-_NODES = (
-    ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Assign, ast.AugAssign, ast.AnnAssign,
-    ast.For, ast.If, ast.IfExp, ast.Expr, ast.Pass, ast.Break, ast.Continue, ast.Import, ast.alias,
-    ast.BoolOp, ast.And, ast.Or, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow,
-    ast.MatMult, ast.BitAnd, ast.BitOr, ast.BitXor, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd, ast.Invert,
-    ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.Is, ast.IsNot,
-    ast.Call, ast.keyword, ast.Starred, ast.Attribute, ast.Subscript, ast.Slice, ast.Name, ast.Load, ast.Store,
-    ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.ListComp, ast.DictComp, ast.GeneratorExp, ast.comprehension,
-    ast.Assert, ast.Raise,
-)  # fmt: skip
+_NODES = tuple(
+    getattr(ast, name)
+    for name in (
+        "Module FunctionDef arguments arg Return Assign AugAssign AnnAssign For If IfExp Expr Pass Break "
+        "Continue Import alias BoolOp And Or BinOp Add Sub Mult Div FloorDiv Mod Pow MatMult BitAnd BitOr "
+        "BitXor UnaryOp Not USub UAdd Invert Compare Eq NotEq Lt LtE Gt GtE In NotIn Is IsNot Call keyword "
+        "Starred Attribute Subscript Slice Name Load Store Constant List Tuple Dict ListComp DictComp "
+        "GeneratorExp comprehension Assert Raise "
+    ).split()
+)
 
 _BUILTINS = frozenset(
-    "abs all any bool dict enumerate float int isinstance len list max min range reversed round set sorted sum tuple "
-    "zip ValueError RuntimeError AssertionError True False None".split()
+    (
+        "abs all any bool dict enumerate float int isinstance len list max min range reversed round set "
+        "sorted sum tuple zip ValueError RuntimeError AssertionError True False None "
+    ).split()
 )
 _MODULES = frozenset({"torch", "math", "torch.nn.functional"})
 
 # Functions of torch (and torch.nn.functional) that a protocol may call, and values it may read.
 _TORCH = frozenset(
-    "abs add all amax amin any arange argmax argmin argsort atan atan2 bmm broadcast_to cat ceil chunk clamp clip "
-    "clone concat concatenate cos cumprod cumsum diag_embed diagonal div einsum eq exp expm1 eye flatten flip floor "
-    "floor_divide fmod full full_like gather ge gt index_select isfinite isinf isnan le linspace log log1p "
-    "logical_and logical_not logical_or logical_xor lt masked_fill matmul max maximum mean min minimum mul narrow ne "
-    "neg norm nn ones ones_like outer permute pow prod reciprocal relu remainder repeat_interleave reshape roll round "
-    "rsqrt scatter sigmoid sign sin softmax sort split sqrt square squeeze stack std sub sum swapaxes take_along_dim "
-    "tan tanh tensor tile topk transpose tril triu unbind unflatten unsqueeze var where zeros zeros_like "
-    "float float32 float64 double half int int32 int64 long bool uint8 int16 int8 device dtype Tensor Size pi inf "
-    "functional pad one_hot cdist is_tensor as_tensor no_grad hypot".split()
+    (
+        "abs add all amax amin any arange argmax argmin argsort atan atan2 bmm broadcast_to cat ceil chunk "
+        "clamp clip clone concat concatenate cos cumprod cumsum diag_embed diagonal div einsum eq exp expm1 "
+        "eye flatten flip floor floor_divide fmod full full_like gather ge gt index_select isfinite isinf "
+        "isnan le linspace log log1p logical_and logical_not logical_or logical_xor lt masked_fill matmul max "
+        "maximum mean min minimum mul narrow ne neg norm nn ones ones_like outer permute pow prod reciprocal "
+        "relu remainder repeat_interleave reshape roll round rsqrt scatter sigmoid sign sin softmax sort "
+        "split sqrt square squeeze stack std sub sum swapaxes take_along_dim tan tanh tensor tile topk "
+        "transpose tril triu unbind unflatten unsqueeze var where zeros zeros_like float float32 float64 "
+        "double half int int32 int64 long bool uint8 int16 int8 device dtype Tensor Size pi inf functional "
+        "pad one_hot cdist is_tensor as_tensor no_grad hypot "
+    ).split()
 )
-_MATH = frozenset("ceil cos e exp floor hypot inf isclose log log2 pi pow sin sqrt tan tanh".split())
+_MATH = frozenset(("ceil cos e exp floor hypot inf isclose log log2 pi pow sin sqrt tan tanh ").split())
 # Methods and fields of tensors, lists and dicts.
 _METHODS = _TORCH | frozenset(
-    "T bool clamp_max clamp_min clip contiguous cpu device dim dtype expand expand_as float from_numpy get items keys "
-    "int long masked_fill mT mean movedim ndim new_full new_ones new_tensor new_zeros numel permute repeat reshape "
-    "select shape size t to tolist type type_as unfold values view view_as append extend index index_add "
-    "index_copy index_fill scatter_add fill_diagonal nonzero_static swapdims fill_ masked_scatter".split()
+    [
+        "T",
+        "bool",
+        "clamp_max",
+        "clamp_min",
+        "clip",
+        "contiguous",
+        "cpu",
+        "device",
+        "dim",
+        "dtype",
+        "expand",
+        "expand_as",
+        "float",
+        "from_numpy",
+        "get",
+        "items",
+        "keys",
+        "int",
+        "long",
+        "masked_fill",
+        "mT",
+        "mean",
+        "movedim",
+        "ndim",
+        "new_full",
+        "new_ones",
+        "new_tensor",
+        "new_zeros",
+        "numel",
+        "permute",
+        "repeat",
+        "reshape",
+        "select",
+        "shape",
+        "size",
+        "t",
+        "to",
+        "tolist",
+        "type",
+        "type_as",
+        "unfold",
+        "values",
+        "view",
+        "view_as",
+        "append",
+        "extend",
+        "index",
+        "index_add",
+        "index_copy",
+        "index_fill",
+        "scatter_add",
+        "fill_diagonal",
+        "nonzero_static",
+        "swapdims",
+        "fill_",
+        "masked_scatter",
+    ]
 )
 _METHODS = _METHODS - {"tolist", "nonzero_static", "masked_scatter", "from_numpy", "nn", "functional"}
 
@@ -148,7 +207,7 @@ class _Checker:
 
     def check_Constant(self, node: ast.Constant) -> None:
         value = node.value
-        if isinstance(value, (bytes, complex)) or value is Ellipsis and False:
+        if isinstance(value, (bytes, complex)):
             self.refuse(node, "bytes and complex numbers are not accepted.")
         if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) > self.limits.constant:
             self.refuse(node, f"numbers are limited to {self.limits.constant:g}.")

@@ -197,7 +197,9 @@ def _merge_equal(nodes: Sequence[_Node], output: int) -> tuple[list[_Node], int]
     merged = []
     for index, node in enumerate(nodes):
         node = _Node(
-            node.op, _substitute(node.args, target), tuple((k, _substitute(v, target)) for k, v in node.kwargs)
+            node.op,
+            _substitute(node.args, target),
+            tuple((k, _substitute(v, target)) for k, v in node.kwargs),
         )
         key = (node.op, repr(node.args), repr(node.kwargs))
         target[index] = Ref(seen.setdefault(key, index))
@@ -261,7 +263,9 @@ class Program:
             self._whole = _Plan(nodes, output, self.constants, self.device)
             # Only the message columns: a slice of the last dimension as one more operation.
             cut = _Node("aten.slice.Tensor", (Ref(output), 2, spec.x_dim, 2**63 - 1), ())
-            self._message = _Plan([*nodes, _push_slice(nodes, output, spec) or cut], len(nodes), self.constants, self.device)
+            self._message = _Plan(
+                [*nodes, _push_slice(nodes, output, spec) or cut], len(nodes), self.constants, self.device
+            )
         except BundleError:
             raise
         except Exception as err:
@@ -334,5 +338,3 @@ def _is_own_x(nodes: Sequence[_Node], index: int, spec: ProtocolSpec) -> bool:
         return node.op == "input"
     last = node.op == "aten.select.int" and node.args[1:] in ((1, -1), (1, spec.history - 1))
     return last and isinstance(node.args[0], Ref) and nodes[node.args[0].index].op == "input"
-
-

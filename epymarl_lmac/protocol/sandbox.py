@@ -51,7 +51,8 @@ class ChildLimits:
 
 def _read_answer(fd: int, deadline: float, limit: int) -> bytes:
     """Returns all that the child writes; raises ProtocolRejected at the deadline or past the limit."""
-    chunks, size = [], 0
+    chunks: list[bytes] = []
+    size = 0
     while True:
         left = deadline - time.monotonic()
         ready = select.select([fd], [], [], max(0.0, left))[0] if left > 0 else []

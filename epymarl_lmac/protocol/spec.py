@@ -38,9 +38,7 @@ class TaskSchema:
     def x_dim(self) -> int:
         """Returns D, the width of the extended observation."""
         return (
-            self.obs_dim
-            + (self.n_actions if self.obs_last_action else 0)
-            + (self.n_agents if self.obs_agent_id else 0)
+            self.obs_dim + (self.n_actions if self.obs_last_action else 0) + (self.n_agents if self.obs_agent_id else 0)
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -38,7 +38,11 @@ def git_state() -> dict[str, Any]:
     def git(*words: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", "-C", str(source_root()), *words], capture_output=True, text=True, timeout=20, check=False
+                ["git", "-C", str(source_root()), *words],
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
             return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import importlib
 import sys
 from collections.abc import Iterable, Mapping
@@ -136,9 +135,8 @@ def method_schema(values: Mapping[str, Any]) -> dict[str, Any]:
                 f"Choose one of: {', '.join(sorted(registry))}.",
                 key,
             )
-        schema = getattr(registry[name], "SETTINGS", None)
+        schema: type | None = getattr(registry[name], "SETTINGS", None)
         if schema is not None:
-            assert dataclasses.is_dataclass(schema)
             expected.update(types_of(schema))
     return expected
 
@@ -150,7 +148,5 @@ def load_settings(alg: str, env: str, updates: Iterable[str] | Mapping[str, Any]
     schema = method_schema(values)
     for key in unknown_here - set(schema):
         known = [*types_of(RunSettings), *schema]
-        raise SettingsError(
-            f"Unknown setting {key!r} in {alg}.yaml or {env}.yaml{suggestion(key, known)}", key
-        )
+        raise SettingsError(f"Unknown setting {key!r} in {alg}.yaml or {env}.yaml{suggestion(key, known)}", key)
     return freeze(values, schema)

@@ -133,9 +133,7 @@ def check_types(values: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
             raise SettingsError(f"Unknown setting {key!r}{suggestion(key, expected)}", key)
     for key, kind in expected.items():
         if key not in values:
-            raise SettingsError(
-                f"Setting {key!r} is missing; give it in the algorithm's or environment's yaml.", key
-            )
+            raise SettingsError(f"Setting {key!r} is missing; give it in the algorithm's or environment's yaml.", key)
         if not _fits(values[key], kind):
             raise SettingsError(f"{key}={values[key]!r} must be of type {_type_name(kind)}.", key)
 

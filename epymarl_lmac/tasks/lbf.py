@@ -80,9 +80,7 @@ def _short(levels: Sequence[int]) -> str:
 def _goal(s: LbfSettings) -> str:
     rows, cols = s.field_size
     same_level = set(s.player_low) == set(s.player_high) and len(set(s.player_low)) == 1
-    levels = (
-        f"all of level {s.player_low[0]}" if same_level else f"with levels up to {s.highest_player_level}"
-    )
+    levels = f"all of level {s.player_low[0]}" if same_level else f"with levels up to {s.highest_player_level}"
     if s.force_coop:
         needed = (
             "Every food has the level given in the settings"
@@ -96,17 +94,11 @@ def _goal(s: LbfSettings) -> str:
     else:
         needed = f"Food levels lie between {min(s.food_low)} and {s.highest_food_level}."
     if s.normalize_reward:
-        reward = (
-            "its level divided by the sum of all food levels of the episode, so a perfect episode earns 1"
-        )
+        reward = "its level divided by the sum of all food levels of the episode, so a perfect episode earns 1"
     else:
         reward = "its level times the sum of the levels of the players that loaded it"
     loss = f" Each player of a failed load costs {s.penalty:g}." if s.penalty else ""
-    view = (
-        "absolute positions are not observed"
-        if s.grid_observation
-        else "positions are relative to its window"
-    )
+    view = "absolute positions are not observed" if s.grid_observation else "positions are relative to its window"
     cells = "cell" if s.sight == 1 else "cells"
     return (
         f"{s.players} players, {levels}, walk on a field of {rows} rows and {cols} columns (rows grow to the "
@@ -177,16 +169,8 @@ def _grid_dimensions(s: LbfSettings) -> tuple[Dimension, ...]:
                 meaning = _content(s, layer, f"the cell {_direction(dr, dc)}") + " (0 outside the field)"
                 if dr == dc == 0:
                     if layer == "agent":
-                        meaning = (
-                            "this agent's own level"
-                            if s.observe_agent_levels
-                            else "this agent itself: always 1"
-                        )
-                        meaning += (
-                            " (another's, in the rare case that two share the cell)"
-                            if unit == "level"
-                            else ""
-                        )
+                        meaning = "this agent's own level" if s.observe_agent_levels else "this agent itself: always 1"
+                        meaning += " (another's, in the rare case that two share the cell)" if unit == "level" else ""
                         low = float(min(s.player_low)) if s.observe_agent_levels else 1.0
                     else:
                         meaning = f"{layer} layer of this agent's own cell, always 0"

@@ -74,16 +74,13 @@ class LbfSettings:
             for key, value in _V3_ONLY.items():
                 if env_args[key] != value:
                     raise TaskError(
-                        f"lbf: {key}={env_args[key]!r} needs rules: v3; with rules: published it must be "
-                        f"{value!r}."
+                        f"lbf: {key}={env_args[key]!r} needs rules: v3; with rules: published it must be {value!r}."
                     )
         player_low = _levels(env_args, "min_player_level", players, "players")
         player_high = _levels(env_args, "max_player_level", players, "players")
         if rules == "published":
             if isinstance(env_args["max_player_level"], Sequence):
-                raise TaskError(
-                    "lbf: max_player_level is one integer with rules: published; a list needs rules: v3."
-                )
+                raise TaskError("lbf: max_player_level is one integer with rules: published; a list needs rules: v3.")
             if player_high[0] < 2:
                 raise TaskError(
                     f"lbf: max_player_level={player_high[0]} leaves no level to draw with rules: published, "
@@ -142,8 +139,7 @@ class LbfSettings:
         for low, high, i in zip(self.player_low, self.player_high, range(self.players), strict=True):
             if low > high:
                 raise TaskError(
-                    f"lbf: min_player_level={low} is above max_player_level={high} for player {i}; it must "
-                    "not be."
+                    f"lbf: min_player_level={low} is above max_player_level={high} for player {i}; it must not be."
                 )
         smallest_cap = sum(sorted(self.player_low)[:3])
         for i in range(self.max_food):
@@ -151,18 +147,14 @@ class LbfSettings:
                 continue
             high = smallest_cap if self.food_high is None else self.food_high[i]
             if self.food_low[i] > high:
-                known = (
-                    "max_food_level" if self.food_high else "the three lowest player levels, which may sum to"
-                )
+                known = "max_food_level" if self.food_high else "the three lowest player levels, which may sum to"
                 raise TaskError(
                     f"lbf: min_food_level={self.food_low[i]} is above {known} {high} for food {i}; lower "
                     "min_food_level."
                 )
         strongest = sum(sorted(self.player_high)[-4:])
         needed_levels = self.food_high if self.force_coop else self.food_low
-        for i, needed in enumerate(
-            needed_levels or ()
-        ):  # cooperative foods without bounds follow the players
+        for i, needed in enumerate(needed_levels or ()):  # cooperative foods without bounds follow the players
             if needed > strongest:
                 raise TaskError(
                     f"lbf: food {i} has at least level {needed}, but the four strongest players that can "
@@ -270,8 +262,7 @@ def _field_size(value: Any) -> tuple[int, int]:
         raise TaskError(f"lbf: field_size={value!r} must be one integer or a list [rows, columns].")
     if min(sides) < 3:
         raise TaskError(
-            f"lbf: field_size={value!r} is too small; each side must be at least 3, as foods never lie on "
-            "the border."
+            f"lbf: field_size={value!r} is too small; each side must be at least 3, as foods never lie on the border."
         )
     return int(sides[0]), int(sides[1])
 
@@ -286,7 +277,5 @@ def _levels(env_args: Mapping[str, Any], key: str, count: int, counted: str) -> 
     else:
         levels = (value,) * count
     if any(isinstance(level, bool) or not isinstance(level, int) or level < 1 for level in levels):
-        raise TaskError(
-            f"lbf: {key}={value!r} must be an integer of at least 1, or a list of {count} of them."
-        )
+        raise TaskError(f"lbf: {key}={value!r} must be an integer of at least 1, or a list of {count} of them.")
     return levels

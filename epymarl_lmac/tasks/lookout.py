@@ -75,8 +75,7 @@ def card(env_args: Mapping[str, Any]) -> TaskCard:
     """Returns the task card of a setting."""
     s = LookoutSettings.of(env_args)
     state = [
-        Dimension(k, f"target[{k}]", f"1 if target {k} is the right one", 0, 1, "one-hot")
-        for k in range(s.targets)
+        Dimension(k, f"target[{k}]", f"1 if target {k} is the right one", 0, 1, "one-hot") for k in range(s.targets)
     ]
     state += [
         Dimension(s.targets + i, f"scout[{i}]", f"1 if agent {i} is the scout", 0, 1, "one-hot")

@@ -49,9 +49,7 @@ class EpsilonGreedyActionSelector:
         self._train_generator = _generator(args.seed, "exploration")
         self._test_generator = _generator(args.seed, "test_exploration")
 
-    def select_action(
-        self, agent_inputs: Tensor, avail_actions: Tensor, t_env: int, test_mode: bool = False
-    ) -> Tensor:
+    def select_action(self, agent_inputs: Tensor, avail_actions: Tensor, t_env: int, test_mode: bool = False) -> Tensor:
         """Chooses an action for every agent.
 
         Args:

@@ -8,13 +8,14 @@ target network.
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 import torch
-from modules.comm.lmac import LmacComm
 from torch import Tensor, nn
 
 from controllers.sequence_controller import SequenceMAC, SharedInputs, Unrolled
 from epymarl_lmac.learning.packing import Packing
 from epymarl_lmac.protocol.locate import load_bundle_for
+from modules.comm.lmac import LmacComm
 
 WINDOW_FLOATS = 2**25  # history windows are built in pieces of at most this many numbers (128 MiB)
 

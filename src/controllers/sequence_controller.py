@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from components.action_selectors import REGISTRY as action_REGISTRY
-from modules.agents import REGISTRY as agent_REGISTRY
 from torch import Tensor, nn
 
+from components.action_selectors import REGISTRY as action_REGISTRY
 from epymarl_lmac.learning.packing import Packing
+from modules.agents import REGISTRY as agent_REGISTRY
 
 
 @dataclass
@@ -87,7 +87,7 @@ class SequenceMAC:
     def extended_obs_packed(self, ep_batch, packing: Packing) -> Tensor:
         """Returns x of all existing steps, (P, N, D)."""
         obs = packing.pack(ep_batch["obs"])
-        P, N, O = obs.shape  # noqa: E741
+        P, N, O = obs.shape
         x = obs.new_empty(P, N, self.x_dim)
         x[..., :O] = obs
         column = O

@@ -89,9 +89,7 @@ class LbfEnv(BatchedEnv):
         self._low_N = np.array(settings.player_low, np.int64)
         self._high_N = np.array(settings.player_high, np.int64)
         self._low_F = np.array(settings.food_low, np.int64)
-        self._high_F = np.array(
-            settings.food_high or (0,) * settings.max_food, np.int64
-        )  # 0: the players' cap
+        self._high_F = np.array(settings.food_high or (0,) * settings.max_food, np.int64)  # 0: the players' cap
         self._cap_exclusive = settings.rules == "published"
 
         streams = np.random.SeedSequence(seed).spawn(n_envs)
@@ -122,8 +120,7 @@ class LbfEnv(BatchedEnv):
             which_B = np.ones(self.n_envs, np.bool_)
         elif which_B.shape != (self.n_envs,) or which_B.dtype != np.bool_:
             raise ValueError(
-                f"lbf: reset got {which_B.dtype} {which_B.shape}; expected one bool for each of "
-                f"{self.n_envs} copies."
+                f"lbf: reset got {which_B.dtype} {which_B.shape}; expected one bool for each of {self.n_envs} copies."
             )
         kernels.reset_copies(
             which_B, self._rng_B4, self._field_BRC, self._pos_BN2, self._level_BN, self._clock_B,
@@ -148,8 +145,7 @@ class LbfEnv(BatchedEnv):
         actions_BN = np.ascontiguousarray(actions_BN, np.int64)
         if actions_BN.shape != (self.n_envs, self.n_agents):
             raise ValueError(
-                f"lbf: actions have shape {actions_BN.shape}; expected {(self.n_envs, self.n_agents)} "
-                "(copies, agents)."
+                f"lbf: actions have shape {actions_BN.shape}; expected {(self.n_envs, self.n_agents)} (copies, agents)."
             )
         s = self.settings
         reward_B = np.empty(self.n_envs, np.float32)
@@ -162,8 +158,7 @@ class LbfEnv(BatchedEnv):
         )  # fmt: skip
         if not is_stepped:
             raise ValueError(
-                f"lbf: actions range over {actions_BN.min()}..{actions_BN.max()}; expected "
-                f"0..{self.n_actions - 1}."
+                f"lbf: actions range over {actions_BN.min()}..{actions_BN.max()}; expected 0..{self.n_actions - 1}."
             )
         return StepResult(reward_B, end_2B[0], end_2B[1], {"foods_eaten": self._share_eaten_B()})
 
@@ -218,9 +213,7 @@ class LbfEnv(BatchedEnv):
             if s.grid_observation:
                 kernels.observe_grid(pos_N2, layers_3PQ, obs_NO, s.sight)
             else:
-                kernels.observe_vector(
-                    field_RC, pos_N2, level_N, obs_NO, s.max_food, s.sight, s.observe_agent_levels
-                )
+                kernels.observe_vector(field_RC, pos_N2, level_N, obs_NO, s.max_food, s.sight, s.observe_agent_levels)
 
     def render(self, copy: int = 0, mode: str = "text") -> Any:
         """Returns one copy as text (``mode="text"``) or as a uint8 (H, W, 3) frame (``mode="rgb"``).

@@ -60,7 +60,12 @@ class LookoutEnv(BatchedEnv):
     def reset(self) -> None:
         K, N, noise = self.n_actions, self.n_agents, self.settings.noise
         for b, rng in enumerate(self._rngs):
-            target, misled, other, scout = rng.integers(K), rng.random() < noise, rng.integers(1, K), rng.integers(N)
+            target, misled, other, scout = (
+                rng.integers(K),
+                rng.random() < noise,
+                rng.integers(1, K),
+                rng.integers(N),
+            )
             self._target[b] = target
             self._seen[b] = (target + other) % K if misled else target
             self._scout[b] = scout if self.settings.random_scout else 0

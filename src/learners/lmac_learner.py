@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import SettingsError
-
 from epymarl_lmac.learning.losses import reconstruction_skill, recovery_losses
 from learners.value_learner import Transitions, ValueLearner
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from components.standarize_stream import RunningMeanStd
-from modules.mixers import REGISTRY as mixer_REGISTRY
 from torch import Tensor
 
+from components.standarize_stream import RunningMeanStd
 from epymarl_lmac.learning.optimiser import make_optimiser
 from epymarl_lmac.learning.packing import Packing
+from modules.mixers import REGISTRY as mixer_REGISTRY
 
 UNAVAILABLE = -9999999.0  # Q-value of an action that cannot be taken
 
@@ -184,7 +184,7 @@ class ValueLearner:
         if interval_or_tau > 1:
             if self.n_updates - self.last_target_update >= interval_or_tau:
                 self.target_mac.load_state(self.mac)
-                if self.target_mixer is not None:
+                if self.mixer is not None and self.target_mixer is not None:
                     self.target_mixer.load_state_dict(self.mixer.state_dict())
                 self.last_target_update = self.n_updates
             return

@@ -62,9 +62,7 @@ class Runner(abc.ABC):
     def __init__(self, args: Any, logger: Any) -> None:
         for key in ("batch_size_run", "test_nepisode"):
             if getattr(args, key) < 1:
-                raise SettingsError(
-                    f"{key}={getattr(args, key)} episodes is not possible; use 1 or more.", key
-                )
+                raise SettingsError(f"{key}={getattr(args, key)} episodes is not possible; use 1 or more.", key)
         self.args = args
         self.logger = logger
         self.batch_size: int = args.batch_size_run

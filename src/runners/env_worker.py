@@ -55,9 +55,7 @@ def run_worker(pipe: Connection, make_env: Callable[[], MultiAgentEnv], log_path
             if env is None:
                 env = OneEnv(make_env())
             answer = _COMMANDS[command](env, data)
-        except (
-            Exception
-        ) as error:  # whatever the environment raises is told to the parent, which stops the run
+        except Exception as error:  # whatever the environment raises is told to the parent, which stops the run
             pipe.send(("error", _describe(error)))
             continue
         sys.stdout.flush()

@@ -144,9 +144,7 @@ class WorkerPool(BatchedEnv):
         for i in running:
             self._send(i, "step", actions_BN[i])
         for i in running:
-            views, reward_B[i], terminated_B[i], truncated_B[i], worker_info = self._receive(
-                i, "step", deadline
-            )
+            views, reward_B[i], terminated_B[i], truncated_B[i], worker_info = self._receive(i, "step", deadline)
             self._n_steps[i] += 1
             self._see(i, views)
             for key, value in worker_info.items():

@@ -10,7 +10,7 @@ from components.episode_buffer import EpisodeBatch, ReplayBuffer
 from components.transforms import OneHot
 from epymarl_lmac.errors import CheckpointError
 
-B, T, N, A, O, S = 3, 4, 2, 5, 6, 7  # noqa: E741
+B, T, N, A, O, S = 3, 4, 2, 5, 6, 7
 SCHEME: dict[str, dict[str, Any]] = {
     "state": {"vshape": S},
     "obs": {"vshape": (O,), "group": "agents"},

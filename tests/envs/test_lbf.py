@@ -100,9 +100,7 @@ def test_levels_cover_exactly_the_range_of_the_rules(base, changes, player_level
 
 
 def test_v3_level_bounds_are_dealt_out_at_random():
-    state = make(
-        300, base=V3, min_player_level=[1, 3], max_player_level=[1, 3], max_food_level=4
-    ).state_dict()
+    state = make(300, base=V3, min_player_level=[1, 3], max_player_level=[1, 3], max_food_level=4).state_dict()
     assert (np.sort(state["level_BN"], axis=1) == [1, 3]).all()
     assert 90 < (state["level_BN"][:, 0] == 1).sum() < 210
 

@@ -125,9 +125,7 @@ def cell_values(env, name, copy):
     field_RC = raw["field_BRC"][copy]
     is_inside = 0 <= row < field_RC.shape[0] and 0 <= col < field_RC.shape[1]
     food = field_RC[row, col] if is_inside else 0
-    here = [
-        int(raw["level_BN"][copy, i]) for i, p in enumerate(raw["pos_BN2"][copy]) if (row, col) == tuple(p)
-    ]
+    here = [int(raw["level_BN"][copy, i]) for i, p in enumerate(raw["pos_BN2"][copy]) if (row, col) == tuple(p)]
     seen = here[-1] if here else 0
     agent = seen if env.settings.observe_agent_levels else int(seen > 0)
     return {"agent": agent, "food": food, "access": int(is_inside and not food and not here)}[layer]
@@ -174,9 +172,7 @@ def test_every_vector_dimension_is_what_its_name_says(name):
                 near = [f for f in foods if max(abs(f[0] - row), abs(f[1] - col)) <= sight]
                 things.update({f"food{k}": (r - top, c - left, v) for k, (r, c, v) in enumerate(near)})
                 others = [
-                    (*raw["pos_BN2"][b, j] - (top, left), raw["level_BN"][b, j])
-                    for j in range(env.n_agents)
-                    if j != i
+                    (*raw["pos_BN2"][b, j] - (top, left), raw["level_BN"][b, j]) for j in range(env.n_agents) if j != i
                 ]
                 shown = [o for o in others if min(o[:2]) >= 0 and max(o[:2]) <= 2 * sight]
                 things.update({f"other{k}": o for k, o in enumerate(shown)})
@@ -250,7 +246,5 @@ def test_card_needs_neither_the_environment_nor_heavy_packages():
         "import sys, epymarl_lmac.tasks.lbf\n"
         "sys.exit(','.join(m for m in ('numba', 'torch', 'envs') if m in sys.modules) or None)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=config_root().parent
-    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=config_root().parent)
     assert done.returncode == 0, done.stderr

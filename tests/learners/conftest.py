@@ -1,9 +1,10 @@
 """Learner tests use a stand-in bundle: the protocol engine has its own tests."""
 
-import controllers.lmac_controller as lmac_controller
 import pytest
 import torch
 from learner_fixtures import fake_bundle
+
+import controllers.lmac_controller as lmac_controller
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import torch
+
 from components.episode_buffer import EpisodeBatch
 from components.transforms import OneHot
 

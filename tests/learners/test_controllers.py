@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from controllers import REGISTRY
 from learner_fixtures import GROUPS, HISTORY, A, D, N, O, S, T, batch_of, full_scheme, settings
 
+from controllers import REGISTRY
 from epymarl_lmac.learning.packing import Packing
 
 KINDS = {

@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
-from controllers import REGISTRY as mac_REGISTRY
 from learner_fixtures import GROUPS, N, Recorder, T, batch_of, full_scheme, settings
-from learners import REGISTRY
 
+from controllers import REGISTRY as mac_REGISTRY
 from epymarl_lmac.errors import SettingsError
+from learners import REGISTRY
 
 LMAC = {"mac": "lmac_mac", "agent": "lmac", "learner": "lmac_learner"}
 KINDS = {
@@ -128,9 +128,7 @@ def test_soft_targets_move_by_tau():
     learner = make(target_update_interval_or_tau=0.25)
     before = [p.clone() for p in learner.target_mixer.parameters()]
     learner.train(batch_of([T - 1] * 2), 0, 0)
-    for old, online, target in zip(
-        before, learner.mixer.parameters(), learner.target_mixer.parameters(), strict=True
-    ):
+    for old, online, target in zip(before, learner.mixer.parameters(), learner.target_mixer.parameters(), strict=True):
         torch.testing.assert_close(target, old + 0.25 * (online - old))
 
 

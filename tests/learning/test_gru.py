@@ -6,7 +6,7 @@ from torch import nn
 
 from epymarl_lmac.learning.gru import gru_sequence
 
-I, H = 4, 6  # noqa: E741
+I, H = 4, 6
 COUNTS = [3, 3, 2, 1, 1]  # rows still running at each step
 P = sum(COUNTS)
 

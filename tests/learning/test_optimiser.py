@@ -66,5 +66,5 @@ def test_restored_state_continues_to_the_bit():
 
 
 def test_unknown_optimiser_is_named():
-    with pytest.raises(SettingsError, match="optimiser='sgd'.*'adam' or 'rmsprop'"):
+    with pytest.raises(SettingsError, match=r"optimiser='sgd'.*'adam' or 'rmsprop'"):
         make_optimiser(list(network().parameters()), SimpleNamespace(optimiser="sgd", **ARGS))

@@ -14,7 +14,20 @@ def test_rows_are_step_by_step_with_the_longest_episode_first():
     packing = Packing.of(FILLED)
     where = [(int(r) // T, int(r) % T) for r in packing.rows_P]
     assert packing.counts == [4, 3, 2, 2, 1]
-    assert where == [(1, 0), (3, 0), (0, 0), (2, 0), (1, 1), (3, 1), (0, 1), (1, 2), (3, 2), (1, 3), (3, 3), (1, 4)]
+    assert where == [
+        (1, 0),
+        (3, 0),
+        (0, 0),
+        (2, 0),
+        (1, 1),
+        (3, 1),
+        (0, 1),
+        (1, 2),
+        (3, 2),
+        (1, 3),
+        (3, 3),
+        (1, 4),
+    ]
 
 
 def test_packing_and_padding_are_inverse_on_existing_steps():

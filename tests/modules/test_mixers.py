@@ -4,18 +4,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from modules.mixers import REGISTRY
-from modules.mixers.qmix import QMixer
 
 from epymarl_lmac.errors import SettingsError
+from modules.mixers import REGISTRY
+from modules.mixers.qmix import QMixer
 
 B, T, N, S, E = 2, 3, 4, 5, 6
 
 
 def args(layers=2):
-    return SimpleNamespace(
-        n_agents=N, state_shape=S, mixing_embed_dim=E, hypernet_layers=layers, hypernet_embed=7
-    )
+    return SimpleNamespace(n_agents=N, state_shape=S, mixing_embed_dim=E, hypernet_layers=layers, hypernet_embed=7)
 
 
 def one_row(mixer, q, s):

@@ -16,7 +16,7 @@ from envs.batched import BatchedEnv, SingleEnv, StepResult
 from envs.multiagentenv import MultiAgentEnv
 
 LIMIT = 5
-N, A, O, S = 3, 4, 2, 3  # noqa: E741
+N, A, O, S = 3, 4, 2, 3
 
 
 def obs_of(game: int, t: int) -> np.ndarray:

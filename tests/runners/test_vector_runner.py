@@ -187,9 +187,7 @@ def test_rules_and_sizes_come_from_the_environment():
 
 def test_an_episode_beyond_the_limit_is_an_error():
     runner, _ = make_runner("vector", make_args(env_args={"lengths": [2, 9, 3]}))
-    with pytest.raises(
-        TaskError, match="1 of 3 copies of FakeBatched did not end within its episode_limit=5"
-    ):
+    with pytest.raises(TaskError, match="1 of 3 copies of FakeBatched did not end within its episode_limit=5"):
         runner.run()
 
 

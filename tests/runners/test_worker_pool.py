@@ -23,9 +23,7 @@ def _fakes(monkeypatch):
 
 def pool_of(*faults, **timeouts):
     factories = [
-        functools.partial(
-            fake.make_engine, seed=40 + i, common_reward=True, reward_scalarisation="sum", fault=fault
-        )
+        functools.partial(fake.make_engine, seed=40 + i, common_reward=True, reward_scalarisation="sum", fault=fault)
         for i, fault in enumerate(faults)
     ]
     return WorkerPool("engine", factories, [40 + i for i in range(len(faults))], **timeouts)

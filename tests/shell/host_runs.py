@@ -22,7 +22,14 @@ SMALL = [
 def words(alg: str, results: Path, env: str = "lookout", **updates: object) -> list[str]:
     """Returns the words of a small run's command line."""
     changes = [f"{key.replace('__', '.')}={value}" for key, value in updates.items()]
-    return [f"--config={alg}", f"--env-config={env}", "with", *SMALL, f"local_results_path={results}", *changes]
+    return [
+        f"--config={alg}",
+        f"--env-config={env}",
+        "with",
+        *SMALL,
+        f"local_results_path={results}",
+        *changes,
+    ]
 
 
 def host(arguments: list[str], **options) -> subprocess.CompletedProcess:

@@ -45,7 +45,7 @@ def test_full_disk_keeps_the_one_before(tmp_path, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(CheckpointError, match="t_env=20 could not be written.*is untouched"):
+    with pytest.raises(CheckpointError, match=r"t_env=20 could not be written.*is untouched"):
         ckpt.save_checkpoint(tmp_path, STATE, 20)
     monkeypatch.undo()
     assert ckpt.load_checkpoint(tmp_path)["t"] == 10
@@ -89,7 +89,13 @@ def test_random_state_restores_every_stream(tmp_path):
     np.random.standard_normal()
 
     def draw():
-        return random.random(), np.random.random(), np.random.standard_normal(), torch.rand(1).item(), sampler.random()
+        return (
+            random.random(),
+            np.random.random(),
+            np.random.standard_normal(),
+            torch.rand(1).item(),
+            sampler.random(),
+        )
 
     ckpt.save_checkpoint(tmp_path, ckpt.random_state(sampler), 1)
     expected = draw()

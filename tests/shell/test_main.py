@@ -44,7 +44,17 @@ def test_plain_lines_show_progress_from_the_start(record):
     assert lines[0].startswith("qmix on lbf_8x8-2p-2f-s1-coop, seed 1")
     progress = [line for line in lines if line.startswith("step ")]
     assert progress
-    for part in ("episodes", "return", "test return", "epsilon", "steps/s", "env", "inference", "update", "time left"):
+    for part in (
+        "episodes",
+        "return",
+        "test return",
+        "epsilon",
+        "steps/s",
+        "env",
+        "inference",
+        "update",
+        "time left",
+    ):
         assert part in progress[-1]
 
 
@@ -104,7 +114,13 @@ def test_bad_settings_end_with_one_message(case, tmp_path):
         (["--env-config=lbf"], "--config is missing; choose one of: "),
         (["--config=lmac_qmix", "--env-config=lbf", "with", "env_args.max_food=1"], "No protocol bundle at"),
         (
-            ["--config=lmac_qmix", "--env-config=lbf", "with", "env_args.field_size=9", "protocol_path={bundle}"],
+            [
+                "--config=lmac_qmix",
+                "--env-config=lbf",
+                "with",
+                "env_args.field_size=9",
+                "protocol_path={bundle}",
+            ],
             "was made for another task",
         ),
     ],

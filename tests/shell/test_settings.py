@@ -28,7 +28,7 @@ def test_defaults_and_schema_have_the_same_keys():
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_every_key_has_a_comment(path):
     for line in path.read_text().splitlines():
-        if re.match(r"\s*\w+:", line) and not line.strip() == "env_args:":
+        if re.match(r"\s*\w+:", line) and line.strip() != "env_args:":
             assert "#" in line, f"{path.name}: {line}"
 
 
@@ -39,12 +39,25 @@ def test_order_is_default_then_environment_then_algorithm_then_command_line(tmp_
     (tmp_path / "envs" / "e.yaml").write_text("b: 1\nc: 1\nd: 1\nenv_args: {x: 1, y: 1}\n")
     (tmp_path / "algs" / "m.yaml").write_text("c: 2\nd: 2\nenv_args: {y: 2}\n")
     monkeypatch.setattr("epymarl_lmac.settings.load.config_root", lambda: tmp_path)
-    assert merge("m", "e", ["d=3", "env_args.x=3"]) == {"a": 0, "b": 1, "c": 2, "d": 3, "env_args": {"x": 3, "y": 2}}
+    assert merge("m", "e", ["d=3", "env_args.x=3"]) == {
+        "a": 0,
+        "b": 1,
+        "c": 2,
+        "d": 3,
+        "env_args": {"x": 3, "y": 2},
+    }
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("k=1", 1), ("k=1e-4", 1e-4), ("k=True", True), ("k=null", None), ("k=a=b", "a=b"), ("k=[1, 2]", [1, 2])],
+    [
+        ("k=1", 1),
+        ("k=1e-4", 1e-4),
+        ("k=True", True),
+        ("k=null", None),
+        ("k=a=b", "a=b"),
+        ("k=[1, 2]", [1, 2]),
+    ],
 )
 def test_command_line_values_are_read_as_yaml(text, value):
     assert parse_update(text) == ("k", value)
@@ -70,5 +83,5 @@ def test_a_typo_in_an_algorithms_file_is_found(tmp_path, monkeypatch):
     path = copy / "algs" / "qmix.yaml"
     path.write_text(path.read_text() + "\ndubble_q: True # typo\n")
     monkeypatch.setattr("epymarl_lmac.settings.load.config_root", lambda: copy)
-    with pytest.raises(SettingsError, match="Unknown setting 'dubble_q'.*did you mean 'double_q'"):
+    with pytest.raises(SettingsError, match=r"Unknown setting 'dubble_q'.*did you mean 'double_q'"):
         load_settings("qmix", "lookout")

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from epymarl_lmac.errors import SettingsError
-
 from epymarl_lmac.learning.gru import gru_sequence
 
 
@@ -48,12 +47,17 @@ class LmacComm(nn.Module):
         super().__init__()
         if carry not in ("sum", "gru"):
             raise SettingsError(f"comm_carry={carry!r} is not known; choose 'sum' or 'gru'.")
-        H, Z, I = hidden_dim, latent_dim, n_important  # noqa: E741
+        H, Z, I = hidden_dim, latent_dim, n_important
         self.carry = carry
         self.hidden_dim = H
         self.n_important = I
         self.encoder = nn.Sequential(
-            nn.Linear(input_dim, H), nn.ReLU(), nn.LayerNorm(H), nn.Linear(H, H), nn.ReLU(), nn.Dropout(dropout)
+            nn.Linear(input_dim, H),
+            nn.ReLU(),
+            nn.LayerNorm(H),
+            nn.Linear(H, H),
+            nn.ReLU(),
+            nn.Dropout(dropout),
         )
         self.gru = nn.GRUCell(H, H)
         self.query = nn.Linear(H, H)

@@ -1,0 +1,95 @@
+"""``python -m protocol_gen build``: three texts in, one checked bundle out."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from pathlib import Path
+
+from epymarl_lmac.errors import BundleError, SettingsError
+from epymarl_lmac.paths import protocols_root
+from epymarl_lmac.protocol import Bundle, TaskSchema, write_bundle
+from epymarl_lmac.protocol.build import Limits
+from epymarl_lmac.settings.load import merge
+from epymarl_lmac.tasks import TaskCard, task_card
+
+TEXTS = ("k0.py", "k1.py", "k2.py")
+HISTORY = 10  # steps the last protocol sees, as published
+
+
+def schema_of(card: TaskCard, obs_last_action: bool, obs_agent_id: bool) -> TaskSchema:
+    """Returns what a bundle for a card's task must match."""
+    return TaskSchema(
+        env=card.env,
+        task=card.task,
+        n_agents=card.n_agents,
+        obs_dim=len(card.obs),
+        n_actions=len(card.actions),
+        state_dim=len(card.state),
+        obs_last_action=obs_last_action,
+        obs_agent_id=obs_agent_id,
+        card_hash=card.hash(),
+    )
+
+
+def important_columns(card: TaskCard, patterns: Sequence[str]) -> list[int]:
+    """Returns the state columns whose names match one of the patterns; without patterns all but padding.
+
+    Args:
+        card: the task's card.
+        patterns: names or globs, e.g. ``food*``. Brackets are literal, as columns are named ``food[3,4]``.
+
+    Raises:
+        SettingsError: a pattern matches no column.
+    """
+    if not patterns:
+        return [d.index for d in card.state if not d.meaning.startswith("padding")]
+    chosen: set[int] = set()
+    for pattern in patterns:
+        literal = pattern.replace("[", "[[]")
+        found = {d.index for d in card.state if fnmatch.fnmatchcase(d.name, literal)}
+        if not found:
+            names = ", ".join(d.name for d in card.state[:4])
+            raise SettingsError(f"--important {pattern!r} matches no state column; they are named {names}, ...")
+        chosen |= found
+    return sorted(chosen)
+
+
+def build(
+    folder: Path,
+    env: str,
+    updates: Sequence[str],
+    out: Path | None = None,
+    important: Sequence[str] = (),
+    history: int = HISTORY,
+    max_message_dim: int | None = None,
+) -> Bundle:
+    """Builds a bundle from the texts in a folder.
+
+    Args:
+        folder: holds k0.py, k1.py, k2.py.
+        env: name of a file in ``config/envs``.
+        updates: ``key=value`` settings that describe the task.
+        out: folder to write; None is ``protocols/<env>/<task>/default``.
+        important: patterns of the state columns to be reconstructed.
+        history: L.
+        max_message_dim: most numbers a receiver may get a step from one protocol.
+
+    Raises:
+        BundleError: a text is missing.
+        ProtocolRejected: a text was refused; nothing is written.
+    """
+    missing = [name for name in TEXTS if not (folder / name).is_file()]
+    if missing:
+        raise BundleError(f"{folder} lacks {', '.join(missing)}; it must hold {', '.join(TEXTS)}.")
+    values = merge("lmac_qmix", env, updates)
+    card = task_card(values["env"], values["env_args"])
+    texts = [(folder / name).read_text(encoding="utf-8") for name in TEXTS]
+    return write_bundle(
+        protocols_root() / card.env / card.task / "default" if out is None else out,
+        texts,
+        schema_of(card, values["obs_last_action"], values["obs_agent_id"]),
+        important_columns(card, important),
+        history,
+        limits=Limits(max_message_dim=max_message_dim),
+    )
