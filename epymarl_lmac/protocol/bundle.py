@@ -127,6 +127,8 @@ def _read_programs(path: Path, files: Mapping[str, bytes]) -> list[Program]:
         constants = safetensors.torch.load(files[CONSTANTS])
     except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as err:
         raise BundleError(f"{path}: the program cannot be read: {err}") from err
+    if not isinstance(entries, list):
+        raise BundleError(f"{path}: {PROGRAM} must list programs, got {type(entries).__name__}.")
     programs = []
     for k, entry in enumerate(entries):
         prefix = f"k{k}."

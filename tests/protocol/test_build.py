@@ -38,7 +38,7 @@ GOOD = {
     "comprehension over agents": (
         "parts = [o[:, i, 0:1] * (i + 1) for i in range(o.shape[1])]\n"
         "heard = th.stack(parts, dim=1).sum(dim=1, keepdim=True).expand(-1, 3, 1)\nreturn th.cat([o, heard], dim=-1)",
-        lambda o: own_and(o, (o[..., 0:1] * torch.tensor([1.0, 2, 3]).view(3, 1)).sum(1, keepdim=True).expand(-1, 3, 1)),
+        lambda o: own_and(o, (o[..., :1] * torch.tensor([[1.0], [2], [3]])).sum(1, keepdim=True).expand(-1, 3, 1)),
     ),
     "nothing to say": ("return th.cat([o, o[..., :0]], dim=-1)", lambda o: o),
     "where and comparisons": (

@@ -17,8 +17,8 @@ def message_design_instruction():
         "keeps, for rows and for columns, the interval of lines on which it can stand: every step of its history gives "
         "an interval (line 0 or the last line beside a border, the interior otherwise), shifted by the moves made since "
         "then, and the intersection is what remains. Two agents that see each other share their intervals. The team "
-        "hears every agent's probabilities over rows and columns, and a map of the field: where foods were seen, and "
-        "which cells were seen, at the most probable places."
+        "hears every agent's probabilities over rows and columns, and a map of the field with the foods that are seen "
+        "now, at the places their seers may stand."
     )
 
 

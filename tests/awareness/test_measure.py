@@ -1,0 +1,57 @@
+"""Recovery tables with known answers."""
+
+import math
+
+import pytest
+import torch
+
+from epymarl_lmac.awareness.measure import Budget, Rows, evaluate, train_decoder
+
+N, K, EPISODES, STEPS = 3, 4, 64, 2
+GROUPS = {"target": list(range(K))}
+
+
+def rows(hears, seed):
+    """Returns lookout-like rows: the state is a one-hot target; agents whose flag is set hear it."""
+    g = torch.Generator().manual_seed(seed)
+    target = torch.eye(K)[torch.randint(0, K, (EPISODES,), generator=g)]
+    ids = torch.eye(N).expand(EPISODES, N, N)
+    message = target.unsqueeze(1) * torch.tensor(hears).float().view(1, N, 1)
+    u = torch.cat([ids, message], -1).repeat(STEPS, 1, 1)
+    return Rows(u, target.repeat(STEPS, 1), [EPISODES] * STEPS)
+
+
+def measured(hears, seeds=1):
+    torch.set_num_threads(1)
+    budget = Budget(n_batches=400, n_seeds=seeds, lr=3e-3)
+    number = iter(range(10_000))
+    decoders = [train_decoder(lambda: rows(hears, next(number)), K, budget, seed) for seed in range(seeds)]
+    return evaluate(decoders, rows(hears, 99_999), 0.05, GROUPS)
+
+
+def test_a_perfect_protocol_recovers_everything_for_everyone():
+    result = measured([1, 1, 1])
+    assert result.success == 1.0 and result.imbalance == 0.0 and result.skill > 0.98
+
+
+def test_an_empty_protocol_scores_chance():
+    result = measured([0, 0, 0])
+    # The best constant is 1/K: its squared error is 1/K^2 = 0.0625 where the column is 0, beyond the tolerance.
+    assert abs(result.skill) < 0.1
+    assert result.success < 0.3
+
+
+def test_telling_one_agent_shows_exactly_the_imbalance_between_one_and_none():
+    result = measured([0, 1, 0])
+    table = torch.tensor(result.success_NI)
+    assert (table[1] == 1.0).all()
+    assert result.imbalance == pytest.approx(table.var(0, correction=0).mean().item())
+    others = table[[0, 2]].mean().item()
+    assert result.imbalance == pytest.approx(2 / 9 * (1 - others) ** 2, abs=0.02)
+
+
+def test_columns_that_never_vary_have_no_skill():
+    data = rows([1, 1, 1], 1)
+    constant = Rows(data.u_PNU, torch.zeros(len(data.truth_PI), K), data.counts)
+    decoder = train_decoder(lambda: constant, K, Budget(5, 1), 0)
+    assert math.isnan(evaluate([decoder], constant, 0.05, GROUPS).skill)
