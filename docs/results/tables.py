@@ -1,0 +1,46 @@
+"""Tables of recorded runs: ``python docs/results/tables.py RUN...`` prints markdown.
+
+Figures are means over the records of the last 50,000 steps up to ``--at``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from epymarl_lmac.record.metrics import read_metrics
+from epymarl_lmac.record.provenance import read_run
+
+WINDOW = 50_000  # steps
+KEYS = ("test_return_mean", "return_mean", "recon_skill", "latent_std")
+
+
+def mean_before(rows, key: str, at: int) -> float:
+    """Returns the mean of a figure over the last WINDOW steps up to ``at``; NaN where there is none."""
+    values = [row.value for row in rows if row.key == key and at - WINDOW <= row.t_env <= at]
+    return sum(values) / len(values) if values else math.nan
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--at", type=int, nargs="*", help="steps; default: each run's last")
+    options = parser.parse_args()
+    print("| run | seed | steps | " + " | ".join(KEYS) + " |")
+    print("|" + " --- |" * (3 + len(KEYS)))
+    for folder in options.runs:
+        run, rows = read_run(folder), read_metrics(folder)
+        label = run["settings"]["label"]
+        name = run["algorithm"] + (f", {label}" if label else "")
+        last = max(row.t_env for row in rows)
+        for at in options.at or [last]:
+            if at - WINDOW > last:
+                continue
+            cells = [mean_before(rows, key, at) for key in KEYS]
+            shown = " | ".join("" if math.isnan(value) else f"{value:.3f}" for value in cells)
+            print(f"| {name} | {run['seed']} | {min(at, last):,} | {shown} |")
+
+
+if __name__ == "__main__":
+    main()
