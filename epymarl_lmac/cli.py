@@ -75,17 +75,13 @@ def doctor() -> None:
     """Says what this installation has and lacks."""
     import torch
 
+    from epymarl_lmac.protocol.sandbox import detect
     from epymarl_lmac.record.provenance import git_state, machine, package_versions
 
     lines = {**machine(), "torch threads": torch.get_num_threads(), **package_versions()}
     lines |= {"source": source_root(), "config": config_root(), "protocols": protocols_root()}
     lines |= {f"git {key}": value for key, value in git_state().items()}
-    try:
-        from epymarl_lmac.protocol.sandbox import detect  # type: ignore[attr-defined]
-    except ImportError:
-        pass
-    else:
-        lines |= {f"sandbox {key}": value for key, value in detect().items()}
+    lines |= {f"protocol child, {key}": "in force" if ok else "MISSING" for key, ok in detect().items()}
     for key, value in lines.items():
         typer.echo(f"{key}: {value if value is not None else 'absent'}")
 

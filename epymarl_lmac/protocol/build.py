@@ -26,6 +26,7 @@ class Limits:
     text: TextLimits = field(default_factory=TextLimits)
     child: ChildLimits = field(default_factory=ChildLimits)
     max_message_dim: int | None = None  # numbers a receiver may get a step; None for no limit
+    strict: bool = False  # refuse to run a text on a machine that lacks a measure of isolation
 
 
 def text_hash(text: str) -> str:
@@ -47,7 +48,12 @@ def build_program(text: str, spec: ProtocolSpec, limits: Limits | None = None, r
     """
     limits = limits or Limits()
     check_grammar(text, limits.text)
-    request = {"text": text, "shape": list(spec.input_shape(1)[1:]), "probes": [list(p) for p in PROBES]}
+    request = {
+        "text": text,
+        "shape": list(spec.input_shape(1)[1:]),
+        "probes": [list(p) for p in PROBES],
+        "strict": limits.strict,
+    }
     header, tensors = run_child(request, limits.child)
     expected = {}
     for number in range(len(PROBES)):

@@ -25,6 +25,7 @@ import epymarl_lmac
 from epymarl_lmac.errors import BundleError
 from epymarl_lmac.protocol.build import Limits, build_program
 from epymarl_lmac.protocol.program import Program
+from epymarl_lmac.protocol.sandbox import detect
 from epymarl_lmac.protocol.spec import ProtocolSpec, TaskSchema
 
 PROGRAM, CONSTANTS, MANIFEST = "program.json", "constants.safetensors", "manifest.yaml"
@@ -184,6 +185,7 @@ def write_bundle(
         "history": history,
         "message_dims": [program.message_dim for program in programs],
         "scores": dict(scores or {}),
+        "isolation": detect(),
         "notes": dict(notes or {}),
         "versions": {"epymarl-lmac": epymarl_lmac.__version__, "torch": torch.__version__.split("+")[0]},
         "sha256": {name: _sha256(data) for name, data in sorted(files.items())},

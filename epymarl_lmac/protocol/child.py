@@ -6,12 +6,15 @@ descriptor it was given. Imports torch and safetensors only, nothing of this pro
 
 import ast
 import builtins
+import importlib.machinery
 import json
 import math
 import operator
 import os
 import struct
 import sys
+import types
+from pathlib import Path
 from typing import Any
 
 BUILTINS = (
@@ -184,6 +187,16 @@ def handle(request):
     return header, tensors
 
 
+def load_isolation():
+    """Returns the module beside this file; the child's interpreter knows no packages of this project."""
+    path = Path(__file__).resolve().with_name("isolation.py")
+    loader = importlib.machinery.SourceFileLoader("isolation", str(path))
+    module = types.ModuleType(loader.name)
+    module.__file__ = str(path)
+    loader.exec_module(module)
+    return module
+
+
 def main():
     import resource
 
@@ -193,6 +206,11 @@ def main():
         resource.setrlimit(getattr(resource, name), (value, value))
     sys.setrecursionlimit(3000)
     try:
+        if request.get("isolate", True):
+            in_force = load_isolation().isolate(str(Path.cwd()))
+            missing = sorted(name for name, ok in in_force.items() if not ok)
+            if missing and request.get("strict", False):
+                raise Refused("sandbox", f"strict mode: this machine does not offer {', '.join(missing)}.")
         header, tensors = handle(request)
         import safetensors.torch
 

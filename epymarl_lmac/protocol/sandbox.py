@@ -1,6 +1,7 @@
 """The child process in which a protocol's text runs: fresh interpreter, no environment, limits, a deadline.
 
-This is the seam for stronger isolation: whatever is added belongs into ``run_child`` and ``detect``.
+``isolation.py`` has what the kernel adds: no network, no files but the interpreter's own, no new privileges. What is
+in force is found by ``detect``; without it a child still runs, unless the request asks for ``strict``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor
 from epymarl_lmac.errors import ProtocolRejected
 
 CHILD = Path(__file__).with_name("child.py")
+ISOLATION = Path(__file__).with_name("isolation.py")
 LAYER = "sandbox"
 
 
@@ -65,6 +67,21 @@ def _read_answer(fd: int, deadline: float, limit: int) -> bytes:
         size += len(chunk)
         if size > limit:
             raise ProtocolRejected(LAYER, f"the program is larger than {limit} bytes.")
+
+
+def detect() -> dict[str, bool]:
+    """Returns which measures of isolation this machine offers, by trying them in a process of their own."""
+    with tempfile.TemporaryDirectory(prefix="protocol-") as folder:
+        done = subprocess.run(
+            [sys.executable, "-I", "-B", str(ISOLATION)],
+            cwd=folder,
+            env={},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    return json.loads(done.stdout) if done.returncode == 0 else {"isolation": False}
 
 
 def run_child(request: dict[str, Any], limits: ChildLimits) -> tuple[dict[str, Any], dict[str, Tensor]]:

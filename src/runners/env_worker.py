@@ -56,6 +56,7 @@ def run_worker(pipe: Connection, make_env: Callable[[], MultiAgentEnv], log_path
                 env = OneEnv(make_env())
             answer = _COMMANDS[command](env, data)
         except Exception as error:  # whatever the environment raises is told to the parent, which stops the run
+            sys.stdout.flush()  # the parent reads what was printed as soon as it has the answer
             pipe.send(("error", _describe(error)))
             continue
         sys.stdout.flush()
