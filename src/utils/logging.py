@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import defaultdict
 from typing import Any
 
@@ -11,8 +12,15 @@ from epymarl_lmac.record.screen import Screen
 
 
 def get_logger() -> logging.Logger:
-    """Returns the console logger."""
-    return logging.getLogger("epymarl_lmac")
+    """Returns the console logger: plain sentences on standard output."""
+    logger = logging.getLogger("epymarl_lmac")
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    return logger
 
 
 class Logger:

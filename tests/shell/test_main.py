@@ -66,6 +66,14 @@ def test_evaluation_plays_a_recorded_run(record):
     assert "test_return_mean:" in done.stdout
 
 
+def test_evaluation_can_show_the_episodes(record):
+    results, _ = record
+    (folder,) = run_folders(results)
+    done = host([*words("qmix", results, "lbf"), "evaluate=True", "render=True", f"checkpoint_path={folder}"])
+    assert done.returncode == 0, done.stderr
+    assert "\nstep 1/25\n+---" in done.stdout and "\nstep 2/25\n+---" in done.stdout
+
+
 def test_print_config_shows_the_merged_settings(tmp_path):
     done = host(["--config=vdn", "--env-config=lbf", "--print-config", "with", "lr=1e-3", "env_args.sight=2"])
     shown = yaml.safe_load(done.stdout)
