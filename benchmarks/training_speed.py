@@ -5,7 +5,9 @@
 Rows: ``lmac_qmix`` and ``qmix`` as they train here (environment, acting, buffer and updates included); the same
 ``lmac_qmix`` update computed step by step, as the released LMAC code does it (every step its own network calls,
 messages computed again for both networks; the released controller itself does not compile, so its form is rebuilt
-here from our modules); EPyMARL's own ``qmix`` from a checkout, if its path is given.
+here from our modules); EPyMARL's own ``qmix`` from a checkout, if its path is given, on the same game of the
+``lbforaging`` package (``grid_foraging.py``) with its serial runner. Its state is the two windows, 54 numbers, where
+ours is the 300 numbers of the field.
 
 The floor of an update is its floating-point operations in matrix products, counted by PyTorch, at the rate that
 this core reaches on a product of the update's own size.
@@ -117,14 +119,17 @@ def matmul_rate() -> float:
 
 
 def epymarl_speed(path: Path, python: str, steps: int) -> float:
-    """Returns the steps per second of EPyMARL's qmix (recurrent agents) on the package's 8x8-2p-2f-coop game."""
+    """Returns the steps per second of EPyMARL's qmix (recurrent agents) on the package's 8x8-2p-2f-coop grid game."""
     with tempfile.TemporaryDirectory() as folder:
         stub = Path(folder) / "smaclite"  # EPyMARL imports it unconditionally
         stub.mkdir()
         (stub / "__init__.py").write_text("")
         words = "--config=qmix --env-config=gymma with env_args.time_limit=25 use_rnn=True obs_last_action=True "
-        words += f"env_args.key=lbforaging:Foraging-8x8-2p-2f-coop-v3 use_cuda=False test_nepisode=1 t_max={steps}"
-        env = {**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}
+        words += (
+            f"env_args.key=grid_foraging:GridForaging-8x8-2p-2f-coop-v3 use_cuda=False test_nepisode=1 t_max={steps}"
+        )
+        folders = os.pathsep.join([folder, str(Path(__file__).resolve().parent)])
+        env = {**os.environ, "PYTHONPATH": folders, "OMP_NUM_THREADS": "1"}
         marks = []
         for t_max in (2_000, steps):  # the difference leaves start-up out
             words = words.rsplit("t_max=", 1)[0] + f"t_max={t_max}"
@@ -153,7 +158,7 @@ def main() -> None:
     batch = sample(lmac)
     with FlopCounterMode(display=False) as counter:
         lmac.learner.train(batch, 0, 0)
-    floor = counter.get_total_flops() / (rate := matmul_rate())
+    floor = counter.get_total_flops() / (rate := matmul_rate())  # messages come with the stored episodes
     update = best_time(lambda: lmac.learner.train(batch, 0, 0), 40)
     stepped = best_time(lambda: per_step_update(lmac.learner, batch), 8)
     print(f"{'row':44} {'value':>12} {'ratio':>8}")

@@ -102,6 +102,8 @@ class Experiment:
             device="cpu" if args.buffer_cpu_only else device,
         )
         self.mac = mac_REGISTRY[args.mac](self.buffer.scheme, groups, args)
+        for key, field in self.mac.stored_fields(args.buffer_size * (args.episode_limit + 1)).items():
+            self.buffer.add_key(key, field)
         self.runner.setup(scheme, groups, preprocess, self.mac)
         self.learner = le_REGISTRY[args.learner](self.mac, self.buffer.scheme, logger, args)
         self.episodes = 0
@@ -155,6 +157,7 @@ class Experiment:
         args = self.args
         with torch.no_grad():
             episodes = self.runner.run(test_mode=False)
+            self.mac.complete(episodes)
         self.buffer.insert_episode_batch(episodes)
         self.episodes += episodes.batch_size
         if not self.buffer.can_sample(args.batch_size):

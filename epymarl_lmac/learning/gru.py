@@ -4,6 +4,9 @@ PyTorch's CPU GRU records about fifteen small autograd nodes for every step. Her
 sequence: the input half of the gates is one matrix product over all steps, a step costs one more product and a few
 in-place operations, and the weight gradients are again single products over all steps.
 
+On the CPU in float32 the step's remaining work is one compiled loop (``gru_kernels.py``); other devices and dtypes use
+PyTorch operations throughout. Both are the same function: their difference is that of two roundings.
+
 It can also carry the sum ``h = gru(x, h) + residual`` to the next step, which no fused library GRU offers and
 which the published LMAC encoder does.
 
@@ -17,6 +20,74 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from epymarl_lmac.learning import gru_kernels
+
+
+class _GruSequenceCpu(torch.autograd.Function):
+    """``_GruSequence`` for float32 on the CPU; gives the same results to rounding."""
+
+    @staticmethod
+    def forward(ctx, gates_PG: Tensor, h0_RH: Tensor, weight_GH: Tensor, bias_G: Tensor, residual_PH, counts):
+        h, previous, factors = _run_cpu(gates_PG, h0_RH, weight_GH, bias_G, residual_PH, counts, with_factors=True)
+        ctx.save_for_backward(previous, factors, weight_GH)
+        ctx.counts, ctx.has_residual = list(counts), residual_PH is not None
+        return h
+
+    @staticmethod
+    def backward(ctx, grad_PH: Tensor):
+        previous, factors, weight_GH = ctx.saved_tensors
+        P, H = grad_PH.shape
+        d_h = grad_PH.clone(memory_format=torch.contiguous_format)
+        d_hidden = d_h.new_empty(P, 3 * H)
+        kept = d_h.new_empty(ctx.counts[0], H)
+        carry = torch.empty_like(kept)
+        arrays = [t.numpy() for t in (d_h, carry, factors, d_hidden, kept)]
+        d_h_array, carry_array, factors_array, d_hidden_array, kept_array = arrays
+        d_steps = d_hidden.split(ctx.counts)
+        stop, carried = P, 0
+        for rows, d_step in zip(reversed(ctx.counts), reversed(d_steps), strict=True):
+            start = stop - rows
+            gru_kernels.step_back(
+                d_h_array, carry_array, carried, factors_array, d_hidden_array, kept_array, start, rows
+            )
+            if rows != carried:
+                kept_rows, carry_rows = kept[:rows], carry[:rows]
+            torch.addmm(kept_rows, d_step, weight_GH, out=carry_rows)
+            stop, carried = start, rows
+        d_weight = d_hidden.t() @ previous
+        d_bias = d_hidden.sum(0)
+        gru_kernels.to_input_gates(d_h_array, factors_array, d_hidden_array)
+        return d_hidden, carry, d_weight, d_bias, d_h if ctx.has_residual else None, None
+
+
+def _run_cpu(gates_PG: Tensor, h0_RH: Tensor, weight_GH: Tensor, bias_G: Tensor, residual_PH, counts, with_factors):
+    """Returns the states (P, H) and, for the backward pass, the states before and its factors (else None)."""
+    P, G = gates_PG.shape
+    H = G // 3
+    weight_HG = weight_GH.detach().t().contiguous()
+    before = h0_RH.detach().contiguous()
+    h = gates_PG.new_empty(P, H)
+    hidden = gates_PG.new_empty(counts[0], G)
+    residual = gates_PG.new_empty(0, H) if residual_PH is None else residual_PH.detach().contiguous()
+    previous = gates_PG.new_empty(P, H) if with_factors else None
+    factors = gates_PG.new_empty(P, gru_kernels.FACTORS, H) if with_factors else None
+    fixed = [t.detach().contiguous().numpy() for t in (gates_PG, hidden, bias_G)]
+    result = [t.numpy() for t in (residual, h)]
+    before_array, h_array = before.numpy(), result[1]
+    kept = () if previous is None or factors is None else (previous.numpy(), factors.numpy())
+    start, last_rows = 0, -1
+    for rows, h_step in zip(counts, h.split(list(counts)), strict=True):
+        if rows != last_rows:
+            before, hidden_rows, last_rows = before[:rows], hidden[:rows], rows
+        torch.mm(before, weight_HG, out=hidden_rows)
+        if kept:
+            gru_kernels.step_with_factors(*fixed, before_array, *result, *kept, start, rows)
+        else:
+            gru_kernels.step(*fixed, before_array, *result, start, rows)
+        before, before_array = h_step, h_array[start : start + rows]
+        start += rows
+    return h, previous, factors
 
 
 class _GruSequence(torch.autograd.Function):
@@ -103,4 +174,9 @@ def gru_sequence(
         The states after every step, packed (P, H).
     """
     gates_PG = torch.nn.functional.linear(x_PI, cell.weight_ih, cell.bias_ih)
-    return _GruSequence.apply(gates_PG, h0_RH, cell.weight_hh, cell.bias_hh, residual_PH, counts)
+    arrays = (gates_PG, h0_RH, cell.weight_hh, cell.bias_hh)
+    if any(t.device.type != "cpu" or t.dtype != torch.float32 for t in arrays):
+        return _GruSequence.apply(*arrays, residual_PH, counts)
+    if torch.is_grad_enabled():
+        return _GruSequenceCpu.apply(*arrays, residual_PH, counts)
+    return _run_cpu(*arrays, residual_PH, counts, with_factors=False)[0]

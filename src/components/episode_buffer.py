@@ -105,6 +105,25 @@ class EpisodeBatch:
             lead = (self.batch_size,) if is_const else (self.batch_size, self.max_seq_length)
             store[key] = torch.zeros(lead + shape, dtype=info.get("dtype", torch.float32), device=self.device)
 
+    def add_key(self, key: str, info: Mapping[str, Any], value: Tensor | None = None) -> None:
+        """Stores one more value a step, for what is computed from whole episodes after they were played.
+
+        Args:
+            key: its name; replaces what is stored under it.
+            info: as in a scheme; of a value a step.
+            value: (B, T, *value shape) on this batch's device; zeros if None.
+
+        Raises:
+            ValueError: a value of another shape.
+        """
+        shape = (self.batch_size, self.max_seq_length, *_value_shape(key, info, self.groups))
+        if value is None:
+            value = torch.zeros(shape, dtype=info.get("dtype", torch.float32), device=self.device)
+        if tuple(value.shape) != shape:
+            raise ValueError(f"{key!r} has shape {tuple(value.shape)}; expected {shape}.")
+        self.scheme[key] = dict(info)
+        self.data.transition_data[key] = value
+
     # -- writing -----------------------------------------------------------------------------------------
 
     def update(

@@ -1,13 +1,15 @@
 """LMAC's controller: fixed protocols write the messages, a learned encoder reads them, the agent acts on [x, z].
 
 Messages are a fixed function of an episode's extended observations. To act they are computed for the current
-step; to learn they are computed for all steps of a sampled batch in one call and shared by the online and the
-target network.
+step. To learn they are computed once for every episode, all steps in one call, when it enters the replay buffer; where
+they would not fit, or in a host that stores no such key, once for every sampled batch. The online and the target
+network share them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from epymarl_lmac.learning.packing import Packing
 from epymarl_lmac.protocol.locate import load_bundle_for
 from modules.comm.lmac import LmacComm
 
+MESSAGES = "messages"  # the replay buffer's key
 WINDOW_FLOATS = 2**25  # history windows are built in pieces of at most this many numbers (128 MiB)
 
 
@@ -31,6 +34,7 @@ class LmacSettings:
     comm_carry: str  # "sum" or "gru", see LmacComm
     normalise_latent: bool  # whether z is normalised over its columns
     detach_latent: bool  # whether the TD loss stops at z
+    message_cache_mib: float  # replay memory that stored messages may take, MiB; 0 computes them for every batch
     zero_messages: bool  # whether messages are replaced by zeros (a control)
     zero_test_messages: bool  # the same in evaluation only
 
@@ -72,6 +76,7 @@ class LmacMAC(SequenceMAC):
             normalise_latent=args.normalise_latent,
         )
         self.comm_hidden: Tensor | None = None
+        self._field: dict[str, Any] | None = None  # what the replay buffer stores, if it does
         self._window: Tensor | None = None  # acting: the last L steps of x, (B, L, N, D)
 
     def __deepcopy__(self, memo):
@@ -112,6 +117,22 @@ class LmacMAC(SequenceMAC):
             parts.append(torch.cat([program.message(with_filler[part]) for part in index.split(rows)]))
         return torch.cat(parts, dim=-1) if parts else x_PND.new_zeros(*x_PND.shape[:2], 0)
 
+    def stored_fields(self, n_steps: int) -> dict[str, dict[str, Any]]:
+        mebibytes = n_steps * self.n_agents * self.message_dim * 4 / 2**20
+        if not 0 < mebibytes <= self.args.message_cache_mib:
+            return {}
+        self._field = {"vshape": (self.message_dim,), "group": "agents"}
+        return {MESSAGES: self._field}
+
+    def complete(self, ep_batch) -> None:
+        if self._field is None:
+            return
+        device = self.args.device
+        packing = Packing.of(ep_batch["filled"].squeeze(-1).to(device))
+        x_PND = self.extended_obs_packed({key: ep_batch[key].to(device) for key in self.X_KEYS}, packing)
+        messages = packing.pad(self.messages_packed(x_PND, packing))
+        ep_batch.add_key(MESSAGES, self._field, messages.to(ep_batch.device))
+
     def messages_step(self, x_BND: Tensor) -> Tensor:
         """Returns the messages of the current step, (B, N, M), and moves the history window on."""
         if self._window is None:
@@ -144,7 +165,10 @@ class LmacMAC(SequenceMAC):
     def shared_inputs(self, ep_batch) -> LmacInputs:
         packing = Packing.of(ep_batch["filled"].squeeze(-1))
         x_PND = self.extended_obs_packed(ep_batch, packing)
-        messages = self.messages_packed(x_PND, packing)
+        if MESSAGES in ep_batch.scheme:
+            messages = packing.pack(ep_batch[MESSAGES])
+        else:
+            messages = self.messages_packed(x_PND, packing)
         if self.args.zero_messages:
             messages = torch.zeros_like(messages)
         own = self._with_packed_state(x_PND, ep_batch, packing)

@@ -44,6 +44,7 @@ class SequenceMAC:
     """
 
     SETTINGS: type | None = None
+    X_KEYS = ("obs", "actions_onehot")  # what the extended observation is made of
 
     def __init__(self, scheme, groups, args) -> None:
         self.n_agents = args.n_agents
@@ -133,6 +134,17 @@ class SequenceMAC:
         return q_RA.view(B, self.n_agents, -1)
 
     # -- learning ----------------------------------------------------------------------------------------
+
+    def stored_fields(self, n_steps: int) -> dict[str, dict[str, Any]]:
+        """Returns what the replay buffer should store beside the scheme, as a scheme; ``complete`` writes it.
+
+        Args:
+            n_steps: steps the buffer has room for.
+        """
+        return {}
+
+    def complete(self, ep_batch) -> None:
+        """Adds ``stored_fields`` to episodes that were played."""
 
     def shared_inputs(self, ep_batch) -> Any:
         """Returns what the online and the target network have in common for a batch, computed once."""

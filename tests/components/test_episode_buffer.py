@@ -321,3 +321,19 @@ def test_a_state_of_another_buffer_is_refused_and_nothing_changes():
     with pytest.raises(CheckpointError, match="differs in actions, filled, obs, reward, state: 'actions' is"):
         longer.load_state_dict(state)
     assert longer.episodes_in_buffer == 0
+
+
+def test_a_key_added_later_travels_with_its_episodes():
+    buffer, batch = buffer_of(), batch_of(2)
+    info = {"vshape": (3,), "group": "agents"}
+    value = torch.randn(2, T, N, 3)
+    buffer.add_key("note", info)
+    batch.add_key("note", info, value)
+    buffer.insert_episode_batch(batch)
+    assert torch.equal(buffer["note"][:2], value)
+    again = buffer_of()
+    again.add_key("note", info)
+    again.load_state_dict(buffer.state_dict())
+    assert torch.equal(again["note"], buffer["note"])
+    with pytest.raises(ValueError, match="'note' has shape"):
+        batch.add_key("note", info, value[:, 1:])

@@ -72,6 +72,7 @@ def settings(**changes):
         "comm_carry": "sum",
         "normalise_latent": False,
         "detach_latent": True,
+        "message_cache_mib": 0,
         "zero_messages": False,
         "zero_test_messages": False,
         "recon_lambda": 1.0,

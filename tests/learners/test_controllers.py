@@ -53,6 +53,24 @@ def test_an_episode_does_not_depend_on_the_others_in_the_batch(kind):
     torch.testing.assert_close(together[1:2], alone)
 
 
+def test_messages_stored_with_episodes_are_those_computed_for_a_batch():
+    mac, batch = make(mac="lmac_mac", agent="lmac", message_cache_mib=1), batch_of([T - 1, 2, T - 2])
+    (key,) = mac.stored_fields(n_steps=3 * T)
+    computed = mac.shared_inputs(batch).u_PNU
+    mac.complete(batch)
+    assert batch[key].shape == (3, T, N, mac.message_dim)
+    torch.testing.assert_close(mac.shared_inputs(batch).u_PNU, computed)
+    assert batch[key][1, 3:].eq(0).all()  # nothing after the end of a short episode
+
+
+@pytest.mark.parametrize("changes", [{"message_cache_mib": 0}, {"message_cache_mib": 1, "protocol_steps": 0}])
+def test_messages_are_not_stored_where_there_is_no_room_or_nothing_to_store(changes):
+    mac, batch = make(mac="lmac_mac", agent="lmac", **changes), batch_of([T - 1, T - 1])
+    assert mac.stored_fields(n_steps=10**6) == {}
+    mac.complete(batch)
+    assert "messages" not in batch.scheme
+
+
 def test_extended_observation_is_obs_then_last_action_then_id():
     mac, batch = make(), batch_of([T - 1, T - 1])
     packing = Packing.of(batch["filled"].squeeze(-1))

@@ -1,4 +1,7 @@
-"""The fused GRU over packed sequences equals a loop over torch.nn.GRUCell, forwards and backwards."""
+"""The fused GRU over packed sequences equals a loop over torch.nn.GRUCell, forwards and backwards.
+
+float32 on the CPU takes the compiled step, float64 the one made of PyTorch operations.
+"""
 
 import pytest
 import torch
@@ -23,26 +26,36 @@ def looped(cell, x, h, residual):
     return torch.cat(states)
 
 
-def inputs(with_residual):
+def inputs(with_residual, dtype=torch.float64):
     torch.manual_seed(0)
-    cell = nn.GRUCell(I, H).double()
-    x = torch.randn(P, I, dtype=torch.float64, requires_grad=True)
-    h0 = torch.randn(COUNTS[0], H, dtype=torch.float64, requires_grad=True)
-    residual = torch.randn(P, H, dtype=torch.float64, requires_grad=True) if with_residual else None
+    cell = nn.GRUCell(I, H).to(dtype)
+    x = torch.randn(P, I, dtype=dtype, requires_grad=True)
+    h0 = torch.randn(COUNTS[0], H, dtype=dtype, requires_grad=True)
+    residual = torch.randn(P, H, dtype=dtype, requires_grad=True) if with_residual else None
     return cell, x, h0, residual
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("with_residual", [False, True])
-def test_equals_a_loop_over_the_cell(with_residual):
-    cell, x, h0, residual = inputs(with_residual)
+def test_equals_a_loop_over_the_cell(with_residual, dtype):
+    cell, x, h0, residual = inputs(with_residual, dtype)
     leaves = [x, h0, *cell.parameters()] + ([residual] if with_residual else [])
-    weight = torch.randn(P, H, dtype=torch.float64)
+    weight = torch.randn(P, H, dtype=dtype)
     plain, fused = looped(cell, x, h0, residual), gru_sequence(cell, x, h0, COUNTS, residual)
     torch.testing.assert_close(fused, plain)
     plain_grads = torch.autograd.grad((plain * weight).sum(), leaves)
     fused_grads = torch.autograd.grad((fused * weight).sum(), leaves)
     for plain_grad, fused_grad in zip(plain_grads, fused_grads, strict=True):
         torch.testing.assert_close(fused_grad, plain_grad)
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 1000.0])
+def test_large_gates_saturate_as_in_the_cell(scale):
+    cell, x, h0, _ = inputs(False, torch.float32)
+    h0 = h0.detach().clamp(-1, 1)
+    torch.testing.assert_close(
+        gru_sequence(cell, scale * x, h0, COUNTS), looped(cell, scale * x, h0, None), atol=1e-6, rtol=1e-5
+    )
 
 
 def test_gradient_agrees_with_finite_differences():
@@ -59,8 +72,9 @@ def test_backward_twice_over_two_graphs_gives_the_same_gradient():
     assert torch.equal(*grads)
 
 
-def test_no_gradient_mode_returns_the_same_states():
-    cell, x, h0, residual = inputs(True)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_gradient_mode_returns_the_same_states(dtype):
+    cell, x, h0, residual = inputs(True, dtype)
     with torch.no_grad():
         quiet = gru_sequence(cell, x, h0, COUNTS, residual)
-    assert torch.equal(quiet, gru_sequence(cell, x, h0, COUNTS, residual).detach())
+    torch.testing.assert_close(quiet, gru_sequence(cell, x, h0, COUNTS, residual).detach(), atol=3e-7, rtol=0)

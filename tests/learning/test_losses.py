@@ -15,11 +15,12 @@ def plain_recovery(decoded, truth, tolerance):
     return torch.cat([estimate, torch.sigmoid(logits)], -1), squared.mean(), bce
 
 
-def test_recovery_losses_and_gradients_equal_the_plain_formulas():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # the compiled and the PyTorch form
+def test_recovery_losses_and_gradients_equal_the_plain_formulas(dtype):
     torch.manual_seed(1)
-    decoded = torch.randn(7, 3, 10, dtype=torch.float64, requires_grad=True)
-    truth = torch.randn(7, 5, dtype=torch.float64)
-    mix = torch.randn(7, 3, 10, dtype=torch.float64)
+    decoded = torch.randn(7, 3, 10, dtype=dtype, requires_grad=True)
+    truth = torch.randn(7, 5, dtype=dtype)
+    mix = torch.randn(7, 3, 10, dtype=dtype)
     grads = []
     for function in (recovery_losses, plain_recovery):
         joined, recon, awareness = function(decoded, truth, 0.5)

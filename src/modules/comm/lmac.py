@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.learning.dropout import Dropout
 from epymarl_lmac.learning.gru import gru_sequence
 
 
@@ -57,7 +58,7 @@ class LmacComm(nn.Module):
             nn.LayerNorm(H),
             nn.Linear(H, H),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
         self.gru = nn.GRUCell(H, H)
         self.query = nn.Linear(H, H)
@@ -65,7 +66,7 @@ class LmacComm(nn.Module):
         self.value = nn.Linear(H, Z)
         self.latent_norm = nn.LayerNorm(Z, elementwise_affine=False) if normalise_latent else nn.Identity()
         self.decoder = nn.Sequential(
-            nn.Linear(Z, H), nn.ReLU(), nn.Dropout(dropout), nn.Linear(H, H), nn.ReLU(), nn.Linear(H, 2 * I)
+            nn.Linear(Z, H), nn.ReLU(), Dropout(dropout), nn.Linear(H, H), nn.ReLU(), nn.Linear(H, 2 * I)
         )
         self.cycle = nn.Sequential(
             nn.Linear(2 * I, H),
@@ -73,7 +74,7 @@ class LmacComm(nn.Module):
             nn.LayerNorm(H),
             nn.Linear(H, H),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(H, Z),
         )
 
