@@ -65,42 +65,98 @@ def scene(row, col, rows, cols, agents, n_actions=6):
     return x
 
 
-@pytest.mark.parametrize(("name", "size", "agents"), [("lbf/8x8-2p-2f-s1-coop", 8, 2), ("lbf/11x11-6p-4f-s1-coop", 11, 6)])
-def test_lbf_tells_where_an_agent_beside_a_border_stands(name, size, agents):
+LBF = [("lbf/8x8-2p-2f-s1-coop", 8, 2), ("lbf/11x11-6p-4f-s1-coop", 11, 6)]
+SOUTH = 2  # action
+
+
+def history_of(steps):
+    """Returns (1, 10, N, D): the given steps last, what is before the episode's start before them."""
+    before = torch.full((10 - len(steps), *steps[0].shape), -1.0)
+    return torch.cat([before, torch.stack(steps)]).unsqueeze(0)
+
+
+def southwards(rows, size, agents, col=3):
+    """Returns the x of all agents going south through rows of a field."""
+    steps = []
+    for t, row in enumerate(rows):
+        x = scene(row, col, size, size, agents)
+        if t:
+            x[:, 27 + SOUTH] = 1.0
+        steps.append(x)
+    return steps
+
+
+def last_words(bundle, history, size, agents):
+    """Returns what k = 2 says: middles and half-widths in lines (N, 2, 2), map of agents, map of foods."""
+    said = bundle.programs[2].message(history)[0, 0]
+    where, agent_map, food_map = said.split([4 * agents, size * size, size * size])
+    return where.view(agents, 2, 2) * (size - 1), agent_map.view(size, size), food_map.view(size, size)
+
+
+@pytest.mark.parametrize(("name", "size", "agents"), LBF)
+def test_lbf_tells_where_teammates_beside_a_border_stand(name, size, agents):
     bundle, _ = load(name)
     x = scene(0, 3, size, size, agents).unsqueeze(0)
-    said = bundle.programs[1].message(x)[0, 0].view(agents, 2, size)
+    said = bundle.programs[1].message(x)[0, 0].view(agents - 1, 2, size)
     assert torch.equal(said[0, 0], torch.eye(size)[0])  # row 0 for certain
     inner = torch.zeros(size)
     inner[1:-1] = 1 / (size - 2)
     torch.testing.assert_close(said[0, 1], inner)  # some interior column
 
 
-def test_lbf_counts_moves_since_the_border_was_seen():
-    size, agents = 8, 2
-    bundle, _ = load("lbf/8x8-2p-2f-s1-coop")
-    steps = []
-    for t, row in enumerate((0, 1, 2)):  # south twice from the north border
-        x = scene(row, 3, size, size, agents)
-        if t:
-            x[:, 27 + 2] = 1.0
-        steps.append(x)
-    before = torch.full((7, agents, x.shape[-1]), -1.0)
-    history = torch.cat([before, torch.stack(steps)]).unsqueeze(0)
-    said = bundle.programs[2].message(history)[0, 0]
-    rows = said[: agents * 2 * size].view(agents, 2, size)[:, 0]
-    assert torch.equal(rows, torch.eye(size)[2].expand(agents, size))
+@pytest.mark.parametrize(("name", "size", "agents"), LBF)
+def test_lbf_tells_what_teammates_see_the_next_id_first(name, size, agents):
+    bundle, _ = load(name)
+    x = torch.zeros(1, agents, 27 + 6 + agents)
+    x[0, :, 9] = torch.arange(agents) + 1.0  # the food in the first cell of agent i's window has level i + 1
+    said = bundle.programs[0].message(x)[0].view(agents, agents - 1, 33)
+    for receiver in range(agents):
+        senders = [(receiver + step) % agents for step in range(1, agents)]
+        assert said[receiver, :, 0].tolist() == [sender + 1 for sender in senders]
 
 
-def test_lbf_lays_a_seen_food_onto_the_field():
+@pytest.mark.parametrize(("name", "size", "agents"), LBF)
+def test_lbf_counts_moves_since_the_border_was_seen(name, size, agents):
+    bundle, _ = load(name)
+    where, agent_map, _ = last_words(bundle, history_of(southwards((0, 1, 2), size, agents)), size, agents)
+    middle, half = where[:, 0], where[:, 1]
+    torch.testing.assert_close(middle[:, 0], torch.full((agents,), 2.0))  # row 2, for certain
+    torch.testing.assert_close(half[:, 0], torch.zeros(agents))
+    torch.testing.assert_close(half[:, 1], torch.full((agents,), (size - 3) / 2))  # any interior column
+    assert agent_map[2].sum().item() == pytest.approx(agents)
+    assert agent_map.sum().item() == pytest.approx(agents)
+
+
+def test_lbf_doubts_a_move_that_another_player_may_have_blocked():
     size, agents = 8, 2
     bundle, _ = load("lbf/8x8-2p-2f-s1-coop")
+    steps = southwards((0, 1), size, agents)
+    steps[0][:, 0] = 1.0  # each saw a player beside it when it chose to go south
+    steps[1][:, 18:27] = steps[0][:, 18:27].clone().fill_(1.0)  # no border in sight afterwards
+    where, _, _ = last_words(bundle, history_of(steps), size, agents)
+    torch.testing.assert_close(where[:, 1, 0], torch.zeros(agents))  # an interior row that one move from row 0 reaches
+    torch.testing.assert_close(where[:, 0, 0], torch.ones(agents))
+    steps = southwards((3, 4), size, agents)
+    for x in steps:
+        x[:, 18:27] = 1.0
+    steps[0][:, 0] = 1.0
+    where, _, _ = last_words(bundle, history_of(steps), size, agents)
+    torch.testing.assert_close(where[:, 1, 0], torch.full((agents,), (size - 3) / 2))
+
+
+@pytest.mark.parametrize(("name", "size", "agents"), LBF)
+def test_lbf_lays_a_seen_food_onto_the_field_and_forgets_it_once_it_is_gone(name, size, agents):
+    bundle, _ = load(name)
     x = scene(0, 0, size, size, agents)
-    x[0, 9 + 8] = 2.0  # agent 0, in the corner, sees a food of level 2 to its south-east
-    x[0, 18 + 8] = 0.0
-    history = torch.full((1, 10, agents, x.shape[-1]), -1.0)
-    history[0, -1] = x
-    food_map = bundle.programs[2].message(history)[0, 0, agents * 2 * size :].view(size, size)
+    seeing = x.clone()
+    seeing[0, 9 + 8] = 2.0  # agent 0, in the corner, sees a food to its south-east
+    seeing[0, 18 + 8] = 0.0
+    seeing[1:] = scene(size - 1, size - 1, size, size, agents)[1:]  # the others look elsewhere
+    _, _, food_map = last_words(bundle, history_of([seeing]), size, agents)
     expected = torch.zeros(size, size)
-    expected[1, 1] = 2.0
+    expected[1, 1] = 1.0
     torch.testing.assert_close(food_map, expected)
+    gone = seeing.clone()
+    gone[0] = x[0]
+    _, _, food_map = last_words(bundle, history_of([seeing, seeing, gone, gone]), size, agents)
+    assert food_map.abs().max().item() == 0.0

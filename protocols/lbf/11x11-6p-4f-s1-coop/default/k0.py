@@ -1,4 +1,4 @@
-"""k = 0: every agent hears what its teammates see and did, in fixed order of agents."""
+"""k = 0: every agent hears what its teammates see and did, the next agent (by id, in a circle) first."""
 
 import torch as th
 
@@ -13,7 +13,7 @@ def message_design_instruction():
         "Alone, an agent knows nothing beyond its own window. Each agent therefore broadcasts what it perceives now: "
         "the food layer of its window, where other players stand in its window, which cells of its window lie outside "
         "the field (a cell without player, food or access is outside), and its last action. A receiver gets the blocks "
-        "of all agents in the order of their ids, so that the same place always means the same sender."
+        "of its teammates only, the agent with the next id first, in a circle; its own block would tell it nothing."
     )
 
 
@@ -34,6 +34,5 @@ def communication(o):
         ],
         dim=-1,
     )
-    block = seen.shape[-1]
-    heard = seen.reshape(-1, 1, AGENTS * block).expand(-1, AGENTS, AGENTS * block)
-    return th.cat([o, heard], dim=-1)
+    heard = [th.roll(seen, shifts=-step, dims=1) for step in range(1, AGENTS)]
+    return th.cat([o] + heard, dim=-1)

@@ -1,4 +1,4 @@
-"""k = 1: where every agent stands, as far as its walls tell now."""
+"""k = 1: where the teammates stand, as far as their walls tell now."""
 
 import torch as th
 
@@ -14,7 +14,7 @@ def message_design_instruction():
         "No agent observes its absolute position, yet the border of the field gives it away: an agent beside the north "
         "border stands in row 0, and so on. Each agent broadcasts for every row and every column whether it can be "
         "standing there now: one entry for each row and column, the share of probability left after looking at the "
-        "borders. An agent that sees no border is somewhere in the interior."
+        "borders. An agent that sees no border is somewhere in the interior. Teammates only, the next id first."
     )
 
 
@@ -33,6 +33,5 @@ def communication(o):
     rows = standing(out[..., 1:2], out[..., 7:8], ROWS)
     cols = standing(out[..., 3:4], out[..., 5:6], COLS)
     said = th.cat([rows, cols], dim=-1)
-    block = ROWS + COLS
-    heard = said.reshape(-1, 1, AGENTS * block).expand(-1, AGENTS, AGENTS * block)
-    return th.cat([o, heard], dim=-1)
+    heard = [th.roll(said, shifts=-step, dims=1) for step in range(1, AGENTS)]
+    return th.cat([o] + heard, dim=-1)
