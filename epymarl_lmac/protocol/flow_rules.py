@@ -306,7 +306,7 @@ def _scatter(op, args, kwargs, plain, plain_kwargs, unions) -> Value:
 
 
 def _index_put(op, args, kwargs, plain, plain_kwargs, unions) -> Value:
-    accumulate = len(plain) > 3 and plain[3] or plain_kwargs.get("accumulate", False)
+    accumulate = (len(plain) > 3 and plain[3]) or plain_kwargs.get("accumulate", False)
     if accumulate or any(index is not None and index.ids.any() for index in args[1]):
         return _anything(op, args, kwargs, plain, plain_kwargs, unions)
     data = _run(op, plain, plain_kwargs)
