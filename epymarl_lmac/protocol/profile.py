@@ -101,23 +101,6 @@ def synthetic(program: Program, rows: int | None = None) -> Tensor:
     return o
 
 
-def windows(x: Tensor, history: int | None) -> Tensor:
-    """Returns a protocol's inputs from episodes of x.
-
-    Args:
-        x: (E, T, N, D) or, for one episode, (T, N, D).
-        history: L, or None for protocols of the current step.
-
-    Returns:
-        (E * T, N, D) or (E * T, L, N, D); steps before an episode's start are -1.
-    """
-    x = x.unsqueeze(0) if x.dim() == 3 else x
-    if history is None:
-        return x.flatten(0, 1)
-    before = x.new_full((len(x), history - 1, *x.shape[2:]), -1.0)
-    return torch.cat([before, x], dim=1).unfold(1, history, 1).movedim(-1, 2).flatten(0, 1)
-
-
 def _chunks(program: Program, data: Tensor) -> Iterator[Tensor]:
     row = 4 * (data[0].numel() + program.spec.n_agents * (program.spec.x_dim + program.message_dim))
     for part in data.split(max(1, min(256, CHUNK_BYTES // (4 * row)))):
@@ -170,7 +153,7 @@ def profile_program(
 
     Args:
         program: the protocol.
-        data: inputs of the program's shape, e.g. from ``windows``; None takes synthetic ones.
+        data: inputs of the program's shape, e.g. from ``samples.py``; None takes synthetic ones.
         name: what to call the data in the profile.
         flow: its map, if it is there already.
 
