@@ -9,7 +9,7 @@ from pathlib import Path
 from epymarl_lmac.errors import RecordError
 from epymarl_lmac.protocol.profile import Profile
 
-WIDEST = 6.0  # line width of the largest arrow, points
+WIDEST = 5.0  # line width of the largest arrow between few agents, points
 SHORTEN = 0.13  # of every arrow at both ends, so that it does not touch the nodes
 
 
@@ -21,9 +21,9 @@ def circle(n_agents: int) -> list[tuple[float, float]]:
 
 def _arrows(profile: Profile) -> list[tuple[int, int, int, float]]:
     """Returns (sender, receiver, bits, line width) for every pair that exchanges something, thin ones first."""
-    most = max(1, int(profile.bits.max(initial=0)))
+    most, widest = max(1, int(profile.bits.max(initial=0))), min(WIDEST, 12 / profile.n_agents)
     pairs = [
-        (s, r, int(profile.bits[s, r]), max(0.4, WIDEST * float(profile.bits[s, r]) / most))
+        (s, r, int(profile.bits[s, r]), max(0.4, widest * float(profile.bits[s, r]) / most))
         for s in range(profile.n_agents)
         for r in range(profile.n_agents)
         if s != r and profile.floats[s, r] > 0
@@ -36,7 +36,7 @@ def _line(places: Sequence[tuple[float, float]], sender: int, receiver: int) -> 
     (x0, y0), (x1, y1) = places[sender], places[receiver]
     length = math.hypot(x1 - x0, y1 - y0) or 1.0
     dx, dy = (x1 - x0) / length, (y1 - y0) / length
-    aside, cut = 0.03, min(SHORTEN, length / 3)
+    aside, cut = 0.035, min(SHORTEN, length / 3)
     return (
         x0 + dx * cut + dy * aside,
         y0 + dy * cut - dx * aside,
@@ -64,19 +64,20 @@ def draw_png(profiles: Sequence[Profile], names: Sequence[str], path: Path) -> N
     color = matplotlib.colormaps["viridis"]
     for axes, profile, name in zip(panels[0], profiles, names, strict=True):
         places, arrows = circle(profile.n_agents), _arrows(profile)
-        labelled = profile.n_agents <= 8
+        most = max(1, int(profile.bits.max(initial=0)))
+        labelled = profile.n_agents <= 4
         for sender, receiver, bits, width in arrows:
             x0, y0, x1, y1 = _line(places, sender, receiver)
-            style = {"arrowstyle": "-|>", "lw": width, "color": color(0.85 * (1 - width / WIDEST)), "alpha": 0.8}
+            style = {"arrowstyle": "-|>", "lw": width, "color": color(0.85 * (1 - bits / most)), "alpha": 0.8}
             axes.annotate("", xy=(x1, y1), xytext=(x0, y0), arrowprops={**style, "mutation_scale": 8 + 2 * width})
             if labelled:
-                place = (x0 + 0.35 * (x1 - x0), y0 + 0.35 * (y1 - y0))
+                place = (x0 + 0.35 * (x1 - x0) + 2.5 * (y1 - y0) * 0.03, y0 + 0.35 * (y1 - y0) - 2.5 * (x1 - x0) * 0.03)
                 box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
                 axes.text(*place, f"{bits}", fontsize=7, ha="center", va="center", bbox=box)
         for agent, (x, y) in enumerate(places):
             axes.scatter([x], [y], s=420, color="#d9e2ec", edgecolors="#334e68", zorder=3)
             axes.text(x, y, str(agent), ha="center", va="center", zorder=4)
-        axes.set_title(_title(name, profile) + f"\nbits measured on {profile.data} data", fontsize=8)
+        axes.set_title(_title(name, profile) + f"\nbits measured on: {profile.data}", fontsize=8)
         axes.set_xlim(-1.3, 1.3)
         axes.set_ylim(-1.3, 1.3)
         axes.set_aspect("equal")

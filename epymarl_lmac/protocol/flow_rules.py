@@ -138,20 +138,22 @@ def _decided(op, args, kwargs, plain, plain_kwargs, unions) -> Value:
 
 def _where(op, args, kwargs, plain, plain_kwargs, unions) -> Value:
     data = _run(op, plain, plain_kwargs)
-    return Value(data, _choose(unions, args[0], _ids(args[1]), _ids(args[2]), _shape(data)))
+    return _chosen(unions, args[0], _ids(args[1]), _ids(args[2]), data)
 
 
 def _masked_fill(op, args, kwargs, plain, plain_kwargs, unions) -> Value:
     data = _run(op, plain, plain_kwargs)
-    return Value(data, _choose(unions, args[1], _ids(args[2]), _ids(args[0]), _shape(data)))
+    return _chosen(unions, args[1], _ids(args[2]), _ids(args[0]), data)
 
 
-def _choose(unions: Unions, mask: Value, yes: np.ndarray, no: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _chosen(unions: Unions, mask: Value, yes: np.ndarray, no: np.ndarray, data: Tensor) -> Value:
+    """A choice by a mask; where the mask is constant, one side is all there is."""
+    shape = _shape(data)
     fixed = np.broadcast_to(_ids(mask) == 0, shape)
     truth = np.broadcast_to(_data(mask) != 0, shape)
     yes = np.where(fixed & ~truth, 0, np.broadcast_to(yes, shape))
     no = np.where(fixed & truth, 0, np.broadcast_to(no, shape))
-    return _union(unions, [_ids(mask), yes, no], shape)
+    return Value(data, _union(unions, [_ids(mask), yes, no], shape), moves=bool(fixed.all()))
 
 
 def _axes(op: str, plain: Sequence[Any], plain_kwargs: dict[str, Any], ndim: int) -> tuple[int, ...]:

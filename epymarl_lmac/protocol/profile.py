@@ -56,7 +56,7 @@ class Profile:
 
     n_agents: int
     message_dim: int
-    data: str  # "synthetic" or a name of the data
+    data: str  # "synthetic data" or a name of the data
     rows: int  # samples looked at
     columns: tuple[Column, ...]
     floats: np.ndarray
@@ -195,5 +195,5 @@ def profile_program(
                     bits[sender, receiver] += size
     counts = flow.inputs()
     np.fill_diagonal(counts, 0)
-    data_name = (name or "given") if given else "synthetic"
+    data_name = (name or "given data") if given else "synthetic data"
     return Profile(n, m, data_name, len(data), tuple(columns), floats, raw, bits, counts)

@@ -24,7 +24,7 @@ MEANINGS = {
 def summary_table(bundle: Bundle, profiles: Sequence[Profile]) -> Table:
     """Returns a bundle in one table."""
     schema = bundle.manifest["task_schema"]
-    size = f"N={schema['n_agents']}, D={profiles[0].n_agents and bundle.programs[0].spec.x_dim}"
+    size = f"N={schema['n_agents']}, D={bundle.programs[0].spec.x_dim}"
     title = f"{schema['env']} {schema['task']}: {size}"
     table = Table(title=title, title_justify="left")
     for name in ("protocol", "sees", "operations", "numbers a receiver", "floats a step", "bits a step"):
@@ -44,7 +44,7 @@ def summary_table(bundle: Bundle, profiles: Sequence[Profile]) -> Table:
 
 def kind_table(name: str, profile: Profile) -> Table:
     """Returns how many message columns are of which kind, over all receivers."""
-    title = f"{name}: message columns of all receivers, on {profile.rows} rows of {profile.data} data"
+    title = f"{name}: message columns of all receivers, {profile.rows} rows, {profile.data}"
     table = Table(title=title, title_justify="left")
     for head in ("kind", "columns", "meaning"):
         table.add_column(head, justify="right" if head == "columns" else "left")
