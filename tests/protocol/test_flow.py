@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from epymarl_lmac.errors import BundleError
 from epymarl_lmac.paths import protocols_root
@@ -11,7 +13,7 @@ from epymarl_lmac.protocol.flow import flow_map
 from epymarl_lmac.protocol.flow_rules import RULES, _anything
 from epymarl_lmac.protocol.operations import TABLE
 from epymarl_lmac.protocol.profile import FEW, profile_program
-from epymarl_lmac.protocol.samples import windows
+from epymarl_lmac.protocol.samples import Played, windows
 from epymarl_lmac.protocol.sets import Unions
 
 N, D, L = 3, 4, 2
@@ -245,6 +247,70 @@ def test_an_operation_that_fails_is_named():
     program = program_of(("aten.select.int", [X, 2, 99]))
     with pytest.raises(BundleError, match="operation 1"):
         flow_map(program)
+
+
+# From one or two values of shape (B, N, D) to another one; "a" and "b" are earlier values, "last" the row before.
+STEPS = [
+    [("aten.add.Tensor", ["a", "b"])],
+    [("aten.mul.Tensor", ["a", "b"])],
+    [("aten.mul.Tensor", ["a", C])],
+    [("aten.maximum.default", ["a", "b"])],
+    [("aten.flip.default", ["a", [1]])],
+    [("aten.roll.default", ["a", [1], [2]])],
+    [("aten.relu.default", ["a"])],
+    [("aten.cumsum.default", ["a", 1])],
+    [("aten._softmax.default", ["a", 2, False])],
+    [("aten.triu.default", ["a"])],
+    [("aten.gt.Tensor", ["a", "b"]), ("aten.where.self", ["last", "a", C])],
+    [("aten.gt.Tensor", [C, C]), ("aten.where.self", ["last", "a", "b"])],
+    [("aten.amax.default", ["a", [1], True]), ("aten.sub.Tensor", ["a", "last"])],
+    [("aten.sort.default", ["a", 2]), ("getitem", ["last", 0])],
+    [
+        ("aten.argmax.default", ["a", 2, True]),
+        ("aten.gather.default", ["b", 2, "last"]),
+        ("aten.add.Tensor", ["a", "last"]),
+    ],
+    [
+        ("aten.permute.default", ["a", [0, 2, 1]]),
+        ("aten.bmm.default", ["b", "last"]),
+        ("aten.bmm.default", ["last", "a"]),
+    ],
+    [("aten.argmax.default", ["a", 1, True]), ("aten.scatter.value", ["b", 1, "last", 2.0])],
+]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(range(len(STEPS))), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=5
+    )
+)
+def test_random_programs_have_no_influence_outside_their_map(chosen):
+    rows, made = [], [0]
+    for number, left, right in chosen:
+        operands = {"a": {"n": made[left % len(made)]}, "b": {"n": made[right % len(made)]}}
+        for op, args in STEPS[number]:
+            operands["last"] = {"n": len(rows) + 1}
+            rows.append((op, [operands[arg] if isinstance(arg, str) else arg for arg in args]))
+        made.append(len(rows) + 1)
+    program = program_of(*rows, constants={"c0": torch.tensor([[0.0, 1, 0, 2], [1, 0, 0, 1], [3, 1, 1, 0]])})
+    assert not (influence(program, rows=48) & ~flow_map(program).matrix()).any()
+
+
+def test_recorded_episodes_show_no_influence_outside_the_map():
+    played = Played("lookout", [], 32)
+    for program in Bundle.load(protocols_root() / "lookout" / "3a-4k" / "default", None).programs:
+        o = played.inputs(program.spec)[:512]
+        base, flat = program(o), o.reshape(len(o), -1)
+        held = np.unpackbits(flow_map(program).packed, axis=1, count=flat.shape[1], bitorder="little").astype(bool)
+        place, moved = flow_map(program).place, 0
+        for i in range(flat.shape[1]):
+            changed = flat.clone()
+            changed[:, i] = 1 - changed[:, i]
+            touched = (program(changed.reshape(o.shape)) != base).any(0).numpy()
+            assert not (touched & ~held[:, i][place]).any()
+            moved += touched[:, program.spec.x_dim :].sum()
+        assert moved > 0
 
 
 # -- profile ---------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import pytest
 
 from epymarl_lmac import cli
 from epymarl_lmac.paths import protocols_root
-from epymarl_lmac.protocol import Bundle
 from epymarl_lmac.protocol import cli as protocol_cli
 from epymarl_lmac.protocol import compare as compare_module
 
@@ -60,11 +59,12 @@ def test_check_reads_the_sizes_of_a_task(run):
     assert "aggregate" in out and "time: grammar" in out
 
 
-def test_check_takes_settings_after_with(run):
+def test_check_takes_settings_after_with(run, text):
     words = ["--env-config", "lbf", "--json", "with", "env_args.players=3"]
-    code, out, _ = run("check", LOOKOUT / "k0.py", *words)
-    found = json.loads(out)
-    assert code in (0, 1) and found["n_agents"] == 3
+    code, out, _ = run("check", text, *words)
+    assert code == 0 and json.loads(out)["n_agents"] == 3
+    code, out, _ = run("check", text, *words[:-1], "env_args.players=2")
+    assert code == 1 and json.loads(out)["layer"] == "run"
 
 
 REJECTED = {
@@ -173,14 +173,11 @@ def test_diff_of_a_bundle_with_itself_is_empty(run):
 
 def test_diff_of_a_text_with_a_bundle_tells_text_size_and_flow(run, tmp_path):
     other = tmp_path / "k1.py"
-    source = Bundle.load(LOOKOUT, None).texts[1]
-    other.write_text(
-        source.replace("return th.cat([", "return th.cat([o, o[:, 0:1].expand(-1, 3, -1)], dim=-1)\n    x = ([")
-    )
+    other.write_text(GOOD.replace("0:2].expand(-1, 3, 2)", ":].expand(-1, 3, 12)"))
     code, out, _ = run("diff", LOOKOUT, other, "--json")
     (change,) = json.loads(out)["protocols"]
     assert code == 1 and change["k"] == 1 and change["message_dim"] == [3, 12]
-    assert any(line.startswith("+    return th.cat([o, o[:, 0:1]") for line in change["text"])
+    assert "+    heard = o[:, 0:1, :].expand(-1, 3, 12)" in change["text"]
     pairs = {(p["sender"], p["receiver"]): (p["floats_a"], p["floats_b"]) for p in change["pairs"]}
     assert pairs[0, 1] == (1, 12) and pairs[1, 0] == (1, 0)
 
