@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from epymarl_lmac.errors import ProtocolRejected
+from epymarl_lmac.errors import BundleError, ProtocolRejected
 from epymarl_lmac.protocol.build import Limits, build_program, text_hash
 from epymarl_lmac.protocol.contract import check_contract
 from epymarl_lmac.protocol.grammar import check_grammar
@@ -41,6 +41,7 @@ class Verdict:
     seconds: dict[str, float] = field(default_factory=dict)
     program: Program | None = None
     profile: Profile | None = None
+    no_profile: str = ""  # why an accepted text has no profile
 
     @property
     def explanation(self) -> str:
@@ -63,6 +64,7 @@ class Verdict:
             "operations": self.operations,
             "sha256": self.sha256,
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+            "no_profile": self.no_profile,
             "profile": None if self.profile is None else self.profile.as_dict(),
         }
 
@@ -110,6 +112,9 @@ def check_text(
     verdict.accepted, verdict.program = True, program
     verdict.message_dim, verdict.operations = program.message_dim, len(program.operations)
     again = time.perf_counter()
-    verdict.profile = profile_program(program, real, data_name)
+    try:
+        verdict.profile = profile_program(program, real, data_name)
+    except BundleError as err:  # the verdict stands
+        verdict.no_profile = str(err)
     seconds["flow and profile"] = time.perf_counter() - again
     return verdict

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from epymarl_lmac.errors import BundleError
+
+MAX_WORK = 600_000_000  # numbers that unions may be made of, in all; minutes, not hours
 WORK_BYTES = 128 * 2**20  # memory of one pass over the graph
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
@@ -32,10 +35,20 @@ class Unions:
     def __init__(self, n_leaves: int) -> None:
         self.n_leaves = n_leaves
         self.size = n_leaves + 1
+        self._work = 0
         self._blocks: list[tuple[int, np.ndarray, np.ndarray]] = []  # first id, offsets, members of each union
 
     def rows(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the union of every row: (R, K) ids to (R,) ids. Equal rows share one id."""
+        """Returns the union of every row: (R, K) ids to (R,) ids. Equal rows share one id.
+
+        Raises:
+            BundleError: more work than ``MAX_WORK`` in all.
+        """
+        self._work += rows.size
+        if self._work > MAX_WORK:
+            raise BundleError(
+                f"The program is too large to follow its flow: more than {MAX_WORK} dependencies to join."
+            )
         if rows.shape[1] == 0 or rows.shape[0] == 0:
             return np.zeros(rows.shape[0], dtype=np.int64)
         rows = np.sort(rows, axis=1)

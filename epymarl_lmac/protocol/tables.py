@@ -92,7 +92,8 @@ def verdict_lines(verdict: Verdict, name: str, spec: ProtocolSpec, text: str) ->
     timings = ", ".join(f"{part} {value:.2f} s" for part, value in verdict.seconds.items())
     if verdict.accepted:
         head = f"accepted: {name} for input (B, {shape}), {verdict.message_dim} numbers a receiver"
-        return [head, f"{verdict.explanation} {verdict.operations} operations.", f"time: {timings}"]
+        lines = [head, f"{verdict.explanation} {verdict.operations} operations.", f"time: {timings}"]
+        return [*lines, f"no profile: {verdict.no_profile}"] if verdict.no_profile else lines
     place = "" if verdict.line is None else f", line {verdict.line}"
     place += "" if verdict.column is None else f", column {verdict.column}"
     lines = [f"rejected: {name} at layer {verdict.layer}{place}", verdict.explanation]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from epymarl_lmac.errors import BundleError
 from epymarl_lmac.paths import protocols_root
 from epymarl_lmac.protocol import Bundle, Program, ProtocolSpec, build_program
+from epymarl_lmac.protocol.check import check_text
 from epymarl_lmac.protocol.flow import flow_map
 from epymarl_lmac.protocol.flow_rules import RULES, _anything
 from epymarl_lmac.protocol.operations import TABLE
@@ -241,6 +242,14 @@ def test_members_are_the_same_in_many_small_passes(monkeypatch):
     monkeypatch.setattr("epymarl_lmac.protocol.sets.WORK_BYTES", 1)
     again = flow_map(Bundle.load(BUNDLES[0], None).programs[2])
     assert np.array_equal(flow.packed[flow.place], again.packed[again.place])
+
+
+def test_a_program_too_large_to_follow_is_refused_and_the_verdict_stands(monkeypatch):
+    monkeypatch.setattr("epymarl_lmac.protocol.sets.MAX_WORK", 10)
+    with pytest.raises(BundleError, match="too large to follow"):
+        flow_map(COMBINED["running sum"])
+    verdict = check_text(HEAD + "    return th.cat([o, o.cumsum(2)], dim=-1)\n", ProtocolSpec(N, D, None))
+    assert verdict.accepted and verdict.profile is None and "too large to follow" in verdict.no_profile
 
 
 def test_an_operation_that_fails_is_named():
