@@ -29,17 +29,24 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class Budget:
-    """How a decoder is trained."""
+    """How a decoder is trained; equal for all kinds that are compared."""
 
-    n_batches: int  # gradient steps
+    n_batches: int  # batches drawn
     n_seeds: int  # decoders of each kind
     lr: float = 5e-4
-    seed: int = 1
+    steps_per_batch: int = 1  # gradient steps on every batch drawn
+
+
+FIFTHS = ("early", "early-mid", "mid", "mid-late", "late")
+_TABLES = ("success_NI", "skill_NI", "success_FNI", "success_TN", "imbalance_I")
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """What decoders of one kind recover on held-out episodes; means over decoder seeds."""
+    """What decoders of one kind recover on held-out episodes; means over decoder seeds.
+
+    Letters: N agents, I important columns, F fifths of an episode, T steps. Tables hold NaN where there is no step.
+    """
 
     success: float  # share of (agent, column, step) with squared error within tolerance
     success_spread: float  # standard deviation over decoder seeds
@@ -48,13 +55,50 @@ class Recovery:
     skill_spread: float  # standard deviation over decoder seeds
     skill_by_group: dict[str, float]  # the same by group of columns; NaN where none of them varies
     success_NI: list[list[float]]  # success rate of every agent and column
-    converged: bool  # whether the last tenth of training improved the loss by less than 2 %
+    skill_NI: list[list[float]]  # 1 - MSE / Var of every agent and column; NaN for columns that never vary
+    success_FNI: list[list[list[float]]]  # success rate in every fifth of the episode
+    success_TN: list[list[float]]  # success rate of every step and agent
+    imbalance_I: list[float]  # variance over agents of the success rate of every column
+    success_by_seed: list[float]
+    skill_by_seed: list[float]
+    imbalance_spread: float  # standard deviation over decoder seeds
+    converged: bool  # whether the last tenth of training improved the loss by less than 2 %, with every seed
+    n_unconverged: int  # decoders whose loss still fell
 
     def summary(self) -> dict[str, Any]:
-        """Returns the figures without the table, rounded, for a manifest."""
-        values = {k: v for k, v in asdict(self).items() if k != "success_NI"}
+        """Returns the figures without the tables, rounded, for a manifest."""
+        values = {k: v for k, v in asdict(self).items() if k not in _TABLES}
         values["skill_by_group"] = {k: round(v, 4) for k, v in self.skill_by_group.items()}
-        return {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()}
+        for key in ("success_by_seed", "skill_by_seed"):
+            values[key] = [round(v, 4) for v in values[key]]
+        return {k: round(v, 5) if isinstance(v, float) else v for k, v in values.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns everything as plain values; NaN becomes None, so that any JSON reader takes it."""
+        return _plain(asdict(self))
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Recovery:
+        """Reads what ``as_dict`` returned."""
+        return Recovery(**{k: v if k in ("converged", "n_unconverged") else _nan(v) for k, v in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, 6)
+    return value
+
+
+def _nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _nan(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_nan(v) for v in value]
+    return math.nan if value is None else value
 
 
 def train_decoder(sample: Callable[[], Rows], n_important: int, budget: Budget, seed: int):
@@ -70,17 +114,22 @@ def train_decoder(sample: Callable[[], Rows], n_important: int, budget: Budget, 
         The decoder, in eval mode, and whether its loss had settled.
     """
     torch.manual_seed(derive_seed(seed, "decoder"))
-    first = sample()
-    decoder = AuxiliaryDecoder(first.u_PNU.shape[-1], n_important)
-    optimiser = torch.optim.Adam(decoder.parameters(), lr=budget.lr, fused=True)
+    decoder: AuxiliaryDecoder | None = None
     losses = []
     for _ in range(budget.n_batches):
         rows = sample()
-        loss = squared_error(predict(decoder, rows), rows.truth_PI).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
+        if decoder is None:
+            decoder = AuxiliaryDecoder(rows.u_PNU.shape[-1], n_important)
+            optimiser = torch.optim.Adam(decoder.parameters(), lr=budget.lr, fused=True)
+        for step in range(budget.steps_per_batch):
+            loss = squared_error(predict(decoder, rows), rows.truth_PI).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            if step == 0:  # on a batch that the decoder has not just been fitted to
+                losses.append(loss.item())
+    if decoder is None:
+        raise ValueError(f"n_batches={budget.n_batches} must be at least 1.")
     tenth = max(1, budget.n_batches // 10)
     before, last = np.mean(losses[-2 * tenth : -tenth] or losses), np.mean(losses[-tenth:])
     return decoder.eval(), bool(last > 0.98 * before)
@@ -97,9 +146,36 @@ def predict(decoder: AuxiliaryDecoder, rows: Rows) -> Tensor:
     return decoder(rows.u_PNU.reshape(P * N, U), [c * N for c in rows.counts]).view(P, N, -1)
 
 
+def step_and_fifth(counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Returns the step (P,) of every packed row and the fifth (P,) of its own episode in which it lies."""
+    count_T = torch.tensor(counts)
+    step_P = torch.repeat_interleave(torch.arange(len(counts)), count_T)
+    rank_P = torch.cat([torch.arange(c) for c in counts])
+    length_P = (count_T.unsqueeze(1) > torch.arange(counts[0])).sum(0)[rank_P]
+    return step_P, len(FIFTHS) * step_P // length_P
+
+
+class _Sums:
+    """Sums over the rows of all pieces for one decoder."""
+
+    def __init__(self, n_steps: int, N: int, I: int) -> None:
+        self.hits_FNI, self.n_F = torch.zeros(len(FIFTHS), N, I), torch.zeros(len(FIFTHS))
+        self.hits_TN, self.n_T = torch.zeros(n_steps, N), torch.zeros(n_steps)
+        self.error_NI = torch.zeros(N, I, dtype=torch.float64)
+
+    def add(self, error_PNI: Tensor, tolerance: float, counts: Sequence[int]) -> None:
+        hit = (error_PNI <= tolerance).float()
+        step, fifth = step_and_fifth(counts)
+        self.hits_FNI.index_add_(0, fifth, hit)
+        self.n_F.index_add_(0, fifth, torch.ones(len(fifth)))
+        self.hits_TN.index_add_(0, step, hit.mean(2))
+        self.n_T.index_add_(0, step, torch.ones(len(step)))
+        self.error_NI += error_PNI.double().sum(0)
+
+
 def evaluate(
     decoders: Sequence[tuple[AuxiliaryDecoder, bool]],
-    heldout: Rows,
+    heldout: Rows | Sequence[Rows],
     tolerance: float,
     groups: dict[str, list[int]],
 ) -> Recovery:
@@ -107,28 +183,46 @@ def evaluate(
 
     Args:
         decoders: what ``train_decoder`` returned, one a seed.
-        heldout: episodes no decoder saw.
+        heldout: episodes no decoder saw, in one piece or several.
         tolerance: squared error that counts as success (alpha).
         groups: names and columns of groups of columns.
     """
-    truth = heldout.truth_PI
+    pieces = [heldout] if isinstance(heldout, Rows) else list(heldout)
+    truth = torch.cat([piece.truth_PI for piece in pieces]).double()
     spread_I = torch.square(truth - truth.mean(0)).mean(0)
-    tables, skills, by_group = [], [], []
+    spread_I[truth.amax(0) == truth.amin(0)] = 0  # rounding of a mean is no variance
+    N, n_steps = pieces[0].u_PNU.shape[1], max(len(piece.counts) for piece in pieces)
+    all_sums = []
     for decoder, _ in decoders:
-        with torch.no_grad():
-            error = squared_error(predict(decoder, heldout), truth)
-        tables.append((error <= tolerance).float().mean(0))
-        error_I = error.mean((0, 1))
-        skills.append(_skill(error_I, spread_I))
-        by_group.append({k: _skill(error_I[i], spread_I[i]) for k, i in groups.items()})
-    success = torch.stack(tables)  # (seeds, N, I)
+        sums = _Sums(n_steps, N, truth.shape[1])
+        for piece in pieces:
+            with torch.no_grad():
+                sums.add(squared_error(predict(decoder, piece), piece.truth_PI), tolerance, piece.counts)
+        all_sums.append(sums)
+    P = len(truth)
+    success = torch.stack([sums.hits_FNI.sum(0) / P for sums in all_sums])  # (seeds, N, I)
+    error = torch.stack([sums.error_NI / P for sums in all_sums])  # (seeds, N, I)
+    skills = [_skill(one.mean(0), spread_I) for one in error]
+    by_group = {k: [_skill(one.mean(0)[i], spread_I[i]) for one in error] for k, i in groups.items()}
+    n_F, n_T = all_sums[0].n_F, all_sums[0].n_T
+    imbalance_by_seed = success.var(1, correction=0).mean(1)
+    n_unconverged = sum(not settled for _, settled in decoders)
+    varies = torch.where(spread_I > 0, spread_I, math.nan)
     return Recovery(
         success=float(success.mean()),
         success_spread=float(success.mean((1, 2)).std(correction=0)),
-        imbalance=float(success.var(1, correction=0).mean()),
+        imbalance=float(imbalance_by_seed.mean()),
         skill=float(np.mean(skills)),
         skill_spread=float(np.std(skills)),
-        skill_by_group={k: float(np.mean([one[k] for one in by_group])) for k in groups},
+        skill_by_group={k: float(np.mean(v)) for k, v in by_group.items()},
         success_NI=success.mean(0).tolist(),
-        converged=all(settled for _, settled in decoders),
+        skill_NI=(1 - error.mean(0) / varies).tolist(),
+        success_FNI=(torch.stack([s.hits_FNI for s in all_sums]).mean(0) / n_F.view(-1, 1, 1)).tolist(),
+        success_TN=(torch.stack([s.hits_TN for s in all_sums]).mean(0) / n_T.view(-1, 1)).tolist(),
+        imbalance_I=success.var(1, correction=0).mean(0).tolist(),
+        success_by_seed=success.mean((1, 2)).tolist(),
+        skill_by_seed=[float(s) for s in skills],
+        imbalance_spread=float(imbalance_by_seed.std(correction=0)),
+        converged=n_unconverged == 0,
+        n_unconverged=n_unconverged,
     )

@@ -1,0 +1,150 @@
+"""Plays the episodes that decoders learn from, while QMIX learns the task: from random to competent.
+
+The embedded host trains; rounds of episodes are kept evenly over training. Every n-th kept round is held out.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from epymarl_lmac.checkpoint import load_checkpoint
+from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.paths import source_root
+from epymarl_lmac.settings import load_settings
+from epymarl_lmac.tasks import TaskCard
+from protocol_gen.trajectories import Writer, forecast_bytes
+
+ROUND = 16  # episodes played side by side
+EPSILONS = (1.0, 0.5, 0.2, 0.05)  # of a recorded run's networks, equal shares of rounds
+TRAINING_SHARE = 0.1  # of the environment's t_max, where no number of steps is given
+
+
+def import_host() -> None:
+    """Makes the embedded host's modules importable."""
+    root = str(source_root())
+    if root not in sys.path:
+        sys.path.insert(0, root)
+
+
+def _arrays(batch: Any, t_env: int) -> dict[str, np.ndarray]:
+    filled = batch["filled"].squeeze(-1)
+    return {
+        "obs": batch["obs"].numpy(),
+        "state": batch["state"].numpy(),
+        "actions": batch["actions"].squeeze(-1).numpy(),
+        "reward": batch["reward"].squeeze(-1).numpy(),
+        "terminated": batch["terminated"].squeeze(-1).numpy(),
+        "length": filled.sum(1).numpy(),
+        "t_env": np.full(len(filled), t_env),
+    }
+
+
+def _group(kept: Sequence[int], wanted: Sequence[int]) -> int:
+    """Returns which group, 0 training or 1 held out, lags behind its share."""
+    return int(kept[1] * wanted[0] < kept[0] * wanted[1]) if kept[0] < wanted[0] else 1
+
+
+def collect(
+    path: Path,
+    card: TaskCard,
+    env: str,
+    updates: Sequence[str],
+    n_episodes: int,
+    n_heldout: int,
+    t_max: int | None = None,
+    record: Path | None = None,
+    seed: int = 1,
+) -> dict[str, Any]:
+    """Plays episodes and writes them to an HDF5 file.
+
+    Args:
+        path: the file.
+        card: the task.
+        env: name of a file in ``config/envs``.
+        updates: ``key=value`` settings that describe the task.
+        n_episodes: training episodes to keep.
+        n_heldout: held-out episodes to keep.
+        t_max: environment steps of the QMIX run; None is a tenth of the environment's own. It goes on until enough
+            episodes are kept.
+        record: folder of a run whose networks play, at several rates of exploration; None trains QMIX.
+        seed: of the run.
+
+    Returns:
+        How the episodes were made.
+
+    Raises:
+        SettingsError: a number below 1.
+    """
+    for name, value in (("--episodes", n_episodes), ("--heldout", n_heldout), ("--train-steps", t_max or 1)):
+        if value < 1:
+            raise SettingsError(f"{name}={value} must be at least 1.", name)
+    import_host()
+    from run import Experiment
+    from utils.logging import Logger, get_logger
+
+    n_total = n_episodes + n_heldout
+    size = forecast_bytes(card, n_total) / 2**20
+    print(f"collect: {n_total:,} episodes of {card.env} {card.task}; at most {size:,.0f} MiB, less when compressed")
+    words = [*updates, "use_cuda=False", "runner=vector", f"batch_size_run={ROUND}", f"seed={seed}"]
+    settings = load_settings("qmix", env, words)
+    t_max = max(1, int(settings.t_max * TRAINING_SHARE)) if t_max is None else t_max
+    experiment = Experiment(settings, Logger(get_logger()))
+    if record is not None:
+        experiment.mac.load_state_dict(load_checkpoint(record)["learner"]["mac"])
+    behaviour = f"QMIX learning over {t_max} steps" if record is None else f"networks of {record.name}"
+    notes: dict[str, Any] = {"behaviour": behaviour, "seed": seed}
+    writer, complete = Writer(path, card, notes), False
+    try:
+        _play(experiment, writer, (n_episodes, n_heldout), t_max, learns=record is None)
+        complete = True
+    finally:
+        writer.close(complete)
+        experiment.runner.close_env()
+    return notes | {"t_env": experiment.runner.t_env, "episodes_played": experiment.episodes}
+
+
+def _play(experiment: Any, writer: Writer, wanted: tuple[int, int], t_max: int, learns: bool) -> None:
+    """Plays until enough episodes are kept and, where networks learn, training is over."""
+    kept, rounds, total = [0, 0], 0, sum(wanted)
+    columns = (TextColumn("collect"), BarColumn(), MofNCompleteColumn(), TextColumn("episodes"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("collect", total=total)
+        while sum(kept) < total or (learns and experiment.runner.t_env < t_max):
+            if learns:
+                experiment.advance()
+                batch = _latest(experiment.buffer)
+                due = total * min(1.0, experiment.runner.t_env / t_max)
+            else:
+                batch, due = _play_round(experiment, EPSILONS[rounds % len(EPSILONS)]), total
+            rounds += 1
+            if sum(kept) >= due:
+                continue
+            group = _group(kept, wanted)
+            arrays = _arrays(batch, experiment.runner.t_env)
+            n = min(len(arrays["length"]), wanted[group] - kept[group])
+            writer.add(("train", "heldout")[group], {k: v[:n] for k, v in arrays.items()})
+            kept[group] += n
+            progress.update(task, completed=sum(kept))
+
+
+def _latest(buffer: Any) -> Any:
+    """Returns the round that was inserted last."""
+    return buffer[np.arange(buffer.buffer_index - ROUND, buffer.buffer_index) % buffer.buffer_size]
+
+
+def _play_round(experiment: Any, epsilon: float) -> Any:
+    from components.epsilon_schedules import DecayThenFlatSchedule
+
+    experiment.mac.action_selector.schedule = DecayThenFlatSchedule(epsilon, epsilon, 1, decay="linear")
+    with torch.no_grad():
+        batch = experiment.runner.run(test_mode=False)
+    experiment.episodes += batch.batch_size
+    return batch

@@ -1,0 +1,280 @@
+"""Assembles prompts from the task card and from what was measured. The texts are files in ``prompts/``.
+
+A prompt file has named placeholders (``$name``) and a version in its first line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import string
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from epymarl_lmac.awareness.measure import FIFTHS, Recovery
+from epymarl_lmac.errors import TaskError
+from epymarl_lmac.tasks import Dimension, TaskCard
+from protocol_gen.score import groups_of
+
+FOLDER = Path(__file__).resolve().parent / "prompts"
+NAMES = (
+    "system",
+    "task",
+    "select_state",
+    "format",
+    "design_k0",
+    "analyse_k1",
+    "analyse_k2",
+    "design_next",
+    "rejected",
+)
+TABLE_ROWS = 60  # dimensions shown one by one in a prompt, the least known first
+MEASURED_LATER = "(measured when the tool runs)"
+GOALS = {
+    1: "It should make known what all agents still miss.",
+    2: "It should even out knowledge between agents, with the help of the last steps.",
+}
+
+
+class _Template(string.Template):
+    """``$name`` is a placeholder; everything else is text."""
+
+    flags = re.ASCII  # names are lower case, so that "$B" would stay text
+
+
+def load_prompt(name: str) -> tuple[str, int]:
+    """Returns a prompt's text and version.
+
+    Raises:
+        ValueError: the first line does not name a version.
+    """
+    head, _, body = (FOLDER / f"{name}.md").read_text(encoding="utf-8").partition("\n")
+    found = re.fullmatch(r"<!-- version: (\d+) -->", head.strip())
+    if found is None:
+        raise ValueError(f"prompts/{name}.md must start with <!-- version: NUMBER -->, got {head!r}.")
+    return body, int(found.group(1))
+
+
+def versions() -> dict[str, int]:
+    """Returns the version of every prompt."""
+    return {name: load_prompt(name)[1] for name in NAMES}
+
+
+def fill(name: str, **values: Any) -> str:
+    """Returns a prompt with its placeholders filled.
+
+    Raises:
+        KeyError: a placeholder has no value.
+    """
+    return _Template(load_prompt(name)[0]).substitute(values).strip() + "\n"
+
+
+# -- the task card -------------------------------------------------------------------------------------------
+
+
+def card_from_yaml(path: Path) -> TaskCard:
+    """Reads a user's card.
+
+    The file holds env, task, goal, n_agents, episode_limit, actions (names), state and obs (lists of name, meaning,
+    low, high, unit and, for the state, observable), and optionally settings.
+
+    Raises:
+        TaskError: naming what is missing or wrong.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as err:
+        raise TaskError(f"The card {path} cannot be read: {err}") from err
+    required = {"env", "task", "goal", "n_agents", "episode_limit", "actions", "state", "obs"}
+    if not isinstance(values, Mapping) or not required <= set(values) <= required | {"settings"}:
+        have = sorted(values) if isinstance(values, Mapping) else type(values).__name__
+        raise TaskError(
+            f"The card {path} must have the keys {sorted(required)} (and may have settings); it has {have}."
+        )
+    try:
+        dims = {
+            key: tuple(Dimension(**{"index": i, **entry}) for i, entry in enumerate(values[key]))
+            for key in ("state", "obs")
+        }
+    except TypeError as err:
+        raise TaskError(f"The card {path}: {err}; a dimension has name, meaning, low, high, unit, observable.") from err
+    for key, entries in dims.items():
+        wrong = [i for i, d in enumerate(entries) if d.index != i]
+        if wrong:
+            raise TaskError(f"The card {path}: {key}[{wrong[0]}] says index {entries[wrong[0]].index}.")
+    fixed = {key: values[key] for key in ("env", "task", "goal", "n_agents", "episode_limit")}
+    return TaskCard(
+        **fixed, actions=tuple(map(str, values["actions"])), **dims, settings=dict(values.get("settings", {}))
+    )
+
+
+def check_card(card: TaskCard, env_info: Mapping[str, int]) -> None:
+    """Refuses a card whose sizes are not the environment's.
+
+    Args:
+        card: the card.
+        env_info: n_agents, n_actions, obs_shape, state_shape, episode_limit.
+
+    Raises:
+        TaskError: naming the first difference.
+    """
+    claims = {
+        "n_agents": card.n_agents,
+        "n_actions": len(card.actions),
+        "obs_shape": len(card.obs),
+        "state_shape": len(card.state),
+        "episode_limit": card.episode_limit,
+    }
+    for key, claimed in claims.items():
+        if claimed != env_info[key]:
+            raise TaskError(
+                f"The card does not match the environment: {key} is {env_info[key]}, the card says {claimed}."
+            )
+
+
+def check_card_values(card: TaskCard, obs: np.ndarray, state: np.ndarray) -> None:
+    """Refuses a card that does not describe recorded arrays.
+
+    Args:
+        card: the card.
+        obs: recorded observations, (..., O).
+        state: recorded states, (..., S).
+
+    Raises:
+        TaskError: naming the first column that is missing or leaves its range.
+    """
+    for what, dims, values in (("obs", card.obs, obs), ("state", card.state, state)):
+        if values.shape[-1] != len(dims):
+            raise TaskError(
+                f"The card does not match the arrays: {what} has {values.shape[-1]} columns, it {len(dims)}."
+            )
+        flat = values.reshape(-1, values.shape[-1])
+        low, high = flat.min(0), flat.max(0)
+        for d in dims:
+            if low[d.index] < d.low - 1e-5 or high[d.index] > d.high + 1e-5:
+                raise TaskError(
+                    f"The card does not match the arrays: {what}[{d.index}] {d.name!r} lies between {low[d.index]:g} and "
+                    f"{high[d.index]:g}, the card says {d.low:g} to {d.high:g}."
+                )
+
+
+# -- pieces of prompts -----------------------------------------------------------------------------------------
+
+
+def _dimension_lines(dims: Sequence[Dimension]) -> str:
+    constant = [str(d.index) for d in dims if d.low == d.high]
+    lines = [
+        f"{d.index}: {d.name} - {d.meaning} ({d.low:g} to {d.high:g}, {d.unit}"
+        + ("" if d.observable else ", no agent ever perceives it")
+        + ")"
+        for d in dims
+        if d.low != d.high
+    ]
+    if constant:
+        lines.append(f"Always the same value: {', '.join(constant)}.")
+    return "\n".join(lines)
+
+
+def task_description(card: TaskCard, obs_last_action: bool, obs_agent_id: bool) -> str:
+    """Returns the part of prompts that says what the task is."""
+    x = card.x_dims(obs_last_action, obs_agent_id)
+    return fill(
+        "task",
+        env=card.env,
+        task=card.task,
+        goal=card.goal,
+        n_agents=card.n_agents,
+        episode_limit=card.episode_limit,
+        actions=", ".join(f"{i} {name}" for i, name in enumerate(card.actions)),
+        x_dim=len(x),
+        x_dimensions=_dimension_lines(x),
+        state_dim=len(card.state),
+        state_dimensions=_dimension_lines(card.state),
+    )
+
+
+def format_description(card: TaskCard, x_dim: int, history: int | None, max_message_dim: int | None) -> str:
+    """Returns the part of prompts that says how to answer."""
+    limit = "" if max_message_dim is None else f", at most {max_message_dim}"
+    note = "- o holds the current step."
+    shape = f"(B, {card.n_agents}, {x_dim})"
+    if history is not None:
+        shape = f"(B, {history}, {card.n_agents}, {x_dim})"
+        note = (
+            f"- o holds the last {history} steps, the newest last: o[:, -1] is now. Steps before the episode began are -1 "
+            "in all columns but the agent's own number."
+        )
+    return fill(
+        "format", n_agents=card.n_agents, x_dim=x_dim, input_shape=shape, message_limit=limit, history_note=note
+    )
+
+
+def important_description(card: TaskCard, important: Sequence[int]) -> str:
+    """Returns the chosen state dimensions in words."""
+    return _dimension_lines([card.state[i] for i in important])
+
+
+def _rates(values: Sequence[float]) -> str:
+    return " ".join("-" if v != v else f"{v:.2f}" for v in values)
+
+
+def recovery_table(names: Sequence[str], kinds: Mapping[str, Recovery]) -> str:
+    """Returns success and skill of every agent by kind: a summary by group, then dimensions, the least known first.
+
+    Args:
+        names: of the important columns.
+        kinds: what decoders hear -> what they recover.
+    """
+    lines = ["Success: share of steps at which the squared error is within tolerance. Skill: 1 - MSE / variance of the"]
+    lines += ["dimension; 0 is a constant guess, 1 is certainty, - a dimension that never varies.", ""]
+    for kind, r in kinds.items():
+        flag = "" if r.converged else f"; {r.n_unconverged} decoders had not converged, so figures are lower bounds"
+        lines.append(
+            f"{kind}: success {r.success:.3f} +- {r.success_spread:.3f}, skill {r.skill:.3f} +- {r.skill_spread:.3f}, "
+            f"variance of success over agents {r.imbalance:.4f}{flag}"
+        )
+        for group, columns in groups_of(names).items():
+            by_agent = [float(np.mean([row[c] for c in columns])) for row in r.success_NI]
+            lines.append(f"  {group}: skill {r.skill_by_group[group]:.2f}; success by agent {_rates(by_agent)}")
+    last = list(kinds.values())[-1]
+    order = np.argsort(np.nan_to_num(np.asarray(last.skill_NI, dtype=float), nan=1.0).mean(0), kind="stable")[
+        :TABLE_ROWS
+    ]
+    lines += ["", f"By dimension ({len(order)} of {len(names)}, least known first); numbers by agent 0, 1, ...:"]
+    for c in order:
+        for kind, r in kinds.items():
+            success, skill = [row[c] for row in r.success_NI], [row[c] for row in r.skill_NI]
+            lines.append(f"{names[c]} | {kind} | success {_rates(success)} | skill {_rates(skill)}")
+    return "\n".join(lines)
+
+
+def imbalance_table(names: Sequence[str], recovery: Recovery) -> str:
+    """Returns success by fifth of the episode with its variance over agents, the most uneven first."""
+    table = np.asarray(recovery.success_FNI, dtype=float)  # (F, N, I)
+    variance = table.var(1)
+    order = np.argsort(-np.nan_to_num(variance).mean(0), kind="stable")[: TABLE_ROWS // 2]
+    lines = [f"Variance of success over agents, mean over dimensions: {recovery.imbalance:.5f}."]
+    for f, fifth in enumerate(FIFTHS):
+        if not np.isnan(table[f]).any():
+            lines.append(f"{fifth}: variance {variance[f].mean():.5f}, success by agent {_rates(table[f].mean(1))}")
+    lines.append(f"By dimension ({len(order)} of {len(names)}, most uneven first):")
+    for c in order:
+        for f, fifth in enumerate(FIFTHS):
+            if not np.isnan(table[f, :, c]).any():
+                lines.append(f"{names[c]} | {fifth} | success {_rates(table[f, :, c])} | variance {variance[f, c]:.4f}")
+    return "\n".join(lines)
+
+
+def sources_description(texts: Sequence[str]) -> str:
+    """Returns the texts of earlier protocols as code blocks."""
+    return "\n\n".join(f"k = {k}:\n\n```python\n{text.strip()}\n```" for k, text in enumerate(texts))
+
+
+def prompt_hash(messages: Sequence[Mapping[str, str]]) -> str:
+    """Returns the SHA-256 of what a designer is sent."""
+    text = "\n\n".join(f"{m['role']}:\n{m['content']}" for m in messages)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,121 @@
+"""What messages carry, found from recorded episodes alone: waste, and who tells whom.
+
+``profile`` is the one function that the rest of the package calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from epymarl_lmac.awareness.inputs import Episodes, XLayout, extended_obs, messages, windows
+from epymarl_lmac.protocol import Program
+
+BITS = 32  # of a float
+MAX_WINDOWS = 512  # histories on which influence is looked for
+
+
+def _columns_equal(a_RC: Tensor, b_RK: Tensor) -> Tensor:
+    """Returns which columns of b equal each column of a in every row, bool (C, K)."""
+    return torch.stack([(a_RC[:, c : c + 1] == b_RK).all(0) for c in range(a_RC.shape[1])])
+
+
+def _duplicates(received: Tensor, named: Sequence[str]) -> list[dict[str, Any]]:
+    same = _columns_equal(received, received)
+    found = []
+    for column in range(received.shape[1]):
+        first = int(same[column].float().argmax())
+        if first < column:
+            found.append({"column": named[column], "of": named[first]})
+    return found
+
+
+def _influence(program: Program, x_PND: Tensor, index_PL: Tensor | None, layout: XLayout) -> list[list[int]]:
+    """Returns for every sender and receiver how many message columns change when the sender perceives otherwise.
+
+    The sender's observation and last action are exchanged for those of another row; ids stay.
+    """
+    P, N, D = x_PND.shape
+    own = D - (N if layout.agent_id else 0)
+    rows = torch.arange(P) if index_PL is None else index_PL[index_PL < P].unique()
+    other = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(5))]
+
+    def heard(x: Tensor) -> Tensor:
+        return program.message(x if index_PL is None else windows(x, index_PL, layout))
+
+    before, table = heard(x_PND), []
+    for sender in range(N):
+        changed = x_PND.clone()
+        changed[rows, sender, :own] = x_PND[other, sender, :own]
+        table.append((heard(changed) != before).any(0).sum(-1).tolist())
+    return table
+
+
+def profile(programs: Sequence[Program], episodes: Episodes, layout: XLayout) -> dict[str, Any]:
+    """Returns what the messages of some programs carry on recorded episodes.
+
+    Args:
+        programs: k = 0 first.
+        episodes: a few dozen recorded episodes.
+        layout: of x.
+
+    Returns:
+        Plain values: ``columns`` and ``bits_per_step`` a receiver and program, ``constant`` columns,
+        ``duplicate`` columns (with the one they repeat), ``already_known`` columns (the receiver's own x has them, for
+        every receiver), and ``influence``: sender x receiver tables of columns that depend on the sender.
+    """
+    packing = episodes.packing()
+    with torch.no_grad():
+        x = extended_obs(episodes, packing, layout)
+        P, N, D = x.shape
+        parts = [messages([program], x, packing, layout) for program in programs]
+        names = [f"k{k}[{c}]" for k, part in enumerate(parts) for c in range(part.shape[-1])]
+        heard = torch.cat(parts, dim=-1) if parts else x.new_zeros(P, N, 0)
+        flat, own = heard.reshape(P * N, -1), x.reshape(P * N, D)
+        constant = [names[c] for c in range(len(names)) if bool((flat[:, c] == flat[0, c]).all())]
+        varying = [c for c in range(len(names)) if names[c] not in set(constant)]
+        kept, kept_names = flat[:, varying], [names[c] for c in varying]
+        known = _columns_equal(kept, own) if varying else torch.zeros(0, D, dtype=torch.bool)
+        influence = []
+        for program in programs:
+            index = None
+            if program.spec.history is not None:
+                chosen = torch.randperm(P, generator=torch.Generator().manual_seed(6))[:MAX_WINDOWS]
+                index = packing.history(program.spec.history)[chosen]
+            influence.append(_influence(program, x, index, layout))
+    return {
+        "columns": [part.shape[-1] for part in parts],
+        "bits_per_step": [part.shape[-1] * BITS for part in parts],
+        "constant": constant,
+        "duplicate": _duplicates(kept, kept_names) if varying else [],
+        "already_known": [
+            {"column": kept_names[c], "x": int(row.float().argmax())} for c, row in enumerate(known) if row.any()
+        ],
+        "influence": influence,
+    }
+
+
+def describe_profile(found: dict[str, Any], x_names: Sequence[str]) -> str:
+    """Returns a profile in words, for prompts."""
+    if not found["columns"]:
+        return "Nothing is sent yet."
+    sizes = ", ".join(f"k = {k}: {n}" for k, n in enumerate(found["columns"]))
+    lines = [f"Numbers that each receiver gets a step: {sizes}."]
+    duplicates = [f"{d['column']} repeats {d['of']}" for d in found["duplicate"]]
+    known = [f"{d['column']} is the receiver's own {x_names[d['x']]}" for d in found["already_known"]]
+    for title, items in (
+        ("Columns that never change (they tell nothing)", found["constant"]),
+        ("Columns that repeat another column", duplicates),
+        ("Columns that every receiver already has", known),
+    ):
+        shown = ", ".join(items[:40]) + (f" and {len(items) - 40} more" if len(items) > 40 else "")
+        lines.append(f"{title}: {shown or 'none'}.")
+    for k, table in enumerate(found["influence"]):
+        lines.append(f"k = {k}, columns of a receiver that depend on a sender's observation or last action:")
+        lines += [
+            f"  sender {s}: " + ", ".join(f"to {r}: {n}" for r, n in enumerate(row)) for s, row in enumerate(table)
+        ]
+    return "\n".join(lines)

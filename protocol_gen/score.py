@@ -1,0 +1,76 @@
+"""Measures what agents recover of the important state when they hear a list of programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from epymarl_lmac.awareness.inputs import Episodes, XLayout, rows_of
+from epymarl_lmac.awareness.measure import Budget, Recovery, Rows, evaluate, train_decoder
+from epymarl_lmac.protocol import Program
+from epymarl_lmac.seeding import derive_seed
+
+BATCH_EPISODES = 32  # as published
+PIECE_EPISODES = 100  # held-out episodes judged at a time
+METRICS = ("success", "skill", "both")
+
+
+@dataclass(frozen=True)
+class Data:
+    """The episodes of a design and how x is made of them."""
+
+    train: Episodes
+    heldout: Episodes
+    layout: XLayout
+    important: list[int]  # S_imp
+    names: list[str]  # of the important columns
+
+
+def groups_of(names: Sequence[str]) -> dict[str, list[int]]:
+    """Returns the columns by the part of their names before the bracket, e.g. "food"."""
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        groups.setdefault(name.split("[")[0], []).append(index)
+    return groups
+
+
+def measure_programs(data: Data, programs: Sequence[Program], budget: Budget, tolerance: float) -> Recovery:
+    """Trains decoders on training episodes and judges them on held-out ones.
+
+    All kinds see the same batches: what is drawn depends on the decoder's seed alone.
+
+    Args:
+        data: the episodes.
+        programs: what agents hear, k = 0 first; none for the measurement without messages.
+        budget: of the decoders.
+        tolerance: squared error that counts as success (alpha).
+    """
+
+    def rows(episodes: Episodes) -> Rows:
+        return rows_of(episodes, programs, data.important, data.layout)
+
+    size = min(BATCH_EPISODES, len(data.train))
+    decoders = []
+    for seed in range(budget.n_seeds):
+        rng = np.random.default_rng(derive_seed(seed, "decoder batches"))
+
+        def draw(rng: np.random.Generator = rng) -> Rows:
+            return rows(data.train[rng.choice(len(data.train), size, replace=False)])
+
+        decoders.append(train_decoder(draw, len(data.important), budget, seed))
+    pieces = [rows(data.heldout[i : i + PIECE_EPISODES]) for i in range(0, len(data.heldout), PIECE_EPISODES)]
+    return evaluate(decoders, pieces, tolerance, groups_of(data.names))
+
+
+def score_of(recovery: Recovery, metric: str) -> float:
+    """Returns the number by which candidates are compared: success, skill, or the mean of both."""
+    values = {"success": recovery.success, "skill": recovery.skill}
+    return sum(values.values()) / 2 if metric == "both" else values[metric]
+
+
+def spread_of(recovery: Recovery, metric: str) -> float:
+    """Returns the spread over decoder seeds of ``score_of``."""
+    values = {"success": recovery.success_spread, "skill": recovery.skill_spread}
+    return sum(values.values()) / 2 if metric == "both" else values[metric]
