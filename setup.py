@@ -47,9 +47,12 @@ setup(
         "safetensors>=0.4.5",
         "matplotlib>=3.8",
         "plotly>=5.20",
+        "h5py>=3.10",
     ],
     extras_require={
+        "designer": ["openai>=1.60"],
         "test": [
+            "openai>=1.60",
             "pytest>=8",
             "pytest-timeout>=2.3",
             "hypothesis>=6.100",

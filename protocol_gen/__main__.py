@@ -1,4 +1,4 @@
-"""Command line of ``python -m protocol_gen``."""
+"""Command line of ``python -m protocol_gen``: a design; or the subcommands ``build`` and ``measure``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 from epymarl_lmac.errors import UserError
 from epymarl_lmac.record.screen import console_error
+
+SUBCOMMANDS = ("build", "measure")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,6 +40,10 @@ def execute(argv: Sequence[str]) -> int:
     if "with" in words:
         cut = words.index("with")
         words, updates = words[:cut], words[cut + 1 :]
+    if not words or words[0] not in SUBCOMMANDS:
+        from protocol_gen.command import execute as design
+
+        return design(words, updates)
     options = _parser().parse_args(words)
     if options.command == "build":
         from protocol_gen.build import build

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,6 @@ GOALS = {
 }
 
 
-class _Template(string.Template):
-    """``$name`` is a placeholder; everything else is text."""
-
-    flags = re.ASCII  # names are lower case, so that "$B" would stay text
-
-
 def load_prompt(name: str) -> tuple[str, int]:
     """Returns a prompt's text and version.
 
@@ -70,7 +64,7 @@ def fill(name: str, **values: Any) -> str:
     Raises:
         KeyError: a placeholder has no value.
     """
-    return _Template(load_prompt(name)[0]).substitute(values).strip() + "\n"
+    return string.Template(load_prompt(name)[0]).substitute(values).strip() + "\n"
 
 
 # -- the task card -------------------------------------------------------------------------------------------
@@ -106,9 +100,16 @@ def card_from_yaml(path: Path) -> TaskCard:
         wrong = [i for i, d in enumerate(entries) if d.index != i]
         if wrong:
             raise TaskError(f"The card {path}: {key}[{wrong[0]}] says index {entries[wrong[0]].index}.")
-    fixed = {key: values[key] for key in ("env", "task", "goal", "n_agents", "episode_limit")}
     return TaskCard(
-        **fixed, actions=tuple(map(str, values["actions"])), **dims, settings=dict(values.get("settings", {}))
+        env=str(values["env"]),
+        task=str(values["task"]),
+        goal=str(values["goal"]),
+        n_agents=int(values["n_agents"]),
+        episode_limit=int(values["episode_limit"]),
+        actions=tuple(map(str, values["actions"])),
+        state=dims["state"],
+        obs=dims["obs"],
+        settings=dict(values.get("settings", {})),
     )
 
 
@@ -157,8 +158,8 @@ def check_card_values(card: TaskCard, obs: np.ndarray, state: np.ndarray) -> Non
         for d in dims:
             if low[d.index] < d.low - 1e-5 or high[d.index] > d.high + 1e-5:
                 raise TaskError(
-                    f"The card does not match the arrays: {what}[{d.index}] {d.name!r} lies between {low[d.index]:g} and "
-                    f"{high[d.index]:g}, the card says {d.low:g} to {d.high:g}."
+                    f"The card does not match the arrays: {what}[{d.index}] {d.name!r} lies between "
+                    f"{low[d.index]:g} and {high[d.index]:g}, the card says {d.low:g} to {d.high:g}."
                 )
 
 
@@ -205,8 +206,8 @@ def format_description(card: TaskCard, x_dim: int, history: int | None, max_mess
     if history is not None:
         shape = f"(B, {history}, {card.n_agents}, {x_dim})"
         note = (
-            f"- o holds the last {history} steps, the newest last: o[:, -1] is now. Steps before the episode began are -1 "
-            "in all columns but the agent's own number."
+            f"- o holds the last {history} steps, the newest last: o[:, -1] is now. Steps before the episode began are "
+            "-1 in all columns but the agent's own number."
         )
     return fill(
         "format", n_agents=card.n_agents, x_dim=x_dim, input_shape=shape, message_limit=limit, history_note=note
@@ -218,7 +219,7 @@ def important_description(card: TaskCard, important: Sequence[int]) -> str:
     return _dimension_lines([card.state[i] for i in important])
 
 
-def _rates(values: Sequence[float]) -> str:
+def _rates(values: Iterable[float]) -> str:
     return " ".join("-" if v != v else f"{v:.2f}" for v in values)
 
 

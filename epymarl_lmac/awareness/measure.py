@@ -62,7 +62,7 @@ class Recovery:
     success_by_seed: list[float]
     skill_by_seed: list[float]
     imbalance_spread: float  # standard deviation over decoder seeds
-    converged: bool  # whether the last tenth of training improved the loss by less than 2 %, with every seed
+    converged: bool  # whether the last tenth of training brought next to nothing (``has_settled``), with every seed
     n_unconverged: int  # decoders whose loss still fell
 
     def summary(self) -> dict[str, Any]:
@@ -130,9 +130,19 @@ def train_decoder(sample: Callable[[], Rows], n_important: int, budget: Budget, 
                 losses.append(loss.item())
     if decoder is None:
         raise ValueError(f"n_batches={budget.n_batches} must be at least 1.")
-    tenth = max(1, budget.n_batches // 10)
+    return decoder.eval(), has_settled(losses, float(rows.truth_PI.var(0, correction=0).mean()))
+
+
+def has_settled(losses: Sequence[float], variance: float) -> bool:
+    """Returns whether the last tenth of training brought next to nothing.
+
+    Args:
+        losses: mean squared error on fresh batches, in order.
+        variance: of the state columns, mean over them. A gain of less than 0.002 of it counts as nothing.
+    """
+    tenth = max(1, len(losses) // 10)
     before, last = np.mean(losses[-2 * tenth : -tenth] or losses), np.mean(losses[-tenth:])
-    return decoder.eval(), bool(last > 0.98 * before)
+    return bool(last > 0.98 * before or before - last < 0.002 * variance)
 
 
 def _skill(error_I: Tensor, spread_I: Tensor) -> float:

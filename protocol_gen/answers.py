@@ -1,0 +1,79 @@
+"""Reads answers: the code of a protocol, or one JSON object. Whatever is wrong becomes a rejection with a reason."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from epymarl_lmac.errors import ProtocolRejected
+
+LAYER = "answer"
+_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
+_OPEN = re.compile(r"^[ \t]*(?:`{3,}|~{3,})", re.MULTILINE)
+_FUNCTIONS = ("message_design_instruction", "communication")
+
+
+def _reject(reason: str) -> ProtocolRejected:
+    return ProtocolRejected(LAYER, reason)
+
+
+def _check_whole(text: str, finish_reason: str) -> None:
+    if not text.strip():
+        raise _reject("the answer is empty.")
+    if finish_reason == "length":
+        raise _reject("the answer was cut off at the length limit; write a shorter one, with less prose.")
+
+
+def _is_complete(code: str) -> bool:
+    return all(re.search(rf"^def {name}\b", code, re.MULTILINE) for name in _FUNCTIONS)
+
+
+def code_of(text: str, finish_reason: str = "stop") -> str:
+    """Returns the protocol in an answer: the last code block that defines both functions.
+
+    Raises:
+        ProtocolRejected: layer "answer": empty, cut off, no code, or no block with both functions.
+    """
+    _check_whole(text, finish_reason)
+    text = text.replace("\r\n", "\n")
+    blocks = [match.group(3) for match in _FENCE.finditer(text + "\n")]
+    complete = [block for block in blocks if _is_complete(block)]
+    if complete:
+        return complete[-1].strip() + "\n"
+    if len(_OPEN.findall(text)) % 2:
+        raise _reject("the last code block is not closed, so the answer was probably cut off; write a shorter one.")
+    if blocks:
+        raise _reject(f"no code block defines both {_FUNCTIONS[0]} and {_FUNCTIONS[1]} at its top level.")
+    if _is_complete(text):
+        try:
+            ast.parse(text)
+        except SyntaxError:
+            raise _reject("code and prose are mixed; put the module into one ```python code block.") from None
+        return text.strip() + "\n"
+    raise _reject("there is no code in the answer; put the module into one ```python code block.")
+
+
+def json_of(text: str, keys: Sequence[str], finish_reason: str = "stop") -> dict[str, Any]:
+    """Returns the first JSON object in an answer that has all keys; text around it is ignored.
+
+    Raises:
+        ProtocolRejected: layer "answer": empty, cut off, or no such object.
+    """
+    _check_whole(text, finish_reason)
+    decoder, found, position = json.JSONDecoder(strict=False), [], 0
+    while (start := text.find("{", position)) >= 0:
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except ValueError:
+            position = start + 1
+            continue
+        if isinstance(value, dict):
+            if set(keys) <= set(value):
+                return value
+            found.append(sorted(value))
+        position = end
+    what = f"the objects found have the keys {found[:3]}" if found else "no JSON object could be read"
+    raise _reject(f"one JSON object with the keys {list(keys)} is expected; {what}.")

@@ -1,0 +1,140 @@
+"""``python -m protocol_gen --env-config=ENV [flags] with key=value ...``: designs a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from epymarl_lmac.errors import SettingsError
+from protocol_gen.designers import MODEL, TEMPERATURE, Designer, ManualDesigner, OpenAiDesigner, ReplayDesigner
+from protocol_gen.options import Options
+from protocol_gen.score import METRICS
+
+DESIGNERS = ("openai", "manual", "replay")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command line of a design."""
+    p = argparse.ArgumentParser(
+        prog="python -m protocol_gen",
+        description="Designs a protocol bundle: collects data, asks a designer, checks, measures and feeds back.",
+        epilog="Settings of the task follow `with`, e.g. `with env_args.players=6`. "
+        "`python -m protocol_gen build` and `measure` work on texts and bundles that exist.",
+    )
+    p.add_argument("--env-config", required=True, metavar="ENV", help="environment, a file in config/envs")
+    p.add_argument("--work", type=Path, help="work folder (default results/protocol_gen/<env>/<task>)")
+    p.add_argument("--print-prompts", action="store_true", help="print every prompt and leave")
+    p.add_argument("--dry-run", action="store_true", help="forecast calls, tokens and cost, and leave")
+    defaults = Options("", [])
+    data = p.add_argument_group("data")
+    data.add_argument("--episodes", type=int, help="training episodes")
+    data.add_argument("--heldout", type=int, help="held-out episodes")
+    data.add_argument("--train-steps", type=int, help="steps of the QMIX run (default: a tenth of the env's t_max)")
+    data.add_argument("--from-record", metavar="RUN", help="let the networks of a recorded run play instead")
+    data.add_argument("--buffer", metavar="FILE", help="use a trajectory file instead of collecting")
+    data.add_argument("--card", metavar="FILE", help="YAML task card of your own")
+    data.add_argument("--seed", type=int, help="of the collection")
+    design = p.add_argument_group("design")
+    design.add_argument("--important", help="names or globs of state columns to reconstruct, instead of asking")
+    design.add_argument("--history", type=int, help="steps the last protocol sees")
+    design.add_argument("--max-message-dim", type=int, help="most numbers a receiver may get a step and protocol")
+    design.add_argument("--candidates", type=int, help="protocols asked for at each step; the best is kept")
+    design.add_argument("--max-attempts", type=int, help="answers that may be refused before the tool stops")
+    design.add_argument("--keep-best", action="store_true", help="drop a step that makes recovery worse")
+    design.add_argument("--out", help="bundle folder (default protocols/<env>/<task>/default)")
+    design.add_argument("--report", help="page to write (default report.html in the work folder)")
+    measure = p.add_argument_group("measurement")
+    measure.add_argument("--decoder-batches", type=int, help="batches of 32 episodes a decoder learns from")
+    measure.add_argument("--steps-per-batch", type=int, help="gradient steps on each")
+    measure.add_argument("--decoder-seeds", type=int, help="decoders of each kind, at least 3")
+    measure.add_argument("--tolerance", type=float, help="squared error that counts as success")
+    measure.add_argument("--sai-metric", choices=METRICS, help="what chooses between candidates")
+    for action in p._actions:
+        if action.default is None and hasattr(defaults, action.dest) and getattr(defaults, action.dest) is not None:
+            action.default = getattr(defaults, action.dest)
+            action.help = f"{action.help} (default {action.default!r})"
+    who = p.add_argument_group("designer")
+    who.add_argument("--designer", choices=DESIGNERS, default="openai")
+    who.add_argument("--model", default=MODEL)
+    who.add_argument("--base-url", help="any endpoint that speaks chat completions (or OPENAI_BASE_URL)")
+    who.add_argument("--api-key", help="the key; better left to the environment")
+    who.add_argument("--key-env", default="OPENAI_API_KEY", metavar="NAME", help="variable that holds the key")
+    who.add_argument("--temperature", default=str(TEMPERATURE), help="a number, or none (reasoning models)")
+    who.add_argument("--max-tokens", type=int, help="longest answer")
+    who.add_argument("--timeout", type=float, default=300.0, help="of one request, seconds")
+    who.add_argument("--retries", type=int, default=5, help="requests repeated after rate limits and server errors")
+    who.add_argument("--wait", type=float, help="manual: seconds to wait for an answer (default: for ever)")
+    who.add_argument("--replay", type=Path, metavar="FOLDER", help="recorded answers: a work folder, or .md files")
+    who.add_argument("--prices", type=Path, metavar="FILE", help="price table, USD for a million tokens")
+    return p
+
+
+def designer_of(words: argparse.Namespace) -> Designer:
+    """Returns the designer that the flags ask for.
+
+    Raises:
+        SettingsError: flags that do not fit.
+        DesignerError: no key, or no such folder.
+    """
+    if words.designer == "replay" or (words.replay is not None and words.designer == "openai"):
+        if words.replay is None:
+            raise SettingsError("--designer replay needs --replay FOLDER.", "--replay")
+        return ReplayDesigner(words.replay)
+    if words.designer == "manual":
+        return ManualDesigner(words.wait)
+    temperature = None
+    if words.temperature.lower() != "none":
+        try:
+            temperature = float(words.temperature)
+        except ValueError as err:
+            raise SettingsError(
+                f"--temperature={words.temperature} is no number and not none.", "--temperature"
+            ) from err
+    return OpenAiDesigner(
+        model=words.model,
+        base_url=words.base_url,
+        api_key=words.api_key or os.environ.get(words.key_env),
+        temperature=temperature,
+        max_tokens=words.max_tokens,
+        timeout_s=words.timeout,
+        max_retries=words.retries,
+    )
+
+
+def execute(argv: Sequence[str], updates: Sequence[str]) -> int:
+    """Designs a bundle as the command line says; returns the exit code."""
+    from protocol_gen.ledger import read_prices
+
+    words = parser().parse_args(argv)
+    values = {name: getattr(words, name) for name in Options.__dataclass_fields__ if hasattr(words, name)}
+    options = Options(
+        **{**values, "env": words.env_config, "updates": list(updates), "important": words.important or ""}
+    )
+    options.check()
+    prices = read_prices(words.prices)
+    if words.print_prompts or words.dry_run:
+        from protocol_gen.forecast import forecast, printed_prompts
+
+        print(printed_prompts(options) if words.print_prompts else forecast(options, words.model, prices))
+        return 0
+    import torch
+
+    from protocol_gen.pipeline import Design, card_of
+    from protocol_gen.report import write_report
+    from protocol_gen.results import summary
+
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1))
+    card, _ = card_of(options)
+    work = words.work or Path("results") / "protocol_gen" / card.env / card.task
+    print(f"work folder: {work}", flush=True)
+    began = time.perf_counter()
+    design = Design(options, work, designer_of(words), prices, watch=lambda event: print(event, flush=True))
+    bundle = design.run()
+    page = write_report(design, bundle, Path(options.report) if options.report else work / "report.html")
+    print(summary(work))
+    print(f"\n{design.ledger.table()}\n")
+    print(f"bundle: {bundle.path}\nreport: {page}\ntime of this call: {time.perf_counter() - began:.0f} s")
+    return 0

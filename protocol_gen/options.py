@@ -1,0 +1,84 @@
+"""What a design is asked for. Its fixed part is kept in the work folder, so that a resumed design is the same one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from epymarl_lmac.errors import RecordError, SettingsError
+from epymarl_lmac.record.provenance import write_json
+from protocol_gen.score import METRICS
+
+FILE_NAME = "design.json"
+FREE = frozenset({"max_attempts", "out", "report"})  # may change between a stop and its resumption
+
+
+@dataclass(frozen=True)
+class Options:
+    """The settings of one design."""
+
+    env: str  # a file in config/envs
+    updates: list[str]  # key=value settings of the task
+    episodes: int = 5000  # for decoders to learn from
+    heldout: int = 500  # for judging them
+    train_steps: int | None = None  # of the collecting QMIX run; None: a tenth of the environment's t_max
+    from_record: str | None = None  # run whose networks play instead
+    buffer: str | None = None  # trajectory file to use instead of collecting
+    card: str | None = None  # YAML file of a task card of the user's own
+    seed: int = 1  # of collection
+    important: str = ""  # patterns of state columns; "" asks the designer
+    history: int = 10  # steps the last protocol sees
+    max_message_dim: int | None = None  # most numbers a receiver may get a step from one protocol
+    decoder_batches: int = 300  # batches of 32 episodes drawn for a decoder
+    steps_per_batch: int = 10  # gradient steps on each
+    decoder_seeds: int = 3  # decoders of each kind
+    tolerance: float = 0.05  # squared error that counts as success (alpha)
+    sai_metric: str = "both"  # what chooses: success, skill, or their mean
+    candidates: int = 1  # protocols asked for at each step
+    max_attempts: int = 10  # answers a candidate (or an analyst) may have refused
+    keep_best: bool = False  # drop a step that makes recovery worse
+    out: str | None = None  # bundle folder; None: protocols/<env>/<task>/default
+    report: str | None = None  # page to write; None: report.html in the work folder
+
+    def check(self) -> None:
+        """Raises SettingsError for a value that makes no design."""
+        least = {"episodes": 1, "heldout": 1, "history": 1, "decoder_batches": 1, "steps_per_batch": 1}
+        for name, low in {**least, "decoder_seeds": 3, "candidates": 1, "max_attempts": 1}.items():
+            if getattr(self, name) < low:
+                flag = f"--{name.replace('_', '-')}"
+                why = " (their spread is reported)" if name == "decoder_seeds" else ""
+                raise SettingsError(f"{flag}={getattr(self, name)} must be at least {low}{why}.", flag)
+        if self.sai_metric not in METRICS:
+            raise SettingsError(f"--sai-metric={self.sai_metric!r} must be one of {METRICS}.", "--sai-metric")
+        if self.buffer is not None and self.from_record is not None:
+            raise SettingsError("Give --buffer or --from-record, not both.", "--buffer")
+        if self.tolerance <= 0:
+            raise SettingsError(f"--tolerance={self.tolerance} must be above 0.", "--tolerance")
+
+    def fixed(self) -> dict[str, Any]:
+        """Returns what a resumed design must have in common with the first run."""
+        return {k: v for k, v in asdict(self).items() if k not in FREE}
+
+
+def claim(work: Path, options: Options) -> None:
+    """Writes the options into a new work folder, or compares them with those of an old one.
+
+    Raises:
+        RecordError: the folder is of another design; every difference is named.
+    """
+    path = work / FILE_NAME
+    if not path.is_file():
+        write_json(path, options.fixed())
+        return
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as err:
+        raise RecordError(f"{path} is damaged: {err}. Choose another --work folder.") from err
+    here = options.fixed()
+    different = [f"{k}: {saved.get(k)!r} there, {v!r} here" for k, v in here.items() if saved.get(k) != v]
+    if different:
+        raise RecordError(
+            f"{work} holds another design. {'; '.join(different)}. Use the same options, or another --work folder."
+        )

@@ -1,0 +1,361 @@
+"""The design of one bundle, stage by stage.
+
+    collect -> select state -> measure without messages -> [analyse ->] design -> check -> measure, for k = 0, 1, 2
+            -> bundle -> report
+
+Every stage writes its artefacts into the work folder before the next starts; a stage whose artefact is there is not
+done again, and an answered call is not asked again. So the same command goes on wherever it was stopped.
+
+    design.json  collect.json  trajectories.h5  selection.json  none.json
+    calls/<key>/{prompt.md, reply.json, answer.md, verdict.json}
+    k<k>/critique.json  k<k>/c<candidate>/{protocol.py, recovery.json}  k<k>/chosen.json
+    bundle.json  stages.json  report.html
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from epymarl_lmac.awareness.inputs import XLayout, extended_obs, windows
+from epymarl_lmac.awareness.measure import FIFTHS, Budget, Recovery
+from epymarl_lmac.checkpoint import RunLock
+from epymarl_lmac.errors import BundleError, ProtocolRejected, TaskError
+from epymarl_lmac.paths import protocols_root
+from epymarl_lmac.protocol import Bundle, Program, ProtocolSpec, build_program, write_bundle
+from epymarl_lmac.protocol.build import Limits
+from epymarl_lmac.record.provenance import write_json
+from epymarl_lmac.settings.load import merge
+from epymarl_lmac.tasks import TaskCard, task_card
+from protocol_gen import describe
+from protocol_gen.answers import LAYER, code_of
+from protocol_gen.asking import CRITIQUE, DesignStopped, ask, read_critique, read_selection
+from protocol_gen.build import important_columns, schema_of
+from protocol_gen.collect import collect
+from protocol_gen.designers import Designer, Reply
+from protocol_gen.flow_data import describe_profile, profile
+from protocol_gen.ledger import Ledger, read_json, write_text
+from protocol_gen.options import Options, claim
+from protocol_gen.results import KINDS, NONE, PROFILED_EPISODES, STEPS
+from protocol_gen.score import Data, measure_programs, score_of, spread_of
+from protocol_gen.trajectories import read as read_trajectories
+
+CHECKED_EPISODES = 4  # recorded episodes on which a protocol's contract is checked
+Builder = Callable[..., Program]
+
+
+def neutral_text(k: int) -> str:
+    """Returns a protocol that sends nothing, in place of a dropped step."""
+    return (
+        "def message_design_instruction():\n"
+        f'    return "Nothing is sent at step k = {k}: what was designed made recovery worse and was dropped."\n\n\n'
+        f"def communication(o):\n    return o{'[:, -1]' if k == 2 else ''}\n"
+    )
+
+
+def card_of(options: Options) -> tuple[TaskCard, dict[str, Any]]:
+    """Returns the task's card and the merged settings of ``lmac_qmix`` on it."""
+    values = merge("lmac_qmix", options.env, options.updates)
+    if options.card is not None:
+        card = describe.card_from_yaml(Path(options.card))
+        if card.env != values["env"]:
+            raise TaskError(f"The card {options.card} is for env {card.env!r}, the run for {values['env']!r}.")
+        return card, values
+    return task_card(values["env"], values["env_args"]), values
+
+
+class Design:
+    """One design and its work folder.
+
+    Args:
+        options: what is asked for.
+        work: its folder.
+        designer: who answers.
+        prices: USD for a million tokens by model.
+        watch: told of every event, in words.
+        builder: turns a text into a checked program.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        work: Path,
+        designer: Designer,
+        prices: Mapping[str, Mapping[str, float]],
+        watch: Callable[[str], None] = lambda event: None,
+        builder: Builder = build_program,
+    ) -> None:
+        options.check()
+        self.options, self.work, self.designer = options, work, designer
+        self.card, values = card_of(options)
+        self.layout = XLayout(len(self.card.actions), values["obs_last_action"], values["obs_agent_id"])
+        self.schema = schema_of(self.card, self.layout.last_action, self.layout.agent_id)
+        self.ledger = Ledger(work, designer, prices)
+        self.budget = Budget(options.decoder_batches, options.decoder_seeds, steps_per_batch=options.steps_per_batch)
+        self._watch, self._builder = watch, builder
+        self._programs: dict[tuple[int, str], Program] = {}
+        self.task = describe.task_description(self.card, self.layout.last_action, self.layout.agent_id)
+
+    # -- stages ----------------------------------------------------------------------------------------------
+
+    def run(self) -> Bundle:
+        """Does what is left to do; returns the bundle.
+
+        Raises:
+            DesignStopped: no answer of a step was accepted.
+            DesignerError: the designer cannot answer.
+        """
+        self.work.mkdir(parents=True, exist_ok=True)
+        lock = RunLock(self.work)
+        try:
+            claim(self.work, self.options)
+            data = self._data()
+            none = self._recovery("none", self.work / "none.json", data, [])
+            texts: list[str] = []
+            programs: list[Program] = []
+            recoveries = {NONE: none}
+            chosen = []
+            for k in STEPS:
+                choice = self._step(k, data, texts, programs, recoveries)
+                chosen.append(choice)
+                texts.append(choice["text"])
+                programs.append(self._build(k, choice["text"], data))
+                recoveries[KINDS[k]] = Recovery.from_dict(choice["recovery"])
+            return self._bundle(data, texts, recoveries, chosen)
+        finally:
+            lock.release()
+
+    def _stage(self, name: str, path: Path, make: Callable[[], Any]) -> Any:
+        """Returns a stage's artefact; makes and writes it if it is not there."""
+        if path.is_file():
+            return read_json(path)
+        self._watch(f"{name}: begins")
+        began = time.perf_counter()
+        content = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, content)
+        stages = self.work / "stages.json"
+        seconds = read_json(stages) if stages.is_file() else {}
+        write_json(stages, {**seconds, name: round(time.perf_counter() - began, 2)})
+        self._watch(f"{name}: done in {time.perf_counter() - began:.1f} s")
+        return content
+
+    def _data(self) -> Data:
+        o = self.options
+        path = self.work / "trajectories.h5" if o.buffer is None else Path(o.buffer)
+
+        def make() -> dict[str, Any]:
+            if path.is_file() or o.buffer is not None:
+                return {"file": str(path)}
+            record = None if o.from_record is None else Path(o.from_record)
+            notes = collect(
+                path, self.card, o.env, o.updates, o.episodes, o.heldout, o.train_steps, record=record, seed=o.seed
+            )
+            return {"file": str(path), **notes}
+
+        self._stage("collect", self.work / "collect.json", make)
+        train, heldout, attributes = read_trajectories(path)
+        for what, dims in (("obs", self.card.obs), ("state", self.card.state)):
+            names = [d.name for d in dims]
+            stored = attributes[f"{what}_columns"]
+            for index, (mine, theirs) in enumerate(zip(names, stored, strict=False)):
+                if mine != theirs:
+                    raise TaskError(
+                        f"The card does not match {path}: {what}[{index}] is {theirs!r}, the card {mine!r}."
+                    )
+        packing = train.packing()
+        obs, state = packing.pack(train.obs_BTNO).numpy(), packing.pack(train.state_BTS).numpy()
+        describe.check_card_values(self.card, obs, state)
+        selection = self._stage("select", self.work / "selection.json", self._select)
+        important = list(selection["important"])
+        return Data(train, heldout, self.layout, important, [self.card.state[i].name for i in important])
+
+    def _select(self) -> dict[str, Any]:
+        if self.options.important:
+            patterns = self.options.important.replace(", ", ";").split(";")
+            return {"important": important_columns(self.card, patterns), "reason": "given by --important"}
+        prompt = describe.fill("select_state", task_description=self.task)
+        found, attempts = self._ask("select", prompt, lambda reply: read_selection(self.card, reply))
+        return {**found, "attempts": attempts}
+
+    def _recovery(self, name: str, path: Path, data: Data, programs: list[Program]) -> Recovery:
+        def make() -> dict[str, Any]:
+            return measure_programs(data, programs, self.budget, self.options.tolerance).as_dict()
+
+        return Recovery.from_dict(self._stage(f"{name}/measure", path, make))
+
+    def _ask(self, prefix: str, prompt: str, read: Callable[[Reply], Any]) -> tuple[Any, int]:
+        return ask(self.ledger, prefix, prompt, read, self.options.max_attempts, self._watch)
+
+    # -- one step --------------------------------------------------------------------------------------------
+
+    def _build(self, k: int, text: str, data: Data) -> Program:
+        """Returns a checked program; its contract holds on recorded episodes as well."""
+        if (k, text) in self._programs:
+            return self._programs[k, text]
+        o = self.options
+        episodes = data.train[:CHECKED_EPISODES]
+        packing = episodes.packing()
+        real = extended_obs(episodes, packing, self.layout)
+        history = o.history if k == STEPS[-1] else None
+        if history is not None:
+            real = windows(real, packing.history(history)[-32:], self.layout)
+        spec = ProtocolSpec(self.card.n_agents, self.schema.x_dim, history)
+        program = self._builder(text, spec, Limits(max_message_dim=o.max_message_dim), real[-32:])
+        self._programs[k, text] = program
+        return program
+
+    def _read_protocol(self, k: int, reply: Reply, data: Data) -> str:
+        text = code_of(reply.text, reply.finish_reason)
+        if self._build(k, text, data).message_dim == 0:
+            raise ProtocolRejected(LAYER, "the protocol sends nothing; add message columns after x.")
+        return text
+
+    def _step(
+        self, k: int, data: Data, texts: list[str], programs: list[Program], recoveries: dict[str, Recovery]
+    ) -> dict[str, Any]:
+        """Asks for candidates of one step, measures them and keeps the best; returns the choice."""
+        folder = self.work / f"k{k}"
+        if (folder / "chosen.json").is_file():
+            return read_json(folder / "chosen.json")
+        values = self._step_values(data, texts, programs, recoveries)
+        if k == 0:
+            prompt = describe.fill("design_k0", **values, format_description=self._format(k))
+        else:
+            analysis = {**values, "fifths": ", ".join(FIFTHS), "history": self.options.history}
+            critique = self._stage(
+                f"k{k}/analyse", folder / "critique.json", lambda: self._critique(f"analyse_k{k}", k, analysis)
+            )
+            said = dict(zip(("evaluation", "hypothesis", "suggestions"), (critique[c] for c in CRITIQUE), strict=True))
+            prompt = describe.fill(
+                "design_next", **values, **said, k=k, step_goal=describe.GOALS[k], format_description=self._format(k)
+            )
+        candidates = []
+        for number in range(1, self.options.candidates + 1):
+            candidates.append(self._candidate(k, number, prompt, data, programs))
+        measured = [c for c in candidates if "score" in c]
+        if not measured:
+            raise DesignStopped(candidates[-1]["stopped"])
+        best = max(measured, key=lambda c: c["score"])
+        return self._stage(
+            f"k{k}/choose", folder / "chosen.json", lambda: self._choose(k, best, candidates, recoveries)
+        )
+
+    def _critique(self, name: str, k: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        found, attempts = self._ask(f"k{k}/analyst", describe.fill(name, **values), read_critique)
+        return {**found, "attempts": attempts}
+
+    def _step_values(
+        self, data: Data, texts: list[str], programs: list[Program], recoveries: dict[str, Recovery]
+    ) -> dict[str, Any]:
+        """Returns the values of the placeholders that speak of what is there already."""
+        kinds = list(recoveries)
+        shown = {kind: recoveries[kind] for kind in dict.fromkeys((kinds[0], kinds[-1]))}
+        tables = describe.recovery_table(data.names, shown)
+        if len(programs) == STEPS[-1]:
+            tables = describe.imbalance_table(data.names, recoveries[kinds[-1]]) + "\n\n" + tables
+        x_names = [d.name for d in self.card.x_dims(self.layout.last_action, self.layout.agent_id)]
+        found = profile(programs, data.train[:PROFILED_EPISODES], self.layout)
+        return {
+            "task_description": self.task,
+            "important_dimensions": describe.important_description(self.card, data.important),
+            "tables": tables,
+            "previous_sources": describe.sources_description(texts),
+            "profile": describe_profile(found, x_names),
+        }
+
+    def _format(self, k: int) -> str:
+        history = self.options.history if k == STEPS[-1] else None
+        return describe.format_description(self.card, self.schema.x_dim, history, self.options.max_message_dim)
+
+    def _candidate(self, k: int, number: int, prompt: str, data: Data, programs: list[Program]) -> dict[str, Any]:
+        name = f"k{k}/c{number}"
+        folder = self.work / name
+        try:
+            text, attempts = self._ask(name, prompt, lambda reply: self._read_protocol(k, reply, data))
+        except DesignStopped as err:
+            if self.options.candidates == 1:
+                raise
+            return {"candidate": number, "stopped": str(err)}
+        write_text(folder / "protocol.py", text)
+        program = self._build(k, text, data)
+        recovery = self._recovery(name, folder / "recovery.json", data, [*programs, program])
+        score = score_of(recovery, self.options.sai_metric)
+        return {"candidate": number, "attempts": attempts, "score": score, "text": text, "recovery": recovery.as_dict()}
+
+    def _choose(
+        self, k: int, best: Mapping[str, Any], candidates: list[dict[str, Any]], recoveries: dict[str, Recovery]
+    ) -> dict[str, Any]:
+        before = list(recoveries.values())[-1]
+        metric = self.options.sai_metric
+        score_before, spread = score_of(before, metric), spread_of(before, metric)
+        worse = best["score"] < score_before
+        if worse:
+            what = "is dropped (--keep-best)" if self.options.keep_best else "is kept; --keep-best would drop it"
+            beyond = "beyond" if score_before - best["score"] > spread else "within"
+            self._watch(
+                f"k{k}: recovery is worse than before, {best['score']:.4f} after {score_before:.4f}, {beyond} the "
+                f"spread of decoder seeds ({spread:.4f}); the step {what}"
+            )
+        dropped = worse and self.options.keep_best
+        return {
+            "candidate": best["candidate"],
+            "attempts": best["attempts"],
+            "score": best["score"],
+            "score_before": score_before,
+            "worse": worse,
+            "dropped": dropped,
+            "text": neutral_text(k) if dropped else best["text"],
+            "recovery": before.as_dict() if dropped else best["recovery"],
+            "candidates": [
+                {key: c.get(key) for key in ("candidate", "attempts", "score", "stopped")} for c in candidates
+            ],
+        }
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def _bundle(
+        self, data: Data, texts: list[str], recoveries: dict[str, Recovery], chosen: list[dict[str, Any]]
+    ) -> Bundle:
+        o = self.options
+        root = protocols_root() / self.card.env / self.card.task / "default"
+        out = root if o.out is None else Path(o.out)
+        collected = read_json(self.work / "collect.json")
+        conditions = {
+            "episodes": len(data.train),
+            "heldout_episodes": len(data.heldout),
+            "behaviour": collected.get("behaviour", "a trajectory file that was given"),
+            "decoder_batches": o.decoder_batches,
+            "steps_per_batch": o.steps_per_batch,
+            "decoder_seeds": o.decoder_seeds,
+            "tolerance": o.tolerance,
+        }
+        scores = {"conditions": conditions, **{kind: r.summary() for kind, r in recoveries.items()}}
+
+        def make() -> dict[str, Any]:
+            keep = ("key", "model", "designer", "prompt_sha256", "reply_sha256", "prompt_tokens", "completion_tokens")
+            notes = {
+                "designer": self.designer.name,
+                "prompt_versions": describe.versions(),
+                "steps": [{k: c[k] for k in ("candidate", "attempts", "worse", "dropped")} for c in chosen],
+                "design_cost": self.ledger.by_step(),
+                "calls": [{k: c[k] for k in (*keep, "seconds", "retries", "cost_usd")} for c in self.ledger.calls()],
+            }
+            limits = Limits(max_message_dim=o.max_message_dim)
+            write_bundle(out, texts, self.schema, data.important, o.history, scores, notes, limits)
+            return {"path": str(out)}
+
+        done = self.work / "bundle.json"
+        if done.is_file():
+            try:
+                if Path(read_json(done)["path"]) == out:
+                    bundle = Bundle.load(out, self.schema)
+                    if bundle.texts == texts:
+                        return bundle
+            except BundleError as err:
+                self._watch(f"bundle: {err} It is written again.")
+            done.unlink()
+        self._stage("bundle", done, make)
+        return Bundle.load(out, self.schema)
