@@ -34,7 +34,10 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=[*find_packages(include=["epymarl_lmac*", "protocol_gen*"]), *CARRIED],
     package_dir=CARRIED,
-    package_data={"": ["*.yaml", "*.py", "*.json", "*.safetensors", "*.md", "*.txt"]},
+    package_data={
+        "": ["*.yaml", "*.py", "*.json", "*.safetensors", "*.md", "*.txt"],
+        "protocol_gen": ["prompts/*.md", "report.css"],
+    },
     install_requires=[
         "torch>=2.6,<3",
         "numpy>=1.26,<3",
