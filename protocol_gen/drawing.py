@@ -57,7 +57,7 @@ def heat_map(
     left, width, height = 90, 900, 20
     cell = min(46.0, width / max(1, len(columns)))
     labelled = cell >= 22
-    total_w = left + cell * len(columns) + 10
+    total_w = left + cell * len(columns) + (60 if labelled else 10)
     total_h = height * len(rows) + (64 if labelled else 8)
     parts = [f'<svg id="{escape(name)}" width="{total_w:.0f}" height="{total_h}" role="img">']
     for r, (row_name, row) in enumerate(zip(rows, values, strict=True)):
@@ -78,7 +78,7 @@ def heat_map(
         f'<span style="display:inline-block;width:22px;height:10px;background:{colour(i / 8, 0, 1)}"></span>'
         for i in range(9)
     )
-    legend = f"{low:g} {scale} {high:g}; grey: nothing to measure"
+    legend = f"{low:.3g} {scale} {high:.3g}; grey: nothing to measure"
     return f"<figure>{''.join(parts)}<figcaption>{escape(caption)} {legend}</figcaption></figure>"
 
 

@@ -1,0 +1,216 @@
+"""A design from the first prompt to the bundle, against a scripted endpoint and the real client."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from chat_server import ChatServer, Turn
+from designs import GOOD, KEYS, SELECTION, TEXTS, critique, design, fenced, openai_designer, options, protocol
+
+from epymarl_lmac.errors import RecordError, SettingsError
+from epymarl_lmac.protocol import Bundle
+from protocol_gen.asking import DesignStopped
+from protocol_gen.designers import ReplayDesigner
+from protocol_gen.results import results
+
+BAD_JSON = ['{"indices": [0, 99]}', "no object here"], ["{", ""], ["{}", '{"Evaluation": 1}']
+BAD_CODE = (
+    [fenced("import os\n" + TEXTS[0]), fenced(protocol("return o["))],  # hostile, syntax error
+    [fenced(protocol("return o[..., :3]")), "I would rather not."],  # wrong shape, no code
+    [fenced(protocol("return th.cat([o[:, -1], o[:, -1] - o[:, -1].mean(0)], -1)")), "```python\nimport torch"],  # batch
+)
+BAD = [BAD_JSON[0], BAD_CODE[0], BAD_JSON[1], BAD_CODE[1], BAD_JSON[2], BAD_CODE[2]]
+
+
+def tree(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_bad_bad_good_at_every_step_ends_in_a_bundle(buffer, builder, tmp_path):
+    turns = [Turn(text) for bad, good in zip(BAD, GOOD, strict=True) for text in (*bad, good)]
+    with ChatServer(turns) as server:
+        made = design(options(buffer, tmp_path), tmp_path, openai_designer(server), builder)
+        bundle = made.run()
+        assert len(server.requests) == 18
+    assert bundle.texts == TEXTS and bundle.important_state == [0, 1, 2, 3]
+    assert [choice["attempts"] for _, _, choice in results(made.work)[1:]] == [3, 3, 3]
+    notes = yaml.safe_load((bundle.path / "manifest.yaml").read_text())["notes"]
+    assert [step["attempts"] for step in notes["steps"]] == [3, 3, 3]
+    assert len(notes["calls"]) == 18 and {len(call["reply_sha256"]) for call in notes["calls"]} == {64}
+    total = notes["design_cost"][-1]
+    assert (total["calls"], total["rejected"], total["prompt_tokens"], total["completion_tokens"]) == (18, 12, 18000, 3600)
+    scores = yaml.safe_load((bundle.path / "manifest.yaml").read_text())["scores"]
+    assert scores["conditions"]["heldout_episodes"] == 32 and set(scores) >= {"no messages", "k = 0, 1, 2"}
+    second = server.requests[4]["messages"][-1]["content"]  # after the hostile first answer at k = 0
+    assert "layer grammar, line 1" in second and "import os" in second
+    third = server.requests[5]["messages"][-1]["content"]
+    assert "1. Protocol rejected" in third and "2. Protocol rejected" in third
+
+
+def test_prompts_carry_tables_skill_profile_and_critique(buffer, builder, tmp_path):
+    with ChatServer([Turn(text) for text in GOOD]) as server:
+        design(options(buffer, tmp_path), tmp_path, openai_designer(server), builder).run()
+        select, k0, analyst1, k1, analyst2, k2 = (r["messages"][-1]["content"] for r in server.requests)
+    assert "scout[0]" in select and "(B, 3, 12)" in k0 and "(B, 10, 3, 12)" in k2
+    assert "target[0] | no messages | success" in k0 and "skill" in k0
+    assert "target[0] | k = 0 | success" in analyst1 and "sender 0: to 0:" in analyst1 and TEXTS[0].strip() in analyst1
+    assert "Improvement_Suggestions one" in k1 and TEXTS[0].strip() in k1
+    assert "target[0] | early | success" in analyst2 and "variance" in analyst2
+    # The ids sent at k = 1 are known: the scout is always agent 0, so these columns never change.
+    assert "Columns that never change (they tell nothing): k1[0], k1[1], k1[2]." in k2 and "two" in k2
+    assert all("$" not in text for text in (select, k0, analyst1, k1, analyst2, k2))
+
+
+class Killed(BaseException):
+    """Stands for a process that ends without a word."""
+
+
+def test_killed_at_every_event_it_goes_on_and_asks_nothing_twice(buffer, builder, tmp_path):
+    turns = [Turn(text) for text in (SELECTION, *BAD_CODE[0], *GOOD[1:])]
+    settings = options(buffer, tmp_path)
+    seen, runs = set(), 0
+    with ChatServer(turns) as server:
+
+        def kill_at_a_new_event(event):
+            name = event.split(" in ")[0]  # without the seconds it took
+            if name not in seen:
+                seen.add(name)
+                raise Killed(event)
+
+        while True:
+            runs += 1
+            try:
+                bundle = design(settings, tmp_path, openai_designer(server), builder, kill_at_a_new_event).run()
+                break
+            except Killed:
+                continue
+        assert len(server.requests) == len(server.answered) == 8
+        assert len(set(server.answered)) == 8
+    assert runs == len(seen) + 1 > 30
+    stages = {"collect", "select", "none/measure", "k0/choose", "k1/analyse", "k2/c1/measure", "bundle"}
+    assert {f"{stage}: {what}" for stage in stages for what in ("begins", "done")} <= seen
+    assert bundle.texts == TEXTS
+    uninterrupted = tmp_path / "other"
+    with ChatServer(turns) as server:
+        design(options(buffer, uninterrupted), uninterrupted, openai_designer(server), builder).run()
+    here, there = tree(tmp_path / "work"), tree(uninterrupted / "work")
+    assert {n for n in here if not n.endswith(".part")} == set(there)
+    for name in there:
+        if name.endswith(("recovery.json", "none.json", "chosen.json", "prompt.md", "protocol.py", "critique.json")):
+            assert here[name] == there[name], name
+
+
+def test_a_finished_design_runs_again_without_calls(buffer, builder, tmp_path):
+    with ChatServer([Turn(text) for text in GOOD]) as server:
+        settings = options(buffer, tmp_path)
+        design(settings, tmp_path, openai_designer(server), builder).run()
+        design(settings, tmp_path, openai_designer(server), builder).run()
+        assert len(server.requests) == 6
+
+
+def test_stops_clearly_after_max_attempts_and_goes_on_with_more(buffer, builder, tmp_path):
+    turns = [Turn(SELECTION), *(Turn(text) for text in BAD_CODE[0]), *(Turn(text) for text in GOOD[1:])]
+    with ChatServer(turns) as server:
+        with pytest.raises(DesignStopped, match=r"k0/c1: none of 2 answers was accepted.*--max-attempts"):
+            design(options(buffer, tmp_path, max_attempts=2), tmp_path, openai_designer(server), builder).run()
+        assert (tmp_path / "work" / "calls" / "k0" / "c1" / "a2" / "answer.md").is_file()
+        bundle = design(options(buffer, tmp_path, max_attempts=3), tmp_path, openai_designer(server), builder).run()
+        assert len(server.requests) == 8 and bundle.texts == TEXTS
+
+
+SILENT = protocol("return th.cat([o, o[..., :1] * 0.0], -1)")
+
+
+def test_the_best_of_several_candidates_is_kept_and_all_are_archived(buffer, builder, tmp_path):
+    turns = [Turn(SELECTION), Turn(fenced(SILENT)), Turn(fenced(TEXTS[0]))]
+    for word, text in (("one", TEXTS[1]), ("two", TEXTS[2])):
+        turns += [Turn(critique(word)), Turn(fenced(text)), Turn(fenced(text))]
+    settings = options(buffer, tmp_path, candidates=2, decoder_batches=60, steps_per_batch=10)
+    with ChatServer(turns) as server:
+        made = design(settings, tmp_path, openai_designer(server), builder)
+        bundle = made.run()
+    chosen = results(made.work)[1][2]
+    scores = {c["candidate"]: c["score"] for c in chosen["candidates"]}
+    assert chosen["candidate"] == 2 and scores[2] > scores[1] + 0.1
+    assert bundle.texts[0] == TEXTS[0]
+    assert (made.work / "k0" / "c1" / "protocol.py").read_text() == SILENT
+    assert (made.work / "k0" / "c1" / "recovery.json").is_file()
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_a_step_that_makes_recovery_worse_is_reported_and_dropped_if_asked(
+    buffer, builder, tmp_path, monkeypatch, keep_best
+):
+    from protocol_gen import pipeline
+
+    real = pipeline.measure_programs
+    events = []
+
+    def measured(data, programs, budget, tolerance):
+        found = real(data, [], budget, tolerance)
+        sizes = [p.message_dim for p in programs]
+        values = {(): 0.2, (4,): 0.9, (4, 3): 0.5, (4, 3, 4): 0.6, (4, 0, 4): 0.95}
+        return type(found)(**{**vars(found), "success": values[tuple(sizes)], "skill": values[tuple(sizes)]})
+
+    monkeypatch.setattr(pipeline, "measure_programs", measured)
+    with ChatServer([Turn(text) for text in GOOD]) as server:
+        settings = options(buffer, tmp_path, keep_best=keep_best)
+        made = design(settings, tmp_path, openai_designer(server), builder, events.append)
+        bundle = made.run()
+    told = [e for e in events if "worse" in e]
+    assert len(told) == 1 and told[0].startswith("k1: recovery is worse than before, 0.5000 after 0.9000, beyond")
+    assert [p.message_dim for p in bundle.programs] == ([4, 0, 4] if keep_best else [4, 3, 4])
+    assert [c["dropped"] for _, _, c in results(made.work)[1:]] == [False, keep_best, False]
+    assert results(made.work)[-1][1].success == (0.95 if keep_best else 0.6)
+
+
+def test_a_design_replays_from_its_own_record(buffer, builder, tmp_path):
+    with ChatServer([Turn(text) for text in GOOD]) as server:
+        first = design(options(buffer, tmp_path), tmp_path, openai_designer(server), builder).run()
+    folder = tmp_path / "again"
+    replayed = design(options(buffer, folder), folder, ReplayDesigner(tmp_path / "work"), builder).run()
+    assert replayed.texts == first.texts
+    assert replayed.manifest["scores"] == first.manifest["scores"]
+
+
+def test_another_design_in_the_same_folder_is_refused(buffer, builder, tmp_path):
+    with ChatServer([Turn(text) for text in GOOD]) as server:
+        design(options(buffer, tmp_path), tmp_path, openai_designer(server), builder).run()
+        with pytest.raises(RecordError, match="decoder_batches: 3 there, 4 here"):
+            design(options(buffer, tmp_path, decoder_batches=4), tmp_path, openai_designer(server), builder).run()
+
+
+def test_a_damaged_bundle_is_written_again_without_calls(buffer, builder, tmp_path):
+    with ChatServer([Turn(text) for text in GOOD]) as server:
+        settings = options(buffer, tmp_path)
+        path = design(settings, tmp_path, openai_designer(server), builder).run().path
+        (path / "program.json").write_text("{}")
+        design(settings, tmp_path, openai_designer(server), builder).run()
+        assert len(server.requests) == 6
+    assert Bundle.load(path, None).texts == TEXTS
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decoder_seeds": 2}, "--decoder-seeds=2 must be at least 3"),
+        ({"candidates": 0}, "--candidates=0 must be at least 1"),
+        ({"sai_metric": "luck"}, "'luck'"),
+        ({"from_record": "run"}, "--buffer or --from-record"),
+    ],
+)
+def test_options_that_make_no_design_are_refused(changes, message):
+    with pytest.raises(SettingsError, match=message):
+        options(Path("buffer"), Path("folder"), **changes).check()
+
+
+def test_every_reply_is_kept_with_its_cost(buffer, builder, tmp_path):
+    with ChatServer([Turn(text) for text in GOOD]) as server:
+        made = design(options(buffer, tmp_path), tmp_path, openai_designer(server), builder)
+        made.ledger._prices = {"scripted": {"input": 2.0, "output": 8.0}}
+        made.run()
+    assert KEYS == sorted({c["key"].rsplit("/", 1)[0] for c in made.ledger.calls()}, key=KEYS.index)
+    assert made.ledger.by_step()[-1]["cost_usd"] == pytest.approx(6 * (1000 * 2 + 200 * 8) / 1e6)
+    reply = json.loads((made.work / "calls" / "k0" / "c1" / "a1" / "reply.json").read_text())
+    assert reply["text"] == GOOD[1] and reply["temperature"] == 0.6 and "right-key" not in str(tree(made.work))
