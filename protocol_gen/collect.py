@@ -133,6 +133,8 @@ def _play(experiment: Any, writer: Writer, wanted: tuple[int, int], t_max: int, 
             writer.add(("train", "heldout")[group], {k: v[:n] for k, v in arrays.items()})
             kept[group] += n
             progress.update(task, completed=sum(kept))
+            if not progress.console.is_terminal and 10 * sum(kept) // total > 10 * (sum(kept) - n) // total:
+                print(f"collect: {sum(kept):,} of {total:,} episodes, step {experiment.runner.t_env:,}", flush=True)
 
 
 def _latest(buffer: Any) -> Any:

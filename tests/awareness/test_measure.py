@@ -1,11 +1,13 @@
 """Recovery tables with known answers."""
 
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from epymarl_lmac.awareness.measure import Budget, Rows, evaluate, train_decoder
+from epymarl_lmac.awareness.measure import Budget, Recovery, Rows, evaluate, step_and_fifth, train_decoder
 
 N, K, EPISODES, STEPS = 3, 4, 64, 2
 GROUPS = {"target": list(range(K))}
@@ -55,3 +57,28 @@ def test_columns_that_never_vary_have_no_skill():
     constant = Rows(data.u_PNU, torch.zeros(len(data.truth_PI), K), data.counts)
     decoder = train_decoder(lambda: constant, K, Budget(5, 1), 0)
     assert math.isnan(evaluate([decoder], constant, 0.05, GROUPS).skill)
+
+
+def test_steps_and_fifths_are_counted_in_each_episode():
+    step, fifth = step_and_fifth([2, 2, 1, 1, 1])  # episodes of 5 and 2 stored steps
+    assert step.tolist() == [0, 0, 1, 1, 2, 3, 4]
+    assert fifth.tolist() == [0, 0, 1, 2, 2, 3, 4]
+
+
+def test_pieces_of_the_held_out_episodes_give_what_the_whole_gives():
+    decoders = [train_decoder(lambda: rows([1, 0, 1], 3), K, Budget(5, 1), 0)]
+    whole = [rows([1, 0, 1], 11), rows([1, 0, 1], 12)]
+    joined = Rows(
+        *(torch.cat([p[i].view(STEPS, EPISODES, *p[i].shape[1:]) for p in whole], 1).flatten(0, 1) for i in (0, 1)),
+        [2 * EPISODES] * STEPS,
+    )
+    in_pieces, at_once = evaluate(decoders, whole, 0.05, GROUPS), evaluate(decoders, joined, 0.05, GROUPS)
+    assert in_pieces.success == pytest.approx(at_once.success) and in_pieces.skill == pytest.approx(at_once.skill)
+    assert in_pieces.success_TN == pytest.approx(np.asarray(at_once.success_TN))
+
+
+def test_a_recovery_survives_json():
+    found = measured([1, 0, 1])
+    again = Recovery.from_dict(json.loads(json.dumps(found.as_dict())))
+    assert again.as_dict() == found.as_dict() and again.converged == found.converged
+    assert again.success == pytest.approx(found.success, abs=1e-6)
