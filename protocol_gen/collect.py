@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 from rich.console import Console
@@ -20,6 +21,7 @@ from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.paths import source_root
 from epymarl_lmac.settings import load_settings
 from epymarl_lmac.tasks import TaskCard
+from protocol_gen.describe import check_card
 from protocol_gen.trajectories import Writer, forecast_bytes
 
 ROUND = 16  # episodes played side by side
@@ -82,6 +84,7 @@ def collect(
 
     Raises:
         SettingsError: a number below 1.
+        TaskError: the card is not of this environment.
     """
     for name, value in (("--episodes", n_episodes), ("--heldout", n_heldout), ("--train-steps", t_max or 1)):
         if value < 1:
@@ -97,6 +100,7 @@ def collect(
     settings = load_settings("qmix", env, words)
     t_max = max(1, int(settings.t_max * TRAINING_SHARE)) if t_max is None else t_max
     experiment = Experiment(settings, Logger(get_logger()))
+    check_card(card, vars(experiment.args))
     if record is not None:
         experiment.mac.load_state_dict(load_checkpoint(record)["learner"]["mac"])
     behaviour = f"QMIX learning over {t_max} steps" if record is None else f"networks of {record.name}"
@@ -108,7 +112,21 @@ def collect(
     finally:
         writer.close(complete)
         experiment.runner.close_env()
-    return notes | {"t_env": experiment.runner.t_env, "episodes_played": experiment.episodes}
+    returns = mean_returns(path)
+    print(f"collect: mean return {returns[0]:.3f} in the first tenth of the episodes, {returns[1]:.3f} in the last")
+    return notes | {
+        "t_env": experiment.runner.t_env,
+        "episodes_played": experiment.episodes,
+        "mean_return_first_and_last_tenth": [round(r, 4) for r in returns],
+    }
+
+
+def mean_returns(path: Path) -> tuple[float, float]:
+    """Returns the mean return of the first and of the last tenth of the training episodes of a file."""
+    with h5py.File(path, "r") as file:
+        returns = file["train/reward"][:].sum(1)
+    tenth = max(1, len(returns) // 10)
+    return float(returns[:tenth].mean()), float(returns[-tenth:].mean())
 
 
 def _play(experiment: Any, writer: Writer, wanted: tuple[int, int], t_max: int, learns: bool) -> None:

@@ -151,7 +151,7 @@ def check_card_values(card: TaskCard, obs: np.ndarray, state: np.ndarray) -> Non
     for what, dims, values in (("obs", card.obs, obs), ("state", card.state, state)):
         if values.shape[-1] != len(dims):
             raise TaskError(
-                f"The card does not match the arrays: {what} has {values.shape[-1]} columns, it {len(dims)}."
+                f"The card does not match the arrays: {what} has {values.shape[-1]} columns, the card says {len(dims)}."
             )
         flat = values.reshape(-1, values.shape[-1])
         low, high = flat.min(0), flat.max(0)

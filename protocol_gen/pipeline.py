@@ -327,6 +327,7 @@ class Design:
             "episodes": len(data.train),
             "heldout_episodes": len(data.heldout),
             "behaviour": collected.get("behaviour", "a trajectory file that was given"),
+            "mean_return_first_and_last_tenth": collected.get("mean_return_first_and_last_tenth"),
             "decoder_batches": o.decoder_batches,
             "steps_per_batch": o.steps_per_batch,
             "decoder_seeds": o.decoder_seeds,

@@ -1,5 +1,6 @@
 """Trajectories: how many, from where, and that others can read them."""
 
+import dataclasses
 import json
 
 import h5py
@@ -10,7 +11,7 @@ from designs import TEXTS
 from host_runs_for_design import small_run
 
 from epymarl_lmac.awareness.inputs import XLayout, extended_obs, messages
-from epymarl_lmac.errors import RecordError, SettingsError
+from epymarl_lmac.errors import RecordError, SettingsError, TaskError
 from epymarl_lmac.protocol import ProtocolSpec
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import task_card
@@ -110,3 +111,10 @@ def test_decoders_read_what_the_controller_reads(builder):
     x = extended_obs(episodes, packing, layout)
     assert torch.equal(x, mac.extended_obs_packed(batch, packing))
     assert torch.equal(messages(programs, x, packing, layout), mac.messages_packed(x, packing))
+
+
+def test_a_card_of_other_sizes_is_refused_before_anything_is_played(tmp_path, card):
+    other = dataclasses.replace(card, state=card.state[:-1])
+    with pytest.raises(TaskError, match="state_shape is 7, the card says 6"):
+        collecting.collect(tmp_path / "t.h5", other, "lookout", [], 16, 16)
+    assert list(tmp_path.iterdir()) == []

@@ -8,8 +8,10 @@ import yaml
 from chat_server import ChatServer, Turn
 from designs import GOOD, KEYS, SELECTION, TEXTS, critique, design, fenced, openai_designer, options, protocol
 
-from epymarl_lmac.errors import RecordError, SettingsError
+from epymarl_lmac.errors import RecordError, SettingsError, TaskError
 from epymarl_lmac.protocol import Bundle
+from epymarl_lmac.settings.load import merge
+from epymarl_lmac.tasks import task_card
 from protocol_gen.asking import DesignStopped
 from protocol_gen.designers import ReplayDesigner
 from protocol_gen.results import results
@@ -222,3 +224,13 @@ def test_every_reply_is_kept_with_its_cost(buffer, builder, tmp_path):
     assert made.ledger.by_step()[-1]["cost_usd"] == pytest.approx(6 * (1000 * 2 + 200 * 8) / 1e6)
     reply = json.loads((made.work / "calls" / "k0" / "c1" / "a1" / "reply.json").read_text())
     assert reply["text"] == GOOD[1] and reply["temperature"] == 0.6 and "right-key" not in str(tree(made.work))
+
+
+def test_a_users_card_that_does_not_match_the_buffer_is_refused(buffer, builder, tmp_path):
+    card = task_card("lookout", merge("qmix", "lookout")["env_args"])
+    values = card.as_dict()
+    values["state"][4]["name"] = "leader[0]"
+    path = tmp_path / "card.yaml"
+    path.write_text(yaml.safe_dump(values))
+    with ChatServer([Turn(SELECTION)]) as server, pytest.raises(TaskError, match=r"state\[4\] is 'scout\[0\]'"):
+        design(options(buffer, tmp_path, card=str(path)), tmp_path, openai_designer(server), builder).run()

@@ -1,0 +1,96 @@
+"""The page of a design, read back from a real browser."""
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+from chat_server import ChatServer, Turn
+from designs import GOOD, TEXTS, design, openai_designer, options
+
+from protocol_gen.report import write_report
+from protocol_gen.results import results
+
+CHROMIUM = next((name for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name)), None)
+
+
+class Page(HTMLParser):
+    """Collects table cells, map cells by drawing, texts by id, and what the page would load."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.cells, self.maps, self.texts, self.loads = {}, {}, {}, []
+        self._table = self._svg = self._cell = self._text = None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        a = dict(attributes)
+        self.loads += [a[key] for key in ("src", "href") if key in a and not a[key].startswith("#")]
+        if tag == "table":
+            self._table = a["id"]
+        elif tag == "svg":
+            self._svg = a["id"]
+            self.maps[self._svg] = []
+        elif tag == "td":
+            self._cell = (self._table, a["data-row"], a["data-column"])
+        elif "data-value" in a or "data-columns" in a:
+            self.maps[self._svg].append(a.get("data-value", a.get("data-columns")))
+        elif tag in ("p", "pre") and "id" in a:
+            self._text = a["id"]
+
+    def handle_endtag(self, tag):
+        if tag == "td":
+            self._cell = None
+        elif tag in ("p", "pre"):
+            self._text = None
+
+    def handle_data(self, data):
+        if self._cell:
+            self.cells[self._cell] = self.cells.get(self._cell, "") + data
+        elif self._text:
+            self.texts[self._text] = self.texts.get(self._text, "") + data
+
+
+@pytest.fixture
+def finished(buffer, builder, tmp_path):
+    with ChatServer([Turn(text) for text in GOOD]) as server:
+        made = design(options(buffer, tmp_path), tmp_path, openai_designer(server), builder)
+        bundle = made.run()
+    return made, write_report(made, bundle, tmp_path / "page.html")
+
+
+def check(html, made):
+    page = Page(html)
+    steps = results(made.work)
+    assert page.loads == []
+    for n, (kind, r, _) in enumerate(steps):
+        assert page.cells["summary", kind, "success"] == f"{r.success:.3f}"
+        assert page.cells["summary", kind, "imbalance"] == f"{r.imbalance:.5f}"
+        assert page.maps[f"success_NI-{n}"] == [f"{v:.3f}" for row in r.success_NI for v in row]
+        assert len(page.maps[f"success_TN-{n}"]) == 3 * 3
+    assert page.texts["goal"] == made.card.goal
+    assert page.texts["text-2"].strip() == TEXTS[2].strip()
+    # At k = 0 everyone hears the scout; nobody else's view matters, but every agent is asked for it.
+    assert page.maps["flow-0"] == ["4", "4"]
+    assert page.cells["cost", "all", "bits"] == str(11 * 32)
+    assert page.cells["design", "all", "calls"] == "6"
+    assert "Improvement Suggestions" in html and "difference from k = 0" in html
+
+
+def test_the_page_is_one_file_and_says_what_was_measured(finished):
+    made, path = finished
+    html = path.read_text()
+    check(html, made)
+    assert "http" not in re.sub(r"<pre.*?</pre>", "", html, flags=re.DOTALL)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_browser_shows_the_same_values(finished):
+    made, path = finished
+    words = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={path.parent / 'profile'}"]
+    done = subprocess.run(
+        [*words, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert "<nav>" in done.stdout
+    check(done.stdout, made)
