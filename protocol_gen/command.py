@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import time
 from collections.abc import Sequence
@@ -14,6 +15,11 @@ from protocol_gen.options import Options
 from protocol_gen.score import METRICS
 
 DESIGNERS = ("openai", "manual", "replay")
+
+
+def _default(flag: str, value: str) -> str:
+    """Returns the default of a designer's flag: PROTOCOL_GEN_<FLAG> if it is set."""
+    return os.environ.get(f"PROTOCOL_GEN_{flag.upper()}", value)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,16 +62,23 @@ def parser() -> argparse.ArgumentParser:
         if action.default is None and hasattr(defaults, action.dest) and getattr(defaults, action.dest) is not None:
             action.default = getattr(defaults, action.dest)
             action.help = f"{action.help} (default {action.default!r})"
-    who = p.add_argument_group("designer")
-    who.add_argument("--designer", choices=DESIGNERS, default="openai")
-    who.add_argument("--model", default=MODEL)
+    who = p.add_argument_group("designer", "Each default can also be set in the environment, e.g. PROTOCOL_GEN_MODEL.")
+    who.add_argument("--designer", choices=DESIGNERS, default=_default("designer", "openai"))
+    who.add_argument("--model", default=_default("model", MODEL))
     who.add_argument("--base-url", help="any endpoint that speaks chat completions (or OPENAI_BASE_URL)")
     who.add_argument("--api-key", help="the key; better left to the environment")
     who.add_argument("--key-env", default="OPENAI_API_KEY", metavar="NAME", help="variable that holds the key")
-    who.add_argument("--temperature", default=str(TEMPERATURE), help="a number, or none (reasoning models)")
+    who.add_argument(
+        "--temperature", default=_default("temperature", str(TEMPERATURE)), help="a number, or none (reasoning models)"
+    )
     who.add_argument("--max-tokens", type=int, help="longest answer")
-    who.add_argument("--timeout", type=float, default=300.0, help="of one request, seconds")
-    who.add_argument("--retries", type=int, default=5, help="requests repeated after rate limits and server errors")
+    who.add_argument("--timeout", type=float, default=_default("timeout", "300"), help="of one request, seconds")
+    who.add_argument(
+        "--retries",
+        type=int,
+        default=_default("retries", "5"),
+        help="requests repeated after rate limits and server errors",
+    )
     who.add_argument("--wait", type=float, help="manual: seconds to wait for an answer (default: for ever)")
     who.add_argument("--replay", type=Path, metavar="FOLDER", help="recorded answers: a work folder, or .md files")
     who.add_argument("--prices", type=Path, metavar="FILE", help="price table, USD for a million tokens")
@@ -120,18 +133,17 @@ def execute(argv: Sequence[str], updates: Sequence[str]) -> int:
 
         print(printed_prompts(options) if words.print_prompts else forecast(options, words.model, prices))
         return 0
-    import torch
-
     from protocol_gen.pipeline import Design, card_of
     from protocol_gen.report import write_report
     from protocol_gen.results import summary
 
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1))
     card, _ = card_of(options)
     work = words.work or Path("results") / "protocol_gen" / card.env / card.task
     print(f"work folder: {work}", flush=True)
     began = time.perf_counter()
-    design = Design(options, work, designer_of(words), prices, watch=lambda event: print(event, flush=True))
+    n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    watch = functools.partial(print, flush=True)
+    design = Design(options, work, designer_of(words), prices, watch=watch, n_threads=n_threads)
     bundle = design.run()
     page = write_report(design, bundle, Path(options.report) if options.report else work / "report.html")
     print(summary(work))

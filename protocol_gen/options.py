@@ -31,7 +31,7 @@ class Options:
     important: str = ""  # patterns of state columns; "" asks the designer
     history: int = 10  # steps the last protocol sees
     max_message_dim: int | None = None  # most numbers a receiver may get a step from one protocol
-    decoder_batches: int = 300  # batches of 32 episodes drawn for a decoder
+    decoder_batches: int = 200  # batches of 32 episodes drawn for a decoder
     steps_per_batch: int = 10  # gradient steps on each
     decoder_seeds: int = 3  # decoders of each kind
     tolerance: float = 0.05  # squared error that counts as success (alpha)

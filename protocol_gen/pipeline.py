@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from epymarl_lmac.awareness.inputs import XLayout, extended_obs, windows
 from epymarl_lmac.awareness.measure import FIFTHS, Budget, Recovery
 from epymarl_lmac.checkpoint import RunLock
@@ -76,6 +78,7 @@ class Design:
         prices: USD for a million tokens by model.
         watch: told of every event, in words.
         builder: turns a text into a checked program.
+        n_threads: CPU threads that train decoders.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Design:
         prices: Mapping[str, Mapping[str, float]],
         watch: Callable[[str], None] = lambda event: None,
         builder: Builder = build_program,
+        n_threads: int = 1,
     ) -> None:
         options.check()
         self.options, self.work, self.designer = options, work, designer
@@ -94,7 +98,7 @@ class Design:
         self.schema = schema_of(self.card, self.layout.last_action, self.layout.agent_id)
         self.ledger = Ledger(work, designer, prices)
         self.budget = Budget(options.decoder_batches, options.decoder_seeds, steps_per_batch=options.steps_per_batch)
-        self._watch, self._builder = watch, builder
+        self._watch, self._builder, self._n_threads = watch, builder, n_threads
         self._programs: dict[tuple[int, str], Program] = {}
         self.task = describe.task_description(self.card, self.layout.last_action, self.layout.agent_id)
 
@@ -182,6 +186,7 @@ class Design:
 
     def _recovery(self, name: str, path: Path, data: Data, programs: list[Program]) -> Recovery:
         def make() -> dict[str, Any]:
+            torch.set_num_threads(self._n_threads)  # collection leaves its own setting behind
             return measure_programs(data, programs, self.budget, self.options.tolerance).as_dict()
 
         return Recovery.from_dict(self._stage(f"{name}/measure", path, make))

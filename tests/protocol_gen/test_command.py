@@ -25,6 +25,13 @@ def test_every_option_has_a_flag_with_the_same_default():
         assert words[name] == getattr(defaults, name), name
 
 
+def test_the_designer_can_be_set_in_the_environment(monkeypatch):
+    monkeypatch.setenv("PROTOCOL_GEN_MODEL", "mine")
+    monkeypatch.setenv("PROTOCOL_GEN_RETRIES", "7")
+    words = parser().parse_args(["--env-config=lookout"])
+    assert (words.model, words.retries, words.timeout) == ("mine", 7, 300.0)
+
+
 def test_prompts_and_forecast_need_no_designer(capsys, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     assert execute(["--env-config=lbf", "--dry-run", "with", "env_args.players=6"]) == 0
