@@ -33,17 +33,18 @@ def schema_of(card: TaskCard, obs_last_action: bool, obs_agent_id: bool) -> Task
 
 
 def important_columns(card: TaskCard, patterns: Sequence[str]) -> list[int]:
-    """Returns the state columns whose names match one of the patterns; without patterns all but padding.
+    """Returns the state columns that can change and whose names match one of the patterns; all without patterns.
 
     Args:
         card: the task's card.
         patterns: names or globs, e.g. ``food*``. Brackets are literal, as columns are named ``food[3,4]``.
 
     Raises:
-        SettingsError: a pattern matches no column.
+        SettingsError: a pattern matches no column, or none that can change.
     """
+    varying = {d.index for d in card.state if d.low < d.high}
     if not patterns:
-        return [d.index for d in card.state if not d.meaning.startswith("padding")]
+        return sorted(varying)
     chosen: set[int] = set()
     for pattern in patterns:
         literal = pattern.replace("[", "[[]")
@@ -51,7 +52,9 @@ def important_columns(card: TaskCard, patterns: Sequence[str]) -> list[int]:
         if not found:
             names = ", ".join(d.name for d in card.state[:4])
             raise SettingsError(f"--important {pattern!r} matches no state column; they are named {names}, ...")
-        chosen |= found
+        if not found & varying:
+            raise SettingsError(f"--important {pattern!r} matches columns that never change only: {len(found)} of them.")
+        chosen |= found & varying
     return sorted(chosen)
 
 
