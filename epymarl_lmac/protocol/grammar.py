@@ -1,27 +1,22 @@
 """Layer 1: an allow-list of what a protocol's text may contain.
 
-The text is parsed, never run. Whatever is not listed is refused, with its place and what would be accepted.
+The text is parsed, never run. Whatever is not listed is refused, with its place and what would be accepted; the words
+are in ``language.py``. The list says what may stand, so a trick that nobody thought of is refused as well.
 """
 
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+import difflib
+import math
+import warnings
+from collections.abc import Iterable
 
 from epymarl_lmac.errors import ProtocolRejected
+from epymarl_lmac.protocol.language import ADVICE, BUILTINS, KEYWORDS, METHODS, MODULES
+from epymarl_lmac.protocol.sizes import LAYER, Sizes, TextLimits, reject
 
-LAYER = "grammar"
-
-
-@dataclass(frozen=True)
-class TextLimits:
-    """Bounds on the size of a text."""
-
-    characters: int = 40_000
-    nodes: int = 8_000  # syntax nodes
-    depth: int = 60  # nesting of syntax nodes
-    constant: float = 1e6  # largest absolute number written in the text
-    text_constant: int = 8_000  # longest string, characters
+ENTRY = ("message_design_instruction", "communication")
 
 
 _NODES = tuple(
@@ -30,118 +25,85 @@ _NODES = tuple(
         "Module FunctionDef arguments arg Return Assign AugAssign AnnAssign For If IfExp Expr Pass Break "
         "Continue Import alias BoolOp And Or BinOp Add Sub Mult Div FloorDiv Mod Pow MatMult BitAnd BitOr "
         "BitXor UnaryOp Not USub UAdd Invert Compare Eq NotEq Lt LtE Gt GtE In NotIn Is IsNot Call keyword "
-        "Starred Attribute Subscript Slice Name Load Store Constant List Tuple Dict ListComp DictComp "
+        "Starred Attribute Subscript Slice Name Load Store Constant List Tuple Set Dict ListComp DictComp SetComp "
         "GeneratorExp comprehension Assert Raise "
     ).split()
 )
-
-_BUILTINS = frozenset(
-    (
-        "abs all any bool dict enumerate float int isinstance len list max min range reversed round set "
-        "sorted sum tuple zip ValueError RuntimeError AssertionError True False None "
-    ).split()
-)
-_MODULES = frozenset({"torch", "math", "torch.nn.functional"})
-
-# Functions of torch (and torch.nn.functional) that a protocol may call, and values it may read.
-_TORCH = frozenset(
-    (
-        "abs add all amax amin any arange argmax argmin argsort atan atan2 bmm broadcast_to cat ceil chunk "
-        "clamp clip clone concat concatenate cos cumprod cumsum diag_embed diagonal div einsum eq exp expm1 "
-        "eye flatten flip floor floor_divide fmod full full_like gather ge gt index_select isfinite isinf "
-        "isnan le linspace log log1p logical_and logical_not logical_or logical_xor lt masked_fill matmul max "
-        "maximum mean min minimum mul narrow ne neg norm nn ones ones_like outer permute pow prod reciprocal "
-        "relu remainder repeat_interleave reshape roll round rsqrt scatter sigmoid sign sin softmax sort "
-        "split sqrt square squeeze stack std sub sum swapaxes take_along_dim tan tanh tensor tile topk "
-        "transpose tril triu unbind unflatten unsqueeze var where zeros zeros_like float float32 float64 "
-        "double half int int32 int64 long bool uint8 int16 int8 device dtype Tensor Size pi inf functional "
-        "pad one_hot cdist is_tensor as_tensor no_grad hypot "
-    ).split()
-)
-_MATH = frozenset(("ceil cos e exp floor hypot inf isclose log log2 pi pow sin sqrt tan tanh ").split())
-# Methods and fields of tensors, lists and dicts.
-_METHODS = _TORCH | frozenset(
-    [
-        "T",
-        "bool",
-        "clamp_max",
-        "clamp_min",
-        "clip",
-        "contiguous",
-        "cpu",
-        "device",
-        "dim",
-        "dtype",
-        "expand",
-        "expand_as",
-        "float",
-        "from_numpy",
-        "get",
-        "items",
-        "keys",
-        "int",
-        "long",
-        "masked_fill",
-        "mT",
-        "mean",
-        "movedim",
-        "ndim",
-        "new_full",
-        "new_ones",
-        "new_tensor",
-        "new_zeros",
-        "numel",
-        "permute",
-        "repeat",
-        "reshape",
-        "select",
-        "shape",
-        "size",
-        "t",
-        "to",
-        "tolist",
-        "type",
-        "type_as",
-        "unfold",
-        "values",
-        "view",
-        "view_as",
-        "append",
-        "extend",
-        "index",
-        "index_add",
-        "index_copy",
-        "index_fill",
-        "scatter_add",
-        "fill_diagonal",
-        "nonzero_static",
-        "swapdims",
-        "fill_",
-        "masked_scatter",
-    ]
-)
-_METHODS = _METHODS - {"tolist", "nonzero_static", "masked_scatter", "from_numpy", "nn", "functional"}
+_INSTEAD = {
+    "While": "loop with for over a range of known length",
+    "Lambda": "define a function with def",
+    "JoinedStr": "write the text without braces; numbers do not belong into a message",
+    "ImportFrom": "write import torch, import torch.nn.functional as F or import math",
+    "ClassDef": "write functions",
+    "Try": "check with torch.where instead of catching errors",
+    "With": "leave it out; gradients are never taken through a protocol",
+    "NamedExpr": "assign on a line of its own",
+    "Global": "pass the value as an argument",
+    "Nonlocal": "pass the value as an argument",
+    "Delete": "leave it out",
+    "Match": "use if, on sizes only",
+}
+_EXCEPTIONS = ("ValueError", "RuntimeError", "AssertionError")
+_COMPREHENSIONS = (ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp)
 
 
-def _reject(reason: str, node: ast.AST | None = None, text: str = "") -> ProtocolRejected:
-    line = getattr(node, "lineno", None)
-    column = getattr(node, "col_offset", None)
-    snippet = ""
-    if node is not None and text:
-        snippet = (ast.get_source_segment(text, node) or "").split("\n")[0][:80]
-    return ProtocolRejected(LAYER, reason, line, None if column is None else column + 1, snippet)
+def _nearest(name: str, allowed: Iterable[str]) -> str:
+    """Returns what to write instead of a name."""
+    if name in ADVICE:
+        return ADVICE[name]
+    close = difflib.get_close_matches(name, sorted(allowed), n=3, cutoff=0.6)
+    return f"did you mean {', '.join(close)}?" if close else "see the list of operations in protocol/language.py."
 
 
-class _Checker:
+class _Checker(Sizes):
     """Walks one text."""
 
-    def __init__(self, text: str, limits: TextLimits) -> None:
-        self.text, self.limits = text, limits
-        self.modules: dict[str, str] = {}  # local name -> module
+    def __init__(self, tree: ast.Module, text: str, limits: TextLimits) -> None:
+        super().__init__(text, limits)
         self.count = 0
+        self.modules: dict[str, str] = {}  # local name -> module
+        self.bound: set[str] = set()  # names that the text gives a value
+        self.functions: dict[str, ast.FunctionDef] = {}
+        self.texts: set[str] = set()  # names that hold a text
+        self.chain: set[ast.AST] = set()  # names and attributes that only lead to a module's member
+        self.called: set[ast.AST] = set()
+        self.loops: list[int] = []  # steps of the loops around the current node
+        for node in ast.walk(tree):
+            self.collect(node)
 
-    def refuse(self, node: ast.AST, reason: str) -> None:
-        raise _reject(reason, node, self.text)
+    # -- names, before the walk ----------------------------------------------------------------------------------
+
+    def collect(self, node: ast.AST) -> None:
+        """Notes the names that a node binds."""
+        if isinstance(node, ast.FunctionDef):
+            if node.name in self.functions:
+                self.refuse(node, f"the function {node.name} is defined twice; give each its own name.")
+            self.functions[node.name] = node
+        elif isinstance(node, ast.arg):
+            self.bound.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            self.bound.add(node.id)
+        elif isinstance(node, ast.Assign) and isinstance(node.value, (ast.Constant, ast.BinOp)):
+            if any(isinstance(inner, ast.Constant) and type(inner.value) is str for inner in ast.walk(node.value)):
+                self.texts.update(target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                name = alias.asname or alias.name
+                if alias.name not in MODULES:
+                    near = _nearest(alias.name, MODULES) if "torch" in alias.name else ""
+                    self.refuse(node, f"only torch, torch.nn.functional and math may be imported. {near}".strip())
+                if "." in name:
+                    self.refuse(node, "import it under a short name: import torch.nn.functional as F.")
+                if self.modules.setdefault(name, alias.name) != alias.name:
+                    self.refuse(node, f"the name {name!r} already stands for {self.modules[name]}.")
+                self._own_name(node, name, module=True)
+
+    def _own_name(self, node: ast.AST, name: str, module: bool = False) -> None:
+        taken = name.startswith("__") or name in BUILTINS or (name in self.modules and not module)
+        if taken or (name in self.functions and not isinstance(node, ast.FunctionDef)):
+            self.refuse(node, f"the name {name!r} cannot be redefined; choose another.")
+
+    # -- the walk ------------------------------------------------------------------------------------------------
 
     def visit(self, node: ast.AST, depth: int = 0) -> None:
         self.count += 1
@@ -150,100 +112,203 @@ class _Checker:
         if depth > self.limits.depth:
             self.refuse(node, f"nested deeper than {self.limits.depth} levels; use intermediate variables.")
         if not isinstance(node, _NODES):
-            self.refuse(node, f"{type(node).__name__} is not part of the protocol language.")
+            kind = type(node).__name__
+            instead = _INSTEAD.get(kind.removesuffix("Star").removeprefix("Async"))
+            self.refuse(node, f"{kind} is not part of the protocol language{f'; {instead}' if instead else ''}.")
         check = getattr(self, f"check_{type(node).__name__}", None)
         if check is not None:
             check(node)
+        before = len(self.loops)
+        if isinstance(node, ast.For):
+            self.enter_loop(node, node.iter)
+            self.check_growth(node)
+        elif isinstance(node, _COMPREHENSIONS):
+            for generator in node.generators:
+                self.enter_loop(generator.iter, generator.iter)
         for child in ast.iter_child_nodes(node):
             self.visit(child, depth + 1)
+        del self.loops[before:]
 
     def check_FunctionDef(self, node: ast.FunctionDef) -> None:
         self._own_name(node, node.name)
         if node.decorator_list:
-            self.refuse(node, "decorators are not accepted.")
+            self.refuse(node.decorator_list[0], "decorators are not accepted; leave it out.")
+        if node.args.kwarg is not None:
+            self.refuse(node.args.kwarg, "name every argument; ** is not accepted.")
+        plain = (ast.Constant, ast.UnaryOp, ast.USub, ast.Tuple, ast.List, ast.Name, ast.Attribute, ast.Load)
         for default in [*node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)]:
-            if any(isinstance(inner, ast.Call) for inner in ast.walk(default)):
-                self.refuse(default, "a default argument must be a plain value.")
+            if not all(isinstance(inner, plain) for inner in ast.walk(default)):
+                self.refuse(default, "a default argument must be a plain value; compute it inside the function.")
 
     def check_arg(self, node: ast.arg) -> None:
         self._own_name(node, node.arg)
 
-    def _own_name(self, node: ast.AST, name: str) -> None:
-        if name.startswith("__") or name in self.modules or name in _BUILTINS:
-            self.refuse(node, f"the name {name!r} cannot be redefined; choose another.")
-
-    def check_Import(self, node: ast.Import) -> None:
-        for alias in node.names:
-            if alias.name not in _MODULES:
-                self.refuse(node, "only torch, torch.nn.functional and math may be imported.")
-            if "." in alias.name and alias.asname is None:
-                self.refuse(node, "import torch.nn.functional under a short name: import torch.nn.functional as F.")
-            self.modules[alias.asname or alias.name] = alias.name
-
     def check_Name(self, node: ast.Name) -> None:
-        if node.id.startswith("__"):
+        name = node.id
+        if name.startswith("__"):
             self.refuse(node, "names with two leading underscores are not accepted.")
         if isinstance(node.ctx, ast.Store):
-            self._own_name(node, node.id)
+            self._own_name(node, name)
+        elif name in self.modules and node not in self.chain:
+            self.refuse(node, f"the module {self.modules[name]} cannot be used as a value; call its functions.")
+        elif name not in self.bound and name not in BUILTINS and name not in self.functions | self.modules.keys():
+            near = _nearest(name, BUILTINS | self.bound | self.functions.keys() | self.modules.keys())
+            self.refuse(node, f"{name!r} is not a name of the text or of the protocol language; {near}")
+        elif name in self.functions and node not in self.called and node not in self.chain:
+            self.refuse(node, f"the function {name} cannot be used as a value; call it.")
 
     def check_Attribute(self, node: ast.Attribute) -> None:
-        if node.attr.startswith("_"):
-            self.refuse(node, "attributes with a leading underscore are not accepted.")
         if not isinstance(node.ctx, ast.Load):
-            self.refuse(node, "attributes cannot be set.")
-        base = node.value
-        module = self.modules.get(base.id) if isinstance(base, ast.Name) else None
-        if module == "math":
-            allowed = _MATH
-        elif module is not None or self._is_functional(base):
-            allowed = _TORCH
-        else:
-            allowed = _METHODS
-        if node.attr not in allowed:
-            self.refuse(node, f"{node.attr!r} is not among the operations a protocol may use.")
-
-    def _is_functional(self, node: ast.AST) -> bool:
-        return isinstance(node, ast.Attribute) and node.attr in ("nn", "functional")
+            self.refuse(node, "attributes cannot be set; assign to a name of your own.")
+        if node in self.chain:
+            return
+        names, base = [node.attr], node.value
+        links: list[ast.AST] = []
+        while isinstance(base, ast.Attribute):
+            names.insert(0, base.attr)
+            links.append(base)
+            base = base.value
+        links.append(base)
+        root = base.id if isinstance(base, ast.Name) else ""
+        if root in self.functions and names == ["__doc__"]:  # the published format returns a docstring this way
+            self.chain.update(links)
+            return
+        for name in names:
+            if name.startswith("_"):
+                self.refuse(node, "attributes with a leading underscore are not accepted.")
+        if root not in self.modules:
+            if node.attr not in METHODS:
+                self.refuse(node, f"{node.attr!r} is not among a protocol's operations; {_nearest(node.attr, METHODS)}")
+            return
+        self.chain.update(links)
+        module, member = ".".join([self.modules[root], *names[:-1]]), names[-1]
+        if module not in MODULES:
+            known = ", ".join(MODULES)
+            self.refuse(node, f"{module} is not among the modules a protocol may use; accepted are {known}.")
+        if member not in MODULES[module]:
+            near = _nearest(member, MODULES[module])
+            self.refuse(node, f"{member!r} is not among the operations of {module} that a protocol may use; {near}")
 
     def check_Constant(self, node: ast.Constant) -> None:
         value = node.value
         if isinstance(value, (bytes, complex)):
-            self.refuse(node, "bytes and complex numbers are not accepted.")
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) > self.limits.constant:
-            self.refuse(node, f"numbers are limited to {self.limits.constant:g}.")
+            self.refuse(node, "bytes and complex numbers are not accepted; use texts and real numbers.")
+        if type(value) is int and abs(value) > self.limits.integer:
+            self.refuse(node, f"whole numbers are limited to {self.limits.integer}.")
+        if type(value) is float and not abs(value) <= self.limits.real:
+            self.refuse(node, f"numbers are limited to {self.limits.real:g}.")
         if isinstance(value, str) and len(value) > self.limits.text_constant:
             self.refuse(node, f"texts are limited to {self.limits.text_constant} characters.")
 
     def check_Call(self, node: ast.Call) -> None:
-        if not isinstance(node.func, (ast.Name, ast.Attribute)):
+        function = node.func
+        self.called.add(function)
+        named = function.attr if isinstance(function, ast.Attribute) else ""
+        if isinstance(function, ast.Name):
+            known = BUILTINS | self.functions.keys()
+            if function.id not in known:
+                self.check_Name(function)
+                self.refuse(node, f"{function.id!r} is not a function of the text; {_nearest(function.id, known)}")
+        elif not named:
             self.refuse(node, "only named functions and methods may be called.")
+        if named == "Tensor":
+            self.refuse(node, "torch.Tensor(...) leaves its content undefined; use torch.tensor or torch.zeros.")
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                raise reject("name every argument; ** is not accepted.", keyword.value, self.text)
+            own = isinstance(function, ast.Name) and function.id in self.functions
+            if not own and keyword.arg not in KEYWORDS:
+                self.refuse(keyword, f"no argument {keyword.arg!r} here; {_nearest(keyword.arg, KEYWORDS)}")
+        devices = [k.value for k in node.keywords if k.arg == "device"] + (node.args if named == "to" else [])
+        for value in devices:
+            if isinstance(value, ast.Constant) and value.value is not None:
+                self.refuse(value, "name no device; write device=o.device.")
+        if self.steps(node) > self.limits.loop:
+            self.refuse(node, f"a loop may have {self.limits.loop} steps; compute with whole tensors.")
+        self.check_size(node, named)
 
     def check_BinOp(self, node: ast.BinOp) -> None:
-        if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
-            self.refuse(node, "text formatting is not accepted.")
+        left = node.left
+        if isinstance(node.op, ast.Mod):
+            is_text = isinstance(left, ast.Constant) and isinstance(left.value, str)
+            if is_text or (isinstance(left, ast.Name) and left.id in self.texts):
+                self.refuse(node, "text formatting is not accepted.")
+        if isinstance(node.op, ast.Mult):
+            self.check_copies(node)
+        self.fold(node)
+
+    # -- loops -----------------------------------------------------------------------------------------------------
+
+    def enter_loop(self, node: ast.AST, source: ast.AST) -> None:
+        self.loops.append(max(1, self.steps(source)))
+        if len(self.loops) > self.limits.loop_depth:
+            self.refuse(node, f"loops are nested deeper than {self.limits.loop_depth}; compute with whole tensors.")
+        if math.prod(self.loops) > self.limits.nested_loops:
+            self.refuse(
+                node, f"nested loops may have {self.limits.nested_loops} steps in all; compute with whole tensors."
+            )
+
+    def check_growth(self, node: ast.For) -> None:
+        """Refuses a loop over a list that it makes longer: it would never end."""
+        sources = {inner.id for inner in ast.walk(node.iter) if isinstance(inner, ast.Name)}
+        for inner in (piece for statement in node.body for piece in ast.walk(statement)):
+            function = inner.func if isinstance(inner, ast.Call) else None
+            if not isinstance(function, ast.Attribute) or function.attr not in ("append", "extend"):
+                continue
+            if isinstance(function.value, ast.Name) and function.value.id in sources:
+                self.refuse(inner, "the loop makes longer what it loops over; append to another list.")
+
+    def check_recursion(self) -> None:
+        """Refuses functions that call themselves, directly or through others."""
+        calls = {
+            name: {
+                inner.func.id
+                for inner in ast.walk(node)
+                if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name) and inner.func.id in self.functions
+            }
+            for name, node in self.functions.items()
+        }
+        for name in calls:
+            reached, todo = set(), list(calls[name])
+            while todo:
+                other = todo.pop()
+                if other not in reached:
+                    reached.add(other)
+                    todo.extend(calls[other])
+            if name in reached:
+                self.refuse(self.functions[name], f"the function {name} calls itself; use a loop over a range.")
+
+    def check_Raise(self, node: ast.Raise) -> None:
+        error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        if node.cause is not None or not isinstance(error, ast.Name) or error.id not in _EXCEPTIONS:
+            self.refuse(node, f"only {', '.join(_EXCEPTIONS)} may be raised, with a text.")
 
 
 def check_grammar(text: str, limits: TextLimits | None = None) -> None:
     """Refuses a text that is not in the protocol language.
 
     Raises:
-        ProtocolRejected: layer "grammar", with line, column and the offending piece.
+        ProtocolRejected: layer "grammar", with line, column, the offending piece and what would be accepted.
     """
     limits = limits or TextLimits()
     if len(text) > limits.characters:
-        raise _reject(f"the text has {len(text)} characters, at most {limits.characters} are accepted.")
+        raise reject(f"the text has {len(text)} characters, at most {limits.characters} are accepted.")
     if "\x00" in text:
-        raise _reject("the text holds a NUL character.")
+        raise reject("the text holds a NUL character.")
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what the text makes the parser say is not for the user
+            tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as err:
         line, column = getattr(err, "lineno", None), getattr(err, "offset", None)
         raise ProtocolRejected(LAYER, f"not valid Python: {getattr(err, 'msg', err)}.", line, column) from err
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    for name in ("message_design_instruction", "communication"):
+    for name in ENTRY:
         if name not in functions:
-            raise _reject(f"a function {name} must be defined at the top of the text.")
+            raise reject(f"a function {name} must be defined at the top of the text.")
     for node in tree.body:
         if isinstance(node, (ast.For, ast.If, ast.AugAssign, ast.Assert, ast.Raise)):
-            raise _reject("only imports, constants and functions may stand at the top level.", node, text)
-    _Checker(text, limits).visit(tree)
+            raise reject("only imports, constants and functions may stand at the top level.", node, text)
+    checker = _Checker(tree, text, limits)
+    checker.visit(tree)
+    checker.check_recursion()
