@@ -1,17 +1,20 @@
 """What the kernel offers to lock the child in, applied by the child to itself before it sees any text.
 
 Standard library only: the child loads this file by its path. Every measure is tried, none is required here; the
-caller decides what must be in force. Measures cannot be undone by the process that took them.
+caller decides what must be in force. Measures cannot be undone by the process that took them. None needs root.
 """
 
 import ctypes
+import importlib.machinery
 import os
 import struct
 import sys
+import types
 from pathlib import Path
 
 _PR_SET_NO_NEW_PRIVS = 38
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+_CAPSET = {"x86_64": 126, "aarch64": 91}
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446  # the same numbers on every architecture
 _LANDLOCK_VERSION_FLAG, _RULE_PATH_BENEATH = 1, 1
 
@@ -88,20 +91,44 @@ def files_locked(writable):
         os.close(ruleset)
 
 
-def isolate(writable):
-    """Takes every measure.
+def no_capabilities():
+    """Gives up what root may do beyond others: opening everybody's files, mounting, raising limits."""
+    libc = _libc()
+    number = _CAPSET.get(os.uname().machine)
+    if number is None:
+        return False
+    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0))  # version 3, this process
+    return libc.syscall(ctypes.c_long(number), header, ctypes.create_string_buffer(24)) == 0
+
+
+def load(name):
+    """Returns a module beside this file; the child's interpreter knows no packages of this project."""
+    path = Path(__file__).resolve().with_name(f"{name}.py")
+    loader = importlib.machinery.SourceFileLoader(name, str(path))
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
+    loader.exec_module(module)
+    return module
+
+
+def isolate(writable, without=()):
+    """Takes every measure, in the order in which each still leaves the next one possible.
 
     Args:
         writable: the only folder that may be written.
+        without: measures to leave out, to see in tests what each one is for.
 
     Returns:
         Name of each measure and whether it is in force.
     """
-    return {
-        "no_new_privileges": no_new_privileges(),
-        "no_network": no_network(),
-        "files_locked": files_locked(writable),
+    measures = {
+        "no_network": no_network,
+        "no_capabilities": no_capabilities,
+        "no_new_privileges": no_new_privileges,
+        "files_locked": lambda: files_locked(writable),
+        "calls_locked": load("syscalls").calls_locked,
     }
+    return {name: name not in without and bool(take()) for name, take in measures.items()}
 
 
 if __name__ == "__main__":

@@ -1,32 +1,40 @@
-"""The child process in which a protocol's text runs: fresh interpreter, no environment, limits, a deadline.
+"""The child process in which a protocol's text runs: used once, no environment, limits, a deadline.
 
-``isolation.py`` has what the kernel adds: no network, no files but the interpreter's own, no new privileges. What is
-in force is found by ``detect``; without it a child still runs, unless the request asks for ``strict``.
+``nursery.py`` makes the children, ``child.py`` is what one does, ``isolation.py`` and ``syscalls.py`` have what the
+kernel adds: no network, no files but the interpreter's own, no calls but those that computing needs. What is in force
+is found by ``detect``; without it a child still runs, unless the request asks for ``strict``.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import os
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from epymarl_lmac.errors import ProtocolRejected
 
-CHILD = Path(__file__).with_name("child.py")
+NURSERY = Path(__file__).with_name("nursery.py")
 ISOLATION = Path(__file__).with_name("isolation.py")
 LAYER = "sandbox"
+START_S = 120.0  # seconds that loading PyTorch may take
+END_S = 10.0  # seconds that clearing a child away may take
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class ChildLimits:
 
     wall_s: float = 60.0  # seconds until the whole process group is killed
     cpu_s: int = 60  # processor seconds
-    memory_bytes: int = 12 * 2**30  # address space; PyTorch alone maps several GiB
+    memory_bytes: int = 3 * 2**30  # address space beyond what PyTorch itself maps
     file_bytes: int = 2**20  # size of any file it writes
     open_files: int = 64  # descriptors
     answer_bytes: int = 256 * 2**20  # length of the answer
@@ -47,6 +55,7 @@ class ChildLimits:
             "RLIMIT_AS": self.memory_bytes,
             "RLIMIT_FSIZE": self.file_bytes,
             "RLIMIT_NOFILE": self.open_files,
+            "RLIMIT_NPROC": 0,  # no processes and threads; not kept by the kernel for root, whom seccomp stops
             "RLIMIT_CORE": 0,
         }
 
@@ -84,57 +93,151 @@ def detect() -> dict[str, bool]:
     return json.loads(done.stdout) if done.returncode == 0 else {"isolation": False}
 
 
+class Nursery:
+    """A process that has loaded PyTorch and forks a child for each request; see ``nursery.py``.
+
+    Not for use by several threads at once; ``run_child`` takes care of that.
+    """
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.owner = os.getpid()
+        self.connection = ours
+        with tempfile.TemporaryFile() as errors, theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-B", str(NURSERY)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+                cwd="/",
+                start_new_session=True,
+            )
+            theirs.close()
+            if self._line(START_S) is None:
+                self.close()
+                errors.seek(0)
+                last = errors.read()[-400:].decode(errors="replace").strip().split("\n")[-1]
+                raise ProtocolRejected(LAYER, f"no child can be started on this machine. {last}")
+
+    def _line(self, seconds: float) -> dict[str, Any] | None:
+        """Returns the next line that the process says, None if it is gone or silent."""
+        data = b""
+        self.connection.settimeout(seconds)
+        try:
+            while not data.endswith(b"\n"):
+                piece = self.connection.recv(1)
+                if not piece:
+                    return None
+                data += piece
+        except OSError:
+            return None
+        return json.loads(data)
+
+    def run(self, request: dict[str, Any], limits: ChildLimits) -> tuple[bytes, int | None]:
+        """Returns a child's answer and its status; raises ProtocolRejected at a limit. The child is gone then."""
+        read_end, write_end = os.pipe()
+        body = json.dumps(request).encode()
+        try:
+            deadline = time.monotonic() + limits.wall_s
+            try:
+                socket.send_fds(self.connection, [struct.pack("<Q", len(body))], [write_end])
+                self.connection.sendall(body)
+            finally:
+                os.close(write_end)
+            if self._line(END_S) is None:
+                raise BrokenPipeError
+            status = None
+            try:
+                answer = _read_answer(read_end, deadline, limits.answer_bytes)
+            finally:
+                self.connection.sendall(b".")
+                ended = self._line(END_S)
+                if ended is None:
+                    self.close()
+                else:
+                    status = ended["status"]
+            return answer, status
+        finally:
+            os.close(read_end)
+
+    def close(self) -> None:
+        """Ends the process; a child that still runs ends with it."""
+        self.connection.close()
+        if self.owner == os.getpid():  # a forked copy of this process must leave it alone
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+_lock = threading.Lock()
+_nursery: Nursery | None = None
+
+
+def close_nursery() -> None:
+    """Ends the process that makes children, if there is one; the next request starts another."""
+    global _nursery
+    with _lock:
+        if _nursery is not None:
+            _nursery.close()
+            _nursery = None
+
+
+atexit.register(close_nursery)
+
+
+def _run_in_nursery(request: dict[str, Any], limits: ChildLimits) -> tuple[bytes, int | None]:
+    global _nursery
+    with _lock:
+        for attempt in range(2):
+            if _nursery is None or _nursery.owner != os.getpid() or _nursery.process.poll() is not None:
+                if _nursery is not None:
+                    _nursery.close()
+                _nursery = Nursery()
+            try:
+                return _nursery.run(request, limits)
+            except OSError as err:  # it had just ended, being idle
+                _nursery.close()
+                _nursery = None
+                if attempt:
+                    raise ProtocolRejected(LAYER, f"the process that makes children ended: {err}.") from err
+    raise AssertionError("unreachable")
+
+
+def _ending(status: int | None, limits: ChildLimits) -> str:
+    """Returns why a child gave no answer."""
+    if status in (-signal.SIGXCPU, -signal.SIGKILL):
+        return f"the protocol used more than {limits.cpu_s} s of processor time; look for very long loops."
+    if status is not None and status < 0:
+        return f"the child was ended by {signal.Signals(-status).name}; look for deep recursion and huge sizes."
+    return f"the child ended with status {status} and no answer."
+
+
 def run_child(request: dict[str, Any], limits: ChildLimits) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Runs one request in a fresh child.
+    """Runs one request in a child of its own.
 
     Args:
-        request: what ``child.py`` expects.
+        request: text, shape, probes and strict, as ``child.py`` expects; "without" names measures and limits to
+            leave out, for tests.
         limits: what it may use.
 
     Returns:
         The child's header and its tensors.
 
     Raises:
-        ProtocolRejected: the child refused the text, died, or broke a limit. No process is left behind.
+        ProtocolRejected: the child refused the text, died, or broke a limit. No process of it is left behind.
     """
-    read_end, write_end = os.pipe()
-    deadline = time.monotonic() + limits.wall_s
-    with tempfile.TemporaryDirectory(prefix="protocol-") as folder, tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen(
-            [sys.executable, "-I", "-B", str(CHILD), str(write_end)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            pass_fds=(write_end,),
-            env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HOME": folder, "TMPDIR": folder},
-            cwd=folder,
-            start_new_session=True,
-        )
-        os.close(write_end)
-        try:
-            assert child.stdin is not None
-            try:
-                child.stdin.write(json.dumps({**request, "limits": limits.resource_limits()}).encode())
-                child.stdin.close()
-            except BrokenPipeError:
-                pass  # it died; its answer or exit says why
-            answer = _read_answer(read_end, deadline, limits.answer_bytes)
-        finally:
-            os.close(read_end)
-            try:
-                os.killpg(child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            child.wait()
-        if len(answer) < 16:
-            errors.seek(0)
-            last = errors.read()[-400:].decode(errors="replace").strip().split("\n")[-1]
-            reason = f"the child ended with status {child.returncode} and no answer. {last}"
-            raise ProtocolRejected(LAYER, reason)
+    with tempfile.TemporaryDirectory(prefix="protocol-") as folder:
+        answer, status = _run_in_nursery({**request, "limits": limits.resource_limits(), "folder": folder}, limits)
+    if len(answer) < 16:
+        raise ProtocolRejected(LAYER, _ending(status, limits))
     head_size, data_size = struct.unpack("<QQ", answer[:16])
     if len(answer) != 16 + head_size + data_size:
         raise ProtocolRejected(LAYER, "the child's answer is incomplete.")
-    header = json.loads(answer[16 : 16 + head_size])
-    if not header.get("ok"):
-        raise ProtocolRejected(str(header["layer"]), str(header["reason"]), header.get("line"))
-    return header, safetensors.torch.load(answer[16 + head_size :])
+    try:
+        header = json.loads(answer[16 : 16 + head_size])
+        if not header["ok"]:
+            raise ProtocolRejected(str(header["layer"]), str(header["reason"])[:1000], header["line"])
+        return header, safetensors.torch.load(answer[16 + head_size :])
+    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as err:
+        raise ProtocolRejected(LAYER, f"the child's answer cannot be read: {str(err)[:200]}") from err
