@@ -16,13 +16,6 @@ BUILTINS = (
     "abs all any bool dict enumerate float int isinstance len list max min range reversed round set "
     "sorted sum tuple zip ValueError RuntimeError AssertionError True False None "
 ).split()
-IGNORED = (
-    "_assert_tensor_metadata",
-    "_assert_scalar",
-    "_assert_async",
-    "sym_constrain_range",
-    "_local_scalar_dense",
-)
 SYMBOLIC = {
     operator.add: "sym.add",
     operator.sub: "sym.sub",
@@ -124,7 +117,15 @@ def extract(communication, shape, torch: Any):
     index: dict[str, int] = {}
     constants: dict[str, Any] = {}
     output = None
+    needed, todo = set(), [node for node in exported.graph.nodes if node.op == "output"]
+    while todo:  # what only a run-time assertion looks at is left out with it
+        node = todo.pop()
+        if node not in needed:
+            needed.add(node)
+            todo.extend(node.all_input_nodes)
     for node in exported.graph.nodes:
+        if node.op == "call_function" and node not in needed:
+            continue
         if node.op == "placeholder":
             index[node.name] = len(operations)
             if node.name in lifted:
@@ -140,8 +141,6 @@ def extract(communication, shape, torch: Any):
                 name = SYMBOLIC[node.target]
             else:
                 name = str(node.target)
-                if any(part in name for part in IGNORED):
-                    continue
                 if not name.startswith("aten."):
                     raise Refused("extraction", f"operation {name} is not a tensor operation.")
             kwargs = {k: encode(v, index, torch) for k, v in node.kwargs.items() if k not in DROPPED_KWARGS}
