@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import BundleError, ProtocolRejected
-from epymarl_lmac.protocol.contract import check_contract
+from epymarl_lmac.protocol.contract import Budget, check_budget, check_contract
 from epymarl_lmac.protocol.grammar import TextLimits, check_grammar
 from epymarl_lmac.protocol.program import Program
 from epymarl_lmac.protocol.sandbox import ChildLimits, run_child
@@ -26,6 +26,7 @@ class Limits:
     text: TextLimits = field(default_factory=TextLimits)
     child: ChildLimits = field(default_factory=ChildLimits)
     max_message_dim: int | None = None  # numbers a receiver may get a step; None for no limit
+    budget: Budget = field(default_factory=Budget)
     strict: bool = False  # refuse to run a text on a machine that lacks a measure of isolation
 
 
@@ -55,10 +56,12 @@ def build_program(text: str, spec: ProtocolSpec, limits: Limits | None = None, r
         "strict": limits.strict,
     }
     header, tensors = run_child(request, limits.child)
-    expected = {}
-    for number in range(len(PROBES)):
-        expected[number] = (tensors.pop(f"probe{number}"), tensors.pop(f"result{number}"))
-    shape = expected[0][1].shape
+    try:
+        probes = [(tensors.pop(f"probe{number}"), tensors.pop(f"result{number}")) for number in range(len(PROBES))]
+        operations, output = header["operations"], header["output"]
+    except KeyError as err:
+        raise ProtocolRejected("extraction", f"the child's answer has no {err}.") from err
+    shape = probes[0][1].shape
     if len(shape) != 3 or tuple(shape[:2]) != (PROBES[0][0], spec.n_agents) or shape[2] < spec.x_dim:
         raise ProtocolRejected(
             "contract",
@@ -66,9 +69,10 @@ def build_program(text: str, spec: ProtocolSpec, limits: Limits | None = None, r
             f"({PROBES[0][0]}, {spec.n_agents}, {spec.x_dim} + message columns).",
         )
     try:
-        program = Program(spec, header["operations"], header["output"], tensors, shape[2] - spec.x_dim)
+        program = Program(spec, operations, output, tensors, shape[2] - spec.x_dim)
+        check_budget(program, limits.budget)
         with torch.no_grad():
-            for probe, result in expected.values():
+            for probe, result in probes:
                 rebuilt = program(probe)
                 same = rebuilt.shape == result.shape and rebuilt.dtype == result.dtype
                 if not same or not torch.allclose(rebuilt, result, rtol=0, atol=0, equal_nan=True):
@@ -76,8 +80,6 @@ def build_program(text: str, spec: ProtocolSpec, limits: Limits | None = None, r
             check_contract(program, limits.max_message_dim, real)
     except BundleError as err:
         raise ProtocolRejected("extraction", str(err)) from err
-    except (RuntimeError, IndexError, ValueError, TypeError) as err:
-        if isinstance(err, ProtocolRejected):
-            raise
+    except (RuntimeError, IndexError, ValueError, TypeError, AttributeError) as err:
         raise ProtocolRejected("contract", f"the program fails on some input: {str(err)[:300]}") from err
     return program

@@ -142,7 +142,11 @@ def extract(communication, shape, torch: Any):
             else:
                 name = str(node.target)
                 if not name.startswith("aten."):
-                    raise Refused("extraction", f"operation {name} is not a tensor operation.")
+                    raise Refused(
+                        "extraction",
+                        f"a size is computed from the number of episodes by {name}, which a program cannot hold; "
+                        "compute along agents, columns or steps.",
+                    )
             kwargs = {k: encode(v, index, torch) for k, v in node.kwargs.items() if k not in DROPPED_KWARGS}
             args = [encode(item, index, torch) for item in node.args]
             index[node.name] = len(operations)

@@ -61,6 +61,7 @@ class _Checker(Sizes):
     def __init__(self, tree: ast.Module, text: str, limits: TextLimits) -> None:
         super().__init__(text, limits)
         self.count = 0
+        self.place: ast.AST | None = None  # the last piece that has a line; operators have none
         self.modules: dict[str, str] = {}  # local name -> module
         self.bound: set[str] = set()  # names that the text gives a value
         self.functions: dict[str, ast.FunctionDef] = {}
@@ -107,10 +108,17 @@ class _Checker(Sizes):
 
     def visit(self, node: ast.AST, depth: int = 0) -> None:
         self.count += 1
+        if hasattr(node, "lineno"):
+            self.place = node
         if self.count > self.limits.nodes:
-            self.refuse(node, f"the text has more than {self.limits.nodes} syntax nodes; write a shorter protocol.")
+            self.refuse(
+                self.place or node,
+                f"the text has more than {self.limits.nodes} syntax nodes; write a shorter protocol.",
+            )
         if depth > self.limits.depth:
-            self.refuse(node, f"nested deeper than {self.limits.depth} levels; use intermediate variables.")
+            self.refuse(
+                self.place or node, f"nested deeper than {self.limits.depth} levels; use intermediate variables."
+            )
         if not isinstance(node, _NODES):
             kind = type(node).__name__
             instead = _INSTEAD.get(kind.removesuffix("Star").removeprefix("Async"))
