@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import BundleError, ProtocolRejected
+from epymarl_lmac.protocol import cache
 from epymarl_lmac.protocol.contract import Budget, check_budget, check_contract
 from epymarl_lmac.protocol.grammar import TextLimits, check_grammar
 from epymarl_lmac.protocol.program import Program
@@ -27,6 +28,7 @@ class Limits:
     child: ChildLimits = field(default_factory=ChildLimits)
     max_message_dim: int | None = None  # numbers a receiver may get a step; None for no limit
     budget: Budget = field(default_factory=Budget)
+    cache: bool = True  # keep programs on disk, by the hash of text, sizes and engine
     strict: bool = False  # refuse to run a text on a machine that lacks a measure of isolation
 
 
@@ -49,6 +51,25 @@ def build_program(text: str, spec: ProtocolSpec, limits: Limits | None = None, r
     """
     limits = limits or Limits()
     check_grammar(text, limits.text)
+    name = cache.key(text, spec)
+    program = cache.load(name, spec) if limits.cache and not limits.strict else None
+    kept = program is not None
+    probes: list[tuple[Tensor, Tensor]] = []
+    try:
+        if program is None:
+            program, probes = _from_child(text, spec, limits)
+        _check(program, probes, limits, real)
+    except BundleError as err:
+        raise ProtocolRejected("extraction", str(err)) from err
+    except (RuntimeError, IndexError, ValueError, TypeError, AttributeError) as err:
+        raise ProtocolRejected("contract", f"the program fails on some input: {str(err)[:300]}") from err
+    if limits.cache and not kept:
+        cache.store(name, program)
+    return program
+
+
+def _from_child(text: str, spec: ProtocolSpec, limits: Limits) -> tuple[Program, list[tuple[Tensor, Tensor]]]:
+    """Returns the program that a child made of a text, and inputs with the text's own results on them."""
     request = {
         "text": text,
         "shape": list(spec.input_shape(1)[1:]),
@@ -68,18 +89,16 @@ def build_program(text: str, spec: ProtocolSpec, limits: Limits | None = None, r
             f"the result has shape {tuple(shape)} for {PROBES[0][0]} episodes; expected "
             f"({PROBES[0][0]}, {spec.n_agents}, {spec.x_dim} + message columns).",
         )
-    try:
-        program = Program(spec, operations, output, tensors, shape[2] - spec.x_dim)
-        check_budget(program, limits.budget)
-        with torch.no_grad():
-            for probe, result in probes:
-                rebuilt = program(probe)
-                same = rebuilt.shape == result.shape and rebuilt.dtype == result.dtype
-                if not same or not torch.allclose(rebuilt, result, rtol=0, atol=0, equal_nan=True):
-                    raise ProtocolRejected("extraction", "the traced program does not reproduce the text's result.")
-            check_contract(program, limits.max_message_dim, real)
-    except BundleError as err:
-        raise ProtocolRejected("extraction", str(err)) from err
-    except (RuntimeError, IndexError, ValueError, TypeError, AttributeError) as err:
-        raise ProtocolRejected("contract", f"the program fails on some input: {str(err)[:300]}") from err
-    return program
+    return Program(spec, operations, output, tensors, shape[2] - spec.x_dim), probes
+
+
+def _check(program: Program, probes: list[tuple[Tensor, Tensor]], limits: Limits, real: Tensor | None) -> None:
+    """Refuses a program that is not what its text says, or that breaks the contract."""
+    check_budget(program, limits.budget)
+    with torch.no_grad():
+        for probe, result in probes:
+            rebuilt = program(probe)
+            same = rebuilt.shape == result.shape and rebuilt.dtype == result.dtype
+            if not same or not torch.allclose(rebuilt, result, rtol=0, atol=0, equal_nan=True):
+                raise ProtocolRejected("extraction", "the traced program does not reproduce the text's result.")
+        check_contract(program, limits.max_message_dim, real)

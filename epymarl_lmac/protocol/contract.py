@@ -104,7 +104,7 @@ def check_budget(program: Program, budget: Budget | None = None) -> tuple[float,
 
 def _limit(budget: Budget) -> str:
     gib = budget.bytes / 2**30
-    return f"{budget.seconds:g} s and {gib:.3g} GiB of memory are accepted. Send fewer columns, and expand instead of repeat."
+    return f"{budget.seconds:g} s and {gib:.3g} GiB of memory are accepted. Send fewer columns; expand, not repeat."
 
 
 def _inputs(program: Program) -> dict[str, Tensor]:

@@ -20,6 +20,8 @@ _LANDLOCK_VERSION_FLAG, _RULE_PATH_BENEATH = 1, 1
 
 _EXECUTE, _WRITE, _READ_FILE, _READ_DIR, _TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
 _RIGHTS_BY_VERSION = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
+_NET_VERSION, _NET_RIGHTS = 4, 0b11  # bind and connect of TCP
+_SCOPE_VERSION, _SCOPES = 6, 0b11  # abstract Unix sockets and signals
 _FILE_RIGHTS = _EXECUTE | _WRITE | _READ_FILE | _TRUNCATE
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 
@@ -68,6 +70,8 @@ def _allow(libc, ruleset, path, rights):
 def files_locked(writable):
     """Leaves this process only the interpreter's own files to read and one folder to write.
 
+    Newer kernels also keep it from TCP, from abstract Unix sockets and from signals to processes outside.
+
     Args:
         writable: the folder.
     """
@@ -76,8 +80,15 @@ def files_locked(writable):
         return False
     libc = _libc()
     handled = _RIGHTS_BY_VERSION[max(v for v in _RIGHTS_BY_VERSION if v <= version)]
-    attributes = ctypes.create_string_buffer(struct.pack("=Q", handled))
-    ruleset = libc.syscall(_LANDLOCK_CREATE, attributes, ctypes.c_size_t(8), ctypes.c_uint32(0))
+    # The kernel knows as many of these fields as its version has, and takes no more.
+    fields = [handled]
+    if version >= _NET_VERSION:
+        fields.append(_NET_RIGHTS)
+    if version >= _SCOPE_VERSION:
+        fields.append(_SCOPES)
+    packed = struct.pack(f"={len(fields)}Q", *fields)
+    attributes = ctypes.create_string_buffer(packed, len(packed))
+    ruleset = libc.syscall(_LANDLOCK_CREATE, attributes, ctypes.c_size_t(len(packed)), ctypes.c_uint32(0))
     if ruleset < 0:
         return False
     try:

@@ -61,21 +61,27 @@ class ChildLimits:
 
 
 def _read_answer(fd: int, deadline: float, limit: int) -> bytes:
-    """Returns all that the child writes; raises ProtocolRejected at the deadline or past the limit."""
-    chunks: list[bytes] = []
-    size = 0
-    while True:
+    """Returns what the child writes, up to the length that it announces.
+
+    Raises:
+        ProtocolRejected: at the deadline or past the limit.
+    """
+    data = bytearray()
+    expected = 16
+    while len(data) < expected:
         left = deadline - time.monotonic()
         ready = select.select([fd], [], [], max(0.0, left))[0] if left > 0 else []
         if not ready:
             raise ProtocolRejected(LAYER, "the protocol did not finish in time; look for endless or very long loops.")
-        chunk = os.read(fd, 1 << 20)
+        chunk = os.read(fd, min(1 << 20, expected - len(data)))
         if not chunk:
-            return b"".join(chunks)
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > limit:
-            raise ProtocolRejected(LAYER, f"the program is larger than {limit} bytes.")
+            break
+        data += chunk
+        if len(data) == 16:
+            expected += sum(struct.unpack("<QQ", data))
+            if expected > limit:
+                raise ProtocolRejected(LAYER, f"the program is larger than {limit} bytes.")
+    return bytes(data)
 
 
 def detect() -> dict[str, bool]:
@@ -237,7 +243,7 @@ def run_child(request: dict[str, Any], limits: ChildLimits) -> tuple[dict[str, A
     try:
         header = json.loads(answer[16 : 16 + head_size])
         if not header["ok"]:
-            raise ProtocolRejected(str(header["layer"]), str(header["reason"])[:1000], header["line"])
+            raise ProtocolRejected(str(header["layer"])[:20], str(header["reason"])[:1000], header["line"])
         return header, safetensors.torch.load(answer[16 + head_size :])
     except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as err:
         raise ProtocolRejected(LAYER, f"the child's answer cannot be read: {str(err)[:200]}") from err
