@@ -10,7 +10,8 @@ from torch import Tensor
 
 from epymarl_lmac.errors import BundleError, ProtocolRejected
 from epymarl_lmac.protocol import cache
-from epymarl_lmac.protocol.contract import Budget, check_budget, check_contract
+from epymarl_lmac.protocol.budget import Budget, check_budget
+from epymarl_lmac.protocol.contract import check_contract
 from epymarl_lmac.protocol.grammar import TextLimits, check_grammar
 from epymarl_lmac.protocol.program import Program
 from epymarl_lmac.protocol.sandbox import ChildLimits, run_child

@@ -2,109 +2,14 @@
 
 from __future__ import annotations
 
-import time
-import weakref
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from epymarl_lmac.errors import ProtocolRejected
 from epymarl_lmac.protocol.program import Program
 
 LAYER = "contract"
 BATCHES = (1, 2, 5)
-BUDGET_BATCH = 4096  # episodes on which time and memory are measured
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a program may use for BUDGET_BATCH inputs."""
-
-    seconds: float = 20.0
-    bytes: int = 4 * 2**30  # of intermediate tensors that live at the same time
-
-
-class _OverBudget(Exception):
-    """Ends a run that uses too much memory."""
-
-
-class _Memory(TorchDispatchMode):
-    """Counts the bytes of the tensors that operations make and that still live."""
-
-    def __init__(self, limit: float) -> None:
-        super().__init__()
-        self.limit, self.now, self.peak = limit, 0, 0
-        self.live: dict[int, list[int]] = {}  # storage -> [tensors, bytes]
-
-    def _gone(self, key: int) -> None:
-        entry = self.live[key]
-        entry[0] -= 1
-        if entry[0] == 0:
-            self.now -= entry[1]
-            del self.live[key]
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                storage = tensor.untyped_storage()
-                key = storage._cdata
-                if key not in self.live:
-                    self.live[key] = [0, storage.nbytes()]
-                    self.now += storage.nbytes()
-                    self.peak = max(self.peak, self.now)
-                self.live[key][0] += 1
-                weakref.finalize(tensor, self._gone, key).atexit = False
-        if self.now > self.limit:
-            raise _OverBudget
-        return result
-
-
-def _measure(program: Program, batch: int, limit: float) -> tuple[float, int]:
-    """Returns seconds and bytes of one run; raises _OverBudget."""
-    o = torch.zeros(program.spec.input_shape(batch))
-    start = time.perf_counter()
-    with _Memory(limit) as memory, torch.no_grad():
-        program(o)
-    return time.perf_counter() - start, memory.peak
-
-
-def check_budget(program: Program, budget: Budget | None = None) -> tuple[float, int]:
-    """Refuses a program that needs too much time or memory; small batches tell before the large one is tried.
-
-    Returns:
-        Seconds and bytes for BUDGET_BATCH inputs.
-
-    Raises:
-        ProtocolRejected: layer "contract", with what it needs and what it may need.
-    """
-    budget = budget or Budget()
-    small, large = 16, 32
-    try:
-        seconds, bytes_small = _measure(program, small, budget.bytes)
-        seconds, bytes_large = _measure(program, large, budget.bytes)
-        power = 2 if bytes_large > 3 * bytes_small else 1
-        factor = BUDGET_BATCH / large
-        expected = (bytes_large - (2 - power) * (2 * bytes_small - bytes_large)) * factor**power
-        if expected > 1.1 * budget.bytes:
-            raise _OverBudget
-        if seconds * factor > 50 * budget.seconds:
-            raise _refuse(f"it needs about {seconds * factor:.0f} s for {BUDGET_BATCH} inputs; {_limit(budget)}")
-        seconds, used = _measure(program, BUDGET_BATCH, budget.bytes)
-    except _OverBudget as err:
-        raise _refuse(f"it needs too much memory for {BUDGET_BATCH} inputs; {_limit(budget)}") from err
-    if seconds > budget.seconds:
-        raise _refuse(f"it needs {seconds:.1f} s for {BUDGET_BATCH} inputs; {_limit(budget)}")
-    return seconds, used
-
-
-def _limit(budget: Budget) -> str:
-    gib = budget.bytes / 2**30
-    return f"{budget.seconds:g} s and {gib:.3g} GiB of memory are accepted. Send fewer columns; expand, not repeat."
 
 
 def _inputs(program: Program) -> dict[str, Tensor]:

@@ -19,9 +19,12 @@ import signal
 import socket
 import struct
 import sys
+import tempfile
+import time
 import types
 from pathlib import Path
 
+GRACE_S = 0.1  # seconds for ending by itself after the answer
 IDLE_S = 600.0  # seconds without a request after which this process ends
 _PDEATHSIG, _CHILD_SUBREAPER = 1, 36
 
@@ -76,7 +79,11 @@ def live(child, isolation, request, answer_fd):
 
 
 def clear_away(pid):
-    """Kills the child's group and every process that came out of it; returns the child's status."""
+    """Kills the child's group and every process that came out of it; returns the child's status, None if it ran on."""
+    end = time.monotonic() + GRACE_S
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and time.monotonic() < end:
+        time.sleep(0.002)
+    ran_on = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     status = None
     try:
         os.killpg(pid, signal.SIGKILL)
@@ -92,7 +99,7 @@ def clear_away(pid):
         except ChildProcessError:
             return status
         if ended == pid:
-            status = os.waitstatus_to_exitcode(code)
+            status = None if ran_on else os.waitstatus_to_exitcode(code)
 
 
 def read_exactly(connection, size):
@@ -140,7 +147,9 @@ def main():
     connection = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     child, isolation = load("child"), load("isolation")
-    child.warm_up()
+    with tempfile.TemporaryDirectory(prefix="protocol-") as folder:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder  # PyTorch's compiler makes a folder when it is loaded
+        child.warm_up()
     gc.collect()
     gc.freeze()  # the collector of a child leaves alone what it shares with this process
     connection.sendall(b'{"ready": true}\n')

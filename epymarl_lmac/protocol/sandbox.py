@@ -213,9 +213,14 @@ def _run_in_nursery(request: dict[str, Any], limits: ChildLimits) -> tuple[bytes
 def _ending(status: int | None, limits: ChildLimits) -> str:
     """Returns why a child gave no answer."""
     if status in (-signal.SIGXCPU, -signal.SIGKILL):
-        return f"the protocol used more than {limits.cpu_s} s of processor time; look for very long loops."
+        return (
+            f"the protocol used more than {limits.cpu_s} s of processor time, or the machine ran out of memory; "
+            "look for very long loops and huge sizes."
+        )
     if status is not None and status < 0:
         return f"the child was ended by {signal.Signals(-status).name}; look for deep recursion and huge sizes."
+    if status is None:
+        return "the child gave no answer."
     return f"the child ended with status {status} and no answer."
 
 

@@ -11,7 +11,7 @@ from epymarl_lmac.protocol.build import Limits
 from epymarl_lmac.protocol.grammar import check_grammar
 from epymarl_lmac.protocol.sandbox import ChildLimits
 
-LIMITS = Limits(child=ChildLimits(wall_s=30.0, cpu_s=2))
+LIMITS = Limits(child=ChildLimits(wall_s=30.0, cpu_s=1))
 
 
 def test_the_table_is_large_and_has_every_class():

@@ -1,0 +1,106 @@
+"""What a program may use: time and memory for a large batch, part of the contract.
+
+Two small runs come first, so that a machine is not brought to its limit to find out that a program is too hungry.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from epymarl_lmac.errors import ProtocolRejected
+from epymarl_lmac.protocol.program import Program, _fill
+
+BATCH = 4096  # inputs on which time and memory are measured
+_SMALL, _LARGE = 16, 32  # inputs of the runs before
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a program may use for BATCH inputs."""
+
+    seconds: float = 20.0
+    bytes: int = 4 * 2**30  # of intermediate tensors that live at the same time
+
+
+class _OverBudget(Exception):
+    """Ends a run that uses too much memory."""
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _bytes(values: list[Any]) -> dict[int, int]:
+    """Returns the size of every storage behind the values, views counted once."""
+    storages = [tensor.untyped_storage() for value in values for tensor in _tensors(value)]
+    return {storage._cdata: storage.nbytes() for storage in storages}
+
+
+@torch.no_grad()
+def _measure(program: Program, batch: int, limit: float) -> tuple[float, int]:
+    """Returns seconds of one run and the most bytes that its intermediate tensors had at the same time.
+
+    Walks the program's steps as running it does. A dispatch mode of PyTorch could count too, but loads its compiler.
+    """
+    plan = program._whole
+    values = plan.values.copy()
+    if plan.input_index >= 0:
+        values[plan.input_index] = torch.zeros(program.spec.input_shape(batch), device=plan.device)
+    given = set(_bytes(values))
+    peak, seconds = 0, 0.0
+    for index, function, args, _, kwargs, dead in plan.steps:
+        start = time.perf_counter()
+        values[index] = function(*_fill(args, values), **{key: _fill(value, values) for key, value in kwargs.items()})
+        seconds += time.perf_counter() - start
+        peak = max(peak, sum(size for storage, size in _bytes(values).items() if storage not in given))
+        if peak > limit:
+            raise _OverBudget
+        for ref in dead:
+            values[ref] = None
+    return seconds, peak
+
+
+def check_budget(program: Program, budget: Budget | None = None) -> tuple[float, int]:
+    """Refuses a program that needs too much time or memory.
+
+    Returns:
+        Seconds and bytes for BATCH inputs.
+
+    Raises:
+        ProtocolRejected: layer "contract", with what may be used and what to do.
+    """
+    budget = budget or Budget()
+    allowed = (
+        f"{budget.seconds:g} s and {budget.bytes / 2**30:.3g} GiB of memory are accepted for {BATCH} inputs. "
+        "Send fewer columns; expand, not repeat."
+    )
+    try:
+        _, fewer_bytes = _measure(program, _SMALL, budget.bytes)
+        seconds, more_bytes = _measure(program, _LARGE, budget.bytes)
+        factor = BATCH / _LARGE
+        if more_bytes > 3 * fewer_bytes:  # it grows with the square of the batch
+            expected = more_bytes * factor**2
+        else:
+            slope = (more_bytes - fewer_bytes) / (_LARGE - _SMALL)
+            expected = more_bytes + slope * (BATCH - _LARGE)
+        if expected > 1.1 * budget.bytes:
+            raise _OverBudget
+        if seconds * factor <= 50 * budget.seconds:  # else not even tried: small runs are relatively slow
+            seconds, used = _measure(program, BATCH, budget.bytes)
+        else:
+            seconds, used = seconds * factor, more_bytes
+    except _OverBudget as err:
+        raise ProtocolRejected("contract", f"the program needs too much memory: {allowed}") from err
+    if seconds > budget.seconds:
+        raise ProtocolRejected("contract", f"the program needs {seconds:.1f} s: {allowed}")
+    return seconds, used
