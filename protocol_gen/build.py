@@ -53,7 +53,9 @@ def important_columns(card: TaskCard, patterns: Sequence[str]) -> list[int]:
             names = ", ".join(d.name for d in card.state[:4])
             raise SettingsError(f"--important {pattern!r} matches no state column; they are named {names}, ...")
         if not found & varying:
-            raise SettingsError(f"--important {pattern!r} matches columns that never change only: {len(found)} of them.")
+            raise SettingsError(
+                f"--important {pattern!r} matches columns that never change only: {len(found)} of them."
+            )
         chosen |= found & varying
     return sorted(chosen)
 

@@ -175,7 +175,7 @@ class Experiment:
 
     def test(self) -> None:
         """Plays the test episodes; they are logged by the runner and change nothing else."""
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng():
             self.runner.run(test_mode=True)
         self.last_test_t = self.runner.t_env
 

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from controllers.sequence_controller import SequenceMAC, SharedInputs, Unrolled
 from epymarl_lmac.learning.packing import Packing
+from epymarl_lmac.protocol.flow import flow_map
 from epymarl_lmac.protocol.locate import load_bundle_for
+from modules.comm.channel import Channel, ChannelSettings, channel_settings
 from modules.comm.lmac import LmacComm
 
 MESSAGES = "messages"  # the replay buffer's key
@@ -24,8 +26,8 @@ WINDOW_FLOATS = 2**25  # history windows are built in pieces of at most this man
 
 
 @dataclass(frozen=True)
-class LmacSettings:
-    """The yaml keys that this controller reads beyond default.yaml."""
+class LmacSettings(ChannelSettings):
+    """The yaml keys that this controller reads beyond default.yaml; the channel's among them."""
 
     protocol_path: str  # folder of a bundle, or "auto": protocols/<env>/<task>/default
     protocol_steps: int  # how many protocol steps are used, 0 (no messages) to 3 (k = 0, 1, 2)
@@ -76,6 +78,7 @@ class LmacMAC(SequenceMAC):
             normalise_latent=args.normalise_latent,
         )
         self.comm_hidden: Tensor | None = None
+        self.channel = self._make_channel()
         self._field: dict[str, Any] | None = None  # what the replay buffer stores, if it does
         self._window: Tensor | None = None  # acting: the last L steps of x, (B, L, N, D)
 
@@ -94,6 +97,14 @@ class LmacMAC(SequenceMAC):
 
     def networks(self) -> dict[str, nn.Module]:
         return {"agent": self.agent, "comm": self.comm}
+
+    def _make_channel(self) -> Channel | None:
+        """Returns the channel between the agents, None if it changes nothing."""
+        settings = channel_settings(self.args)
+        if not self.programs or settings.is_perfect:
+            return None
+        senders = [torch.from_numpy(flow_map(program).senders()) for program in self.programs]
+        return Channel(settings, torch.cat(senders, dim=1).to(self.args.device))
 
     # -- messages ----------------------------------------------------------------------------------------
 
@@ -147,11 +158,15 @@ class LmacMAC(SequenceMAC):
         super().init_hidden(batch_size)
         self.comm_hidden = self.comm.init_hidden().expand(batch_size * self.n_agents, -1)
         self._window = None
+        if self.channel is not None:
+            self.channel.reset()
 
     def forward(self, ep_batch, t: int, test_mode: bool = False) -> Tensor:
         x = self.extended_obs(ep_batch, t)
         B, N, _ = x.shape
         messages = self.messages_step(x)
+        if self.channel is not None and self.channel.is_on(test_mode):
+            messages = self.channel.step(messages)
         if self.args.zero_messages or (test_mode and self.args.zero_test_messages):
             messages = torch.zeros_like(messages)
         u = torch.cat([x, messages], dim=-1)
@@ -169,6 +184,8 @@ class LmacMAC(SequenceMAC):
             messages = packing.pack(ep_batch[MESSAGES])
         else:
             messages = self.messages_packed(x_PND, packing)
+        if self.channel is not None and self.channel.is_on(test_mode=False):
+            messages = self.channel.packed(messages, packing)
         if self.args.zero_messages:
             messages = torch.zeros_like(messages)
         own = self._with_packed_state(x_PND, ep_batch, packing)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from learner_fixtures import fake_bundle
+from learner_fixtures import FakeFlow, fake_bundle
 
 import controllers.lmac_controller as lmac_controller
 
@@ -16,4 +16,5 @@ def one_thread():
 def bundle(monkeypatch):
     made = fake_bundle()
     monkeypatch.setattr(lmac_controller, "load_bundle_for", lambda args, n_obs: made)
+    monkeypatch.setattr(lmac_controller, "flow_map", lambda program: FakeFlow())
     return made

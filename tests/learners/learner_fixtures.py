@@ -73,6 +73,13 @@ def settings(**changes):
         "normalise_latent": False,
         "detach_latent": True,
         "message_cache_mib": 0,
+        "channel_drop": 0.0,
+        "channel_delay": 0,
+        "channel_noise": 0.0,
+        "channel_bits": 0,
+        "channel_range": 1.0,
+        "channel_budget": 0,
+        "channel_when": "always",
         "zero_messages": False,
         "zero_test_messages": False,
         "recon_lambda": 1.0,
@@ -136,6 +143,14 @@ class FakeProgram:
     def message(self, o):
         seen = o if self.spec.history is None else o[:, 0]
         return seen.roll(-1, dims=1)
+
+
+class FakeFlow:
+    """Who sends what in a ``FakeProgram``."""
+
+    def senders(self):
+        """Every column of a receiver comes from the next agent."""
+        return torch.eye(N, dtype=torch.bool).roll(1, dims=1).unsqueeze(1).expand(N, D, N).numpy()
 
 
 def fake_bundle():

@@ -15,6 +15,8 @@ KINDS = {
     "lmac_gru": {"mac": "lmac_mac", "agent": "lmac", "comm_carry": "gru"},
     "lmac_norm": {"mac": "lmac_mac", "agent": "lmac", "normalise_latent": True},
     "lmac_one_step": {"mac": "lmac_mac", "agent": "lmac", "protocol_steps": 1},
+    "lmac_late": {"mac": "lmac_mac", "agent": "lmac", "channel_delay": 2},
+    "lmac_few_bits": {"mac": "lmac_mac", "agent": "lmac", "channel_bits": 3, "channel_budget": 4},
     "lmac_silent": {"mac": "lmac_mac", "agent": "lmac", "protocol_steps": 0},
 }
 
