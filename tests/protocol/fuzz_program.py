@@ -19,6 +19,7 @@ import torch
 
 from epymarl_lmac.errors import BundleError
 from epymarl_lmac.paths import protocols_root
+from epymarl_lmac.protocol import program as program_module
 from epymarl_lmac.protocol.bundle import _read_programs
 from epymarl_lmac.protocol.operations import TABLE
 
@@ -95,7 +96,7 @@ def mutate(rng: random.Random) -> tuple[bytes, bytes]:
                 entry[rng.choice(sorted(entry))] = _odd(rng)
             else:
                 operation["kwargs"] = {rng.choice(["dim", "self", "out", "dtype", "device"]): _odd(rng)}
-            if not isinstance(entry["operations"], list) or not isinstance(operation.get("args"), list):
+            if place == 3 or not isinstance(operation.get("args"), list):
                 break
         program = bytearray(json.dumps(content).encode())
     return bytes(program), bytes(constants)
@@ -109,6 +110,8 @@ def limit_memory(more: int) -> None:
 
 def main() -> None:
     assert one(PROGRAM, CONSTANTS)  # also loads what is loaded on first use
+    for encoding in ("utf-8-sig", "utf-16", "utf-16-be", "utf-16-le", "utf-32", "utf-32-be", "utf-32-le"):
+        "".encode(encoding)  # JSON may come in these
     sys.addaudithook(watch)
     if len(sys.argv) == 3:
         limit_memory(2 * 2**30)
@@ -119,6 +122,8 @@ def main() -> None:
     import atheris
 
     limit_memory(8 * 2**30)
+    for name in ("_decode", "_read_nodes", "_merge_equal", "_needed", "_varying"):
+        setattr(program_module, name, atheris.instrument_func(getattr(program_module, name)))
 
     def target(data: bytes) -> None:
         # A fuzzed seed keeps inputs close to programs; raw bytes reach the parsers.
@@ -127,7 +132,6 @@ def main() -> None:
         else:
             one(data[1:], CONSTANTS)
 
-    atheris.instrument_all()
     atheris.Setup([sys.argv[0], f"-max_total_time={sys.argv[1]}", "-timeout=20", "-rss_limit_mb=6000"], target)
     atheris.Fuzz()
 
