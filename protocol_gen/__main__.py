@@ -46,9 +46,9 @@ def execute(argv: Sequence[str]) -> int:
         return design(words, updates)
     options = _parser().parse_args(words)
     if options.command == "build":
-        from protocol_gen.build import build
+        from protocol_gen.build import build, split_patterns
 
-        patterns = [p for p in options.important.replace(", ", ";").split(";") if p]
+        patterns = split_patterns(options.important)
         bundle = build(
             options.folder,
             options.env_config,

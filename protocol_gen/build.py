@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,15 @@ def schema_of(card: TaskCard, obs_last_action: bool, obs_agent_id: bool) -> Task
         obs_agent_id=obs_agent_id,
         card_hash=card.hash(),
     )
+
+
+def split_patterns(text: str) -> list[str]:
+    """Returns comma separated patterns; commas inside brackets belong to a name.
+
+    >>> split_patterns("food[3,4], agent*,x")
+    ['food[3,4]', 'agent*', 'x']
+    """
+    return [p.strip() for p in re.split(r",(?![^\[]*\])", text) if p.strip()]
 
 
 def important_columns(card: TaskCard, patterns: Sequence[str]) -> list[int]:

@@ -34,7 +34,7 @@ from epymarl_lmac.tasks import TaskCard, task_card
 from protocol_gen import describe
 from protocol_gen.answers import LAYER, code_of
 from protocol_gen.asking import CRITIQUE, DesignStopped, ask, read_critique, read_selection
-from protocol_gen.build import important_columns, schema_of
+from protocol_gen.build import important_columns, schema_of, split_patterns
 from protocol_gen.collect import collect
 from protocol_gen.designers import Designer, Reply
 from protocol_gen.flow_data import describe_profile, profile
@@ -178,8 +178,8 @@ class Design:
 
     def _select(self) -> dict[str, Any]:
         if self.options.important:
-            patterns = self.options.important.replace(", ", ";").split(";")
-            return {"important": important_columns(self.card, patterns), "reason": "given by --important"}
+            important = important_columns(self.card, split_patterns(self.options.important))
+            return {"important": important, "reason": "given by --important"}
         prompt = describe.fill("select_state", task_description=self.task)
         found, attempts = self._ask("select", prompt, lambda reply: read_selection(self.card, reply))
         return {**found, "attempts": attempts}

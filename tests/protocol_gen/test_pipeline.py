@@ -12,6 +12,7 @@ from epymarl_lmac.errors import RecordError, SettingsError, TaskError
 from epymarl_lmac.protocol import Bundle
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import task_card
+from protocol_gen import pipeline
 from protocol_gen.asking import DesignStopped
 from protocol_gen.designers import ReplayDesigner
 from protocol_gen.results import results
@@ -111,6 +112,38 @@ def test_killed_at_every_event_it_goes_on_and_asks_nothing_twice(buffer, builder
             assert here[name] == there[name], name
 
 
+@pytest.mark.parametrize("victim", ["measure_programs", "write_bundle", "profile", "extended_obs"])
+def test_killed_in_the_middle_of_a_stage_it_goes_on_and_asks_nothing_twice(
+    buffer, builder, tmp_path, monkeypatch, victim
+):
+    """Each of the victim's first uses ends the process once, after its work and before an artefact is written."""
+    real, deaths = getattr(pipeline, victim), [0]
+
+    def dies_after_its_work(*words):
+        found = real(*words)
+        if deaths[0] < 4:
+            deaths[0] += 1
+            raise Killed
+        return found
+
+    monkeypatch.setattr(pipeline, victim, dies_after_its_work)
+    with ChatServer([Turn(text) for text in GOOD]) as server:
+        while True:
+            try:
+                bundle = design(options(buffer, tmp_path), tmp_path, openai_designer(server), builder).run()
+                break
+            except Killed:
+                continue
+        assert deaths == [4] and len(server.requests) == 6 and bundle.texts == TEXTS
+
+
+def test_state_columns_can_be_given_instead_of_asked_for(buffer, builder, tmp_path):
+    with ChatServer([Turn(text) for text in GOOD[1:]]) as server:
+        settings = options(buffer, tmp_path, important="target[0],scout*")
+        bundle = design(settings, tmp_path, openai_designer(server), builder).run()
+    assert bundle.important_state == [0, 4, 5, 6]
+
+
 def test_a_finished_design_runs_again_without_calls(buffer, builder, tmp_path):
     with ChatServer([Turn(text) for text in GOOD]) as server:
         settings = options(buffer, tmp_path)
@@ -152,8 +185,6 @@ def test_the_best_of_several_candidates_is_kept_and_all_are_archived(buffer, bui
 def test_a_step_that_makes_recovery_worse_is_reported_and_dropped_if_asked(
     buffer, builder, tmp_path, monkeypatch, keep_best
 ):
-    from protocol_gen import pipeline
-
     real = pipeline.measure_programs
     events = []
 
