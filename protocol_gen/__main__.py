@@ -85,6 +85,9 @@ def main() -> int:
     except UserError as err:
         console_error(str(err))
         return err.exit_code
+    except KeyboardInterrupt:
+        console_error("stopped. What is done is kept; the same command goes on.")
+        return 130
 
 
 if __name__ == "__main__":

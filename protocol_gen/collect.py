@@ -5,6 +5,7 @@ The embedded host trains; rounds of episodes are kept evenly over training. Ever
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from epymarl_lmac.checkpoint import load_checkpoint
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.paths import source_root
+from epymarl_lmac.record.provenance import read_run
 from epymarl_lmac.settings import load_settings
+from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import TaskCard
 from protocol_gen.describe import check_card
 from protocol_gen.trajectories import Writer, forecast_bytes
@@ -71,12 +74,13 @@ def collect(
         path: the file.
         card: the task.
         env: name of a file in ``config/envs``.
-        updates: ``key=value`` settings that describe the task.
+        updates: ``key=value`` settings that describe the task, and others of the QMIX run.
         n_episodes: training episodes to keep.
         n_heldout: held-out episodes to keep.
         t_max: environment steps of the QMIX run; None is a tenth of the environment's own. It goes on until enough
             episodes are kept.
-        record: folder of a run whose networks play, at several rates of exploration; None trains QMIX.
+        record: folder of a run whose networks play, at several rates of exploration, with the settings it was recorded
+            with; None trains QMIX.
         seed: of the run.
 
     Returns:
@@ -96,8 +100,11 @@ def collect(
     n_total = n_episodes + n_heldout
     size = forecast_bytes(card, n_total) / 2**20
     print(f"collect: {n_total:,} episodes of {card.env} {card.task}; at most {size:,.0f} MiB, less when compressed")
-    words = [*updates, "use_cuda=False", "runner=vector", f"batch_size_run={ROUND}", f"seed={seed}"]
-    settings = load_settings("qmix", env, words)
+    words = ["use_cuda=False", "runner=vector", f"batch_size_run={ROUND}", f"seed={seed}"]
+    if record is None:
+        settings = load_settings("qmix", env, [*updates, *words])
+    else:
+        settings = _recorded_settings(record, card, words)
     t_max = max(1, int(settings.t_max * TRAINING_SHARE)) if t_max is None else t_max
     experiment = Experiment(settings, Logger(get_logger()))
     check_card(card, vars(experiment.args))
@@ -119,6 +126,25 @@ def collect(
         "episodes_played": experiment.episodes,
         "mean_return_first_and_last_tenth": [round(r, 4) for r in returns],
     }
+
+
+def _recorded_settings(record: Path, card: TaskCard, words: Sequence[str]) -> Any:
+    """Returns the settings with which a recorded run's networks are made.
+
+    Raises:
+        SettingsError: the run is of another task.
+    """
+    saved = read_run(record)["settings"]
+    if (saved["env"], saved["env_args"]) != (card.env, dict(card.settings)):
+        raise SettingsError(
+            f"--from-record {record} is a run of {saved['env']} with {saved['env_args']}; the design is for {card.env} "
+            f"with {card.settings}.",
+            "--from-record",
+        )
+    known = merge(saved["name"], saved["env"])
+    updates = [f"{key}={json.dumps(saved[key])}" for key in known if key in saved and key != "env_args"]
+    updates += [f"env_args.{key}={json.dumps(value)}" for key, value in saved["env_args"].items()]
+    return load_settings(saved["name"], saved["env"], [*updates, *words])
 
 
 def mean_returns(path: Path) -> tuple[float, float]:

@@ -350,6 +350,8 @@ class Design:
                 "calls": [{k: c[k] for k in (*keep, "seconds", "retries", "cost_usd")} for c in self.ledger.calls()],
             }
             limits = Limits(max_message_dim=o.max_message_dim)
+            if out.exists():
+                self._watch(f"bundle: replaces the one at {out}")
             write_bundle(out, texts, self.schema, data.important, o.history, scores, notes, limits)
             return {"path": str(out)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,13 +65,20 @@ def measure_programs(data: Data, programs: Sequence[Program], budget: Budget, to
     return evaluate(decoders, pieces, tolerance, groups_of(data.names))
 
 
+def _mean(success: float, skill: float, metric: str) -> float:
+    if metric == "success" or (metric == "both" and math.isnan(skill)):
+        return success
+    return skill if metric == "skill" else (success + skill) / 2
+
+
 def score_of(recovery: Recovery, metric: str) -> float:
-    """Returns the number by which candidates are compared: success, skill, or the mean of both."""
-    values = {"success": recovery.success, "skill": recovery.skill}
-    return sum(values.values()) / 2 if metric == "both" else values[metric]
+    """Returns the number by which candidates are compared: success, skill, or the mean of both.
+
+    Where no chosen column varies there is no skill, and "both" is the success alone.
+    """
+    return _mean(recovery.success, recovery.skill, metric)
 
 
 def spread_of(recovery: Recovery, metric: str) -> float:
     """Returns the spread over decoder seeds of ``score_of``."""
-    values = {"success": recovery.success_spread, "skill": recovery.skill_spread}
-    return sum(values.values()) / 2 if metric == "both" else values[metric]
+    return _mean(recovery.success_spread, recovery.skill_spread, metric)

@@ -68,8 +68,11 @@ def test_an_interrupted_collection_leaves_no_file_and_starts_again(tmp_path, car
 def test_the_networks_of_a_run_can_play(tmp_path, card):
     run = small_run(tmp_path / "results")
     path = tmp_path / "t.h5"
-    notes = collecting.collect(path, card, "lookout", ["hidden_dim=8"], 64, 16, record=run)
+    notes = collecting.collect(path, card, "lookout", [], 64, 16, record=run)
     assert run.name in notes["behaviour"] and len(trajectories.read(path)[1]) == 16
+    other = dataclasses.replace(card, settings={**card.settings, "steps": 3})
+    with pytest.raises(SettingsError, match="is a run of lookout"):
+        collecting.collect(path, other, "lookout", [], 64, 16, record=run)
 
 
 def test_a_damaged_or_foreign_file_is_refused(tmp_path):

@@ -1,5 +1,7 @@
 """Prompts and task cards."""
 
+import dataclasses
+import math
 import re
 import string
 from pathlib import Path
@@ -16,6 +18,7 @@ from protocol_gen import describe
 from protocol_gen.forecast import forecast, printed_prompts, prompts
 from protocol_gen.ledger import read_prices
 from protocol_gen.options import Options
+from protocol_gen.score import score_of
 
 CASES = {"lookout": [], "lbf": ["env_args.players=3"]}
 
@@ -118,3 +121,10 @@ def test_tables_show_the_least_known_and_the_most_uneven_first():
     uneven = describe.imbalance_table(["a[0]", "a[1]", "b"], r)
     rows = list(dict.fromkeys(line.split(" | ")[0] for line in uneven.splitlines() if " | " in line))
     assert rows == ["b", "a[1]", "a[0]"] and "| mid |" not in uneven
+
+
+def test_scores_choose_by_the_metric_that_was_asked_for():
+    r = recovery([[0.8, 0.4]], [[0.2, 0.6]])
+    assert [score_of(r, m) for m in ("success", "skill", "both")] == pytest.approx([0.6, 0.4, 0.5])
+    unvarying = dataclasses.replace(r, skill=math.nan)
+    assert score_of(unvarying, "both") == pytest.approx(0.6)
