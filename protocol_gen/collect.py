@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from epymarl_lmac.checkpoint import load_checkpoint
-from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.errors import RecordError, SettingsError
 from epymarl_lmac.paths import source_root
 from epymarl_lmac.record.provenance import read_run
 from epymarl_lmac.settings import load_settings
@@ -119,13 +119,7 @@ def collect(
     finally:
         writer.close(complete)
         experiment.runner.close_env()
-    returns = mean_returns(path)
-    print(f"collect: mean return {returns[0]:.3f} in the first tenth of the episodes, {returns[1]:.3f} in the last")
-    return notes | {
-        "t_env": experiment.runner.t_env,
-        "episodes_played": experiment.episodes,
-        "mean_return_first_and_last_tenth": [round(r, 4) for r in returns],
-    }
+    return notes | {"t_env": experiment.runner.t_env, "episodes_played": experiment.episodes}
 
 
 def _recorded_settings(record: Path, card: TaskCard, words: Sequence[str]) -> Any:
@@ -148,9 +142,16 @@ def _recorded_settings(record: Path, card: TaskCard, words: Sequence[str]) -> An
 
 
 def mean_returns(path: Path) -> tuple[float, float]:
-    """Returns the mean return of the first and of the last tenth of the training episodes of a file."""
-    with h5py.File(path, "r") as file:
-        returns = file["train/reward"][:].sum(1)
+    """Returns the mean return of the first and of the last tenth of the training episodes of a file.
+
+    Raises:
+        RecordError: it is missing or damaged.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            returns = file["train/reward"][:].sum(1)
+    except (OSError, KeyError) as err:
+        raise RecordError(f"{path} cannot be read: {err}.") from err
     tenth = max(1, len(returns) // 10)
     return float(returns[:tenth].mean()), float(returns[-tenth:].mean())
 

@@ -133,6 +133,8 @@ def execute(argv: Sequence[str], updates: Sequence[str]) -> int:
 
         print(printed_prompts(options) if words.print_prompts else forecast(options, words.model, prices))
         return 0
+    import torch
+
     from protocol_gen.pipeline import Design, card_of
     from protocol_gen.report import write_report
     from protocol_gen.results import summary
@@ -141,7 +143,7 @@ def execute(argv: Sequence[str], updates: Sequence[str]) -> int:
     work = words.work or Path("results") / "protocol_gen" / card.env / card.task
     print(f"work folder: {work}", flush=True)
     began = time.perf_counter()
-    n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n_threads = torch.get_num_threads()  # all cores, or OMP_NUM_THREADS
     watch = functools.partial(print, flush=True)
     design = Design(options, work, designer_of(words), prices, watch=watch, n_threads=n_threads)
     bundle = design.run()

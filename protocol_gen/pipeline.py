@@ -35,7 +35,7 @@ from protocol_gen import describe
 from protocol_gen.answers import LAYER, code_of
 from protocol_gen.asking import CRITIQUE, DesignStopped, ask, read_critique, read_selection
 from protocol_gen.build import important_columns, schema_of, split_patterns
-from protocol_gen.collect import collect
+from protocol_gen.collect import collect, mean_returns
 from protocol_gen.designers import Designer, Reply
 from protocol_gen.flow_data import describe_profile, profile
 from protocol_gen.ledger import Ledger, read_json, write_text
@@ -151,13 +151,17 @@ class Design:
         path = self.work / "trajectories.h5" if o.buffer is None else Path(o.buffer)
 
         def make() -> dict[str, Any]:
-            if path.is_file() or o.buffer is not None:
-                return {"file": str(path)}
-            record = None if o.from_record is None else Path(o.from_record)
-            notes = collect(
-                path, self.card, o.env, o.updates, o.episodes, o.heldout, o.train_steps, record=record, seed=o.seed
+            if not path.is_file() and o.buffer is None:
+                record = None if o.from_record is None else Path(o.from_record)
+                collect(
+                    path, self.card, o.env, o.updates, o.episodes, o.heldout, o.train_steps, record=record, seed=o.seed
+                )
+            returns = [round(r, 4) for r in mean_returns(path)]
+            self._watch(
+                f"collect: mean return {returns[0]} in the first tenth of the episodes, {returns[1]} in the last"
             )
-            return {"file": str(path), **notes}
+            notes = read_trajectories(path)[2]["notes"]
+            return {"file": str(path), **notes, "mean_return_first_and_last_tenth": returns}
 
         self._stage("collect", self.work / "collect.json", make)
         train, heldout, attributes = read_trajectories(path)
@@ -201,7 +205,7 @@ class Design:
         if (k, text) in self._programs:
             return self._programs[k, text]
         o = self.options
-        episodes = data.train[:CHECKED_EPISODES]
+        episodes = data.train.spread(CHECKED_EPISODES)
         packing = episodes.packing()
         real = extended_obs(episodes, packing, self.layout)
         history = o.history if k == STEPS[-1] else None
@@ -262,7 +266,7 @@ class Design:
         if len(programs) == STEPS[-1]:
             tables = describe.imbalance_table(data.names, recoveries[kinds[-1]]) + "\n\n" + tables
         x_names = [d.name for d in self.card.x_dims(self.layout.last_action, self.layout.agent_id)]
-        found = profile(programs, data.train[:PROFILED_EPISODES], self.layout)
+        found = profile(programs, data.train.spread(PROFILED_EPISODES), self.layout)
         return {
             "task_description": self.task,
             "important_dimensions": describe.important_description(self.card, data.important),

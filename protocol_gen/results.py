@@ -61,4 +61,4 @@ def summary(work: Path) -> str:
 def profile_of(bundle: Bundle, trajectories: Path, layout: XLayout) -> dict[str, Any]:
     """Returns what a bundle's messages carry on recorded episodes."""
     train, _, _ = read_trajectories(trajectories)
-    return profile(bundle.programs, train[:PROFILED_EPISODES], layout)
+    return profile(bundle.programs, train.spread(PROFILED_EPISODES), layout)

@@ -43,6 +43,10 @@ class Episodes:
             length,
         )
 
+    def spread(self, n: int) -> Episodes:
+        """Returns at most ``n`` episodes, evenly from first to last."""
+        return self[np.unique(np.linspace(0, len(self) - 1, min(n, len(self))).astype(int))]
+
     def packing(self) -> Packing:
         """Returns where the existing steps lie in packed rows."""
         return Packing.of(torch.arange(self.obs_BTNO.shape[1]) < self.length_B.unsqueeze(1))

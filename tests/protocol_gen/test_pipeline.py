@@ -165,17 +165,25 @@ def test_stops_clearly_after_max_attempts_and_goes_on_with_more(buffer, builder,
 SILENT = protocol("return th.cat([o, o[..., :1] * 0.0], -1)")
 
 
-def test_the_best_of_several_candidates_is_kept_and_all_are_archived(buffer, builder, tmp_path):
+def test_the_best_of_several_candidates_is_kept_and_all_are_archived(buffer, builder, tmp_path, monkeypatch):
     turns = [Turn(SELECTION), Turn(fenced(SILENT)), Turn(fenced(TEXTS[0]))]
     for word, text in (("one", TEXTS[1]), ("two", TEXTS[2])):
         turns += [Turn(critique(word)), Turn(fenced(text)), Turn(fenced(text))]
-    settings = options(buffer, tmp_path, candidates=2, decoder_batches=15, steps_per_batch=10)
+    real = pipeline.measure_programs
+
+    def measured(data, programs, budget, tolerance):
+        found = real(data, [], budget, tolerance)
+        success = 0.9 if any(p.message_dim == 4 for p in programs) else 0.3
+        return type(found)(**{**vars(found), "success": success, "skill": success})
+
+    monkeypatch.setattr(pipeline, "measure_programs", measured)
+    settings = options(buffer, tmp_path, candidates=2)
     with ChatServer(turns) as server:
         made = design(settings, tmp_path, openai_designer(server), builder)
         bundle = made.run()
     chosen = results(made.work)[1][2]
     scores = {c["candidate"]: c["score"] for c in chosen["candidates"]}
-    assert chosen["candidate"] == 2 and scores[2] > scores[1] + 0.05
+    assert chosen["candidate"] == 2 and scores == {1: 0.3, 2: 0.9}
     assert bundle.texts[0] == TEXTS[0]
     assert (made.work / "k0" / "c1" / "protocol.py").read_text() == SILENT
     assert (made.work / "k0" / "c1" / "recovery.json").is_file()
