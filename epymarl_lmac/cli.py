@@ -13,6 +13,7 @@ import typer
 from epymarl_lmac import __version__
 from epymarl_lmac.errors import UserError
 from epymarl_lmac.paths import config_root, protocols_root, source_root
+from epymarl_lmac.plugin import cli as plugin_cli
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Communication in cooperative multi-agent RL.")
 
@@ -91,6 +92,9 @@ def version() -> None:
     """Prints the version."""
     typer.echo(__version__)
 
+
+app.command()(plugin_cli.attach)
+app.command()(plugin_cli.detach)
 
 if importlib.util.find_spec("epymarl_lmac.protocol.cli") is not None:
     from epymarl_lmac.protocol.cli import app as protocol_app

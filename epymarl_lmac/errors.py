@@ -41,6 +41,10 @@ class RecordError(UserError):
     """The run record cannot be written or read (full disk, foreign directory)."""
 
 
+class AttachError(UserError):
+    """A host that cannot be attached to or detached from, with what stands in the way."""
+
+
 class ProtocolRejected(UserError):
     """A protocol text that a layer of the engine refused.
 

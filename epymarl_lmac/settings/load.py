@@ -13,6 +13,7 @@ import yaml
 
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.paths import config_root, source_root
+from epymarl_lmac.plugin.entry_points import plugin_config_roots
 from epymarl_lmac.settings.schema import RunSettings, Settings, freeze, suggestion, types_of
 
 _METHOD_REGISTRIES = {
@@ -23,18 +24,29 @@ _METHOD_REGISTRIES = {
 }
 
 
-def _names(folder: str) -> list[str]:
-    return sorted(path.stem for path in (config_root() / folder).glob("*.yaml"))
+def config_files(folder: str) -> dict[str, Path]:
+    """Returns the files of ``config/algs`` or ``config/envs`` by name, those of third-party packages included.
+
+    Raises:
+        SettingsError: two of them have one name.
+    """
+    files: dict[str, Path] = {}
+    for root in (config_root(), *plugin_config_roots()):
+        for path in (root / folder).glob("*.yaml"):
+            if path.stem in files:
+                raise SettingsError(f"{path} and {files[path.stem]} have one name; rename the package's file.")
+            files[path.stem] = path
+    return dict(sorted(files.items()))
 
 
 def algorithms() -> list[str]:
     """Returns the names for ``--config``."""
-    return _names("algs")
+    return list(config_files("algs"))
 
 
 def environments() -> list[str]:
     """Returns the names for ``--env-config``."""
-    return _names("envs")
+    return list(config_files("envs"))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -48,12 +60,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _read_named(folder: str, name: str, what: str, flag: str) -> dict[str, Any]:
-    known = _names(folder)
+    known = config_files(folder)
     if name not in known:
         raise SettingsError(
             f"Unknown {what} {name!r}{suggestion(name, known)} {flag} takes one of: {', '.join(known)}.", flag
         )
-    return _read(config_root() / folder / f"{name}.yaml")
+    return _read(known[name])
 
 
 def parse_update(text: str) -> tuple[str, Any]:

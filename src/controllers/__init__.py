@@ -2,5 +2,6 @@
 
 from controllers.lmac_controller import LmacMAC
 from controllers.sequence_controller import SequenceMAC
+from epymarl_lmac.plugin.entry_points import extended
 
-REGISTRY = {"basic_mac": SequenceMAC, "lmac_mac": LmacMAC}
+REGISTRY = extended("controllers", {"basic_mac": SequenceMAC, "lmac_mac": LmacMAC})

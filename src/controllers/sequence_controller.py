@@ -116,6 +116,7 @@ class SequenceMAC:
         """Forgets everything before a new episode."""
         self.hidden_states = self.agent.init_hidden().expand(batch_size * self.n_agents, -1)
 
+    @torch.no_grad()  # EPyMARL's runners act with gradients on, and the hidden state would keep an episode's graph
     def select_actions(self, ep_batch, t_ep, t_env, bs=slice(None), test_mode=False) -> Tensor:
         """Chooses actions for the episodes ``bs`` at step ``t_ep``.
 

@@ -13,13 +13,14 @@ from envs.batched import SingleEnv
 from envs.multiagentenv import MultiAgentEnv
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.lazy_registry import LazyRegistry
+from epymarl_lmac.plugin.entry_points import extended
 
 
 def _unknown(message: str) -> TaskError:
     return TaskError(f"env {message}")
 
 
-BATCHED_REGISTRY = LazyRegistry({"lbf": "envs.lbf:LbfEnv", "lookout": "envs.lookout:LookoutEnv"}, _unknown)
+BATCHED_REGISTRY = extended("envs", {"lbf": "envs.lbf:LbfEnv", "lookout": "envs.lookout:LookoutEnv"}, _unknown)
 
 
 def check_reward_form(name: str, common_reward: bool, reward_scalarisation: str) -> None:

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from components.standarize_stream import RunningMeanStd
 from epymarl_lmac.learning.optimiser import make_optimiser
 from epymarl_lmac.learning.packing import Packing
+from epymarl_lmac.learning.running_stats import RunningMeanStd
 from modules.mixers import REGISTRY as mixer_REGISTRY
 
 UNAVAILABLE = -9999999.0  # Q-value of an action that cannot be taken
@@ -237,16 +237,23 @@ class ValueLearner:
                 mixer.to(self.device)
 
     def save_models(self, path) -> None:
-        """Writes the controller's networks and the mixer for evaluation elsewhere (EPyMARL's file names)."""
+        """Writes the controller's networks, the mixer and the optimiser's state (EPyMARL's file names)."""
         self.mac.save_models(path)
         if self.mixer is not None:
             torch.save(self.mixer.state_dict(), Path(path) / "mixer.th")
+        torch.save(self.optimiser.state_dict(), Path(path) / "opt.th")
 
     def load_models(self, path) -> None:
-        """Reads what ``save_models`` wrote, into the online and the target networks."""
+        """Reads what ``save_models`` wrote, into the online and the target networks.
+
+        A folder without ``opt.th`` leaves the optimiser as it is.
+        """
         self.mac.load_models(path)
         self.target_mac.load_models(path)
         if self.mixer is not None and self.target_mixer is not None:
             weights = torch.load(Path(path) / "mixer.th", map_location="cpu", weights_only=True)
             self.mixer.load_state_dict(weights)
             self.target_mixer.load_state_dict(weights)
+        optimiser = Path(path) / "opt.th"
+        if optimiser.is_file():
+            self.optimiser.load_state_dict(torch.load(optimiser, map_location="cpu", weights_only=True))

@@ -7,7 +7,7 @@ import torch
 
 from epymarl_lmac.errors import SettingsError
 from modules.mixers import REGISTRY
-from modules.mixers.qmix import QMixer
+from modules.mixers.qmix_mixer import QMixer
 
 B, T, N, S, E = 2, 3, 4, 5, 6
 

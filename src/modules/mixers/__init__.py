@@ -1,6 +1,7 @@
 """Mixers: per-agent Q-values and the state -> one Q_tot."""
 
-from modules.mixers.qmix import QMixer
-from modules.mixers.vdn import VDNMixer
+from epymarl_lmac.plugin.entry_points import extended
+from modules.mixers.qmix_mixer import QMixer
+from modules.mixers.vdn_mixer import VDNMixer
 
-REGISTRY = {"qmix": QMixer, "vdn": VDNMixer}
+REGISTRY = extended("mixers", {"qmix": QMixer, "vdn": VDNMixer})

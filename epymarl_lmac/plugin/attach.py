@@ -1,0 +1,327 @@
+"""Attaches this project to a host's checkout and detaches it, byte for byte.
+
+``attach`` adds config files, one line in ``src/main.py`` and a record of both. Everything is planned and checked before
+anything is written.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from epymarl_lmac import __version__
+from epymarl_lmac.errors import AttachError
+from epymarl_lmac.paths import source_root
+from epymarl_lmac.plugin.configs import (
+    algorithm_file,
+    environment_file,
+    left_to_environments,
+    needs_label,
+    read_yaml,
+)
+from epymarl_lmac.plugin.host import REGISTRIES
+from epymarl_lmac.plugin.hosts import Checkout, detect
+from epymarl_lmac.plugin.manifest import FILE, Manifest, digest
+from epymarl_lmac.settings.load import config_files
+
+ENTRY_FILE = "src/main.py"
+ENTRY_LINE = (
+    "from epymarl_lmac.plugin import activate; activate(__file__)"
+    "  # added by 'epymarl-lmac attach', taken out by 'epymarl-lmac detach'"
+)
+OWN_PREFIX = "ours_"  # before registry names that the host ships with too, unless --prefix says otherwise
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that attach or detach does, or leaves."""
+
+    sign: str  # "+" adds a file, "~" changes one, "-" removes one, "=" leaves as it is
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.what}"
+
+
+@dataclass
+class Plan:
+    """What is to be done to a host: contents by relative path (None removes a file), and the words for it."""
+
+    root: Path
+    title: str
+    writes: dict[str, bytes | None] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.writes
+
+    def carry_out(self) -> None:
+        """Writes everything, the record first and its removal last; each file at once or not at all.
+
+        Raises:
+            AttachError: a file cannot be written; what was written before is put back.
+        """
+        before: dict[str, bytes | None] = {}
+        order = sorted(self.writes, key=lambda name: (name == FILE) == (self.writes.get(FILE) is None))
+        try:
+            for name in order:
+                path = self.root / name
+                before[name] = path.read_bytes() if path.is_file() else None
+                _put(path, self.writes[name])
+        except OSError as err:
+            for name, content in before.items():
+                try:
+                    _put(self.root / name, content)
+                except OSError:
+                    continue
+            raise AttachError(f"Cannot write {err.filename}: {err.strerror}. Nothing was changed.") from err
+
+
+def _put(path: Path, content: bytes | None) -> None:
+    """Gives a file its content in one step, keeping its mode; None removes it."""
+    if content is None:
+        path.unlink(missing_ok=True)
+        return
+    beside = path.with_name(path.name + ".epymarl-lmac-new")
+    beside.write_bytes(content)
+    if path.exists():
+        beside.chmod(path.stat().st_mode & 0o7777)
+    beside.replace(path)
+
+
+def our_names() -> dict[str, list[str]]:
+    """Returns the names in our registries, third-party packages' included, by registry kind."""
+    root = str(source_root())
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    return {r.kind: sorted(importlib.import_module(r.package).REGISTRY) for r in REGISTRIES}
+
+
+def with_entry_line(source: bytes) -> bytes:
+    """Returns a Python file with our line before its first statement (after docstring and ``__future__``)."""
+    tree = ast.parse(source)
+    newline = b"\r\n" if b"\r\n" in source else b"\n"
+    lines = source.splitlines(keepends=True)
+    at = len(lines)
+    for node in tree.body:
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        is_future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        if not is_text and not is_future:
+            at = node.lineno - 1
+            break
+    return b"".join([*lines[:at], ENTRY_LINE.encode() + newline, *lines[at:]])
+
+
+def without_line(source: bytes, line: str) -> bytes | None:
+    """Returns a file without one line; None if it is not there exactly once."""
+    lines = source.splitlines(keepends=True)
+    places = [i for i, text in enumerate(lines) if text.rstrip(b"\r\n") == line.encode()]
+    return b"".join(lines[: places[0]] + lines[places[0] + 1 :]) if len(places) == 1 else None
+
+
+def refuse_dirty(root: Path, name: str) -> None:
+    """Raises AttachError if git knows a file and it has changes that are not committed."""
+    command = ["git", "-C", str(root), "status", "--porcelain", "--", name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return  # no git here: nothing to compare with
+    if done.returncode == 0 and done.stdout.strip():
+        raise AttachError(
+            f"{root / name} has changes that are not committed ({done.stdout.split()[0]}); "
+            "commit or stash them, so that attaching is the only difference."
+        )
+
+
+class _Naming:
+    """Gives our names their names in a host and notes those that the host has already."""
+
+    def __init__(self, checkout: Checkout, prefix: str) -> None:
+        self.checkout, self.prefix = checkout, prefix
+        self.refused: list[str] = []
+
+    def name(self, what: str, ours: str, taken: set[str], shipped: frozenset[str], own_prefix: str) -> str | None:
+        """Returns the name in the host; None leaves the host's own."""
+        if ours not in taken:
+            return ours
+        if not self.prefix and ours not in shipped:
+            self.refused.append(f"{what} {ours!r}")
+            return None
+        prefix = self.prefix or own_prefix
+        if not prefix:
+            return None
+        if prefix + ours in taken:
+            self.refused.append(f"{what} {prefix + ours!r}")
+        return prefix + ours
+
+    def check(self) -> None:
+        """Raises AttachError if the host has a name of ours that is not simply its own part of EPyMARL's stock."""
+        if self.refused:
+            advice = "another --prefix" if self.prefix else "--prefix, e.g. --prefix lmac-"
+            raise AttachError(
+                f"{self.checkout.root} already has {', '.join(self.refused)}. Rename it there, or attach with {advice}, which "
+                " is put before every name of ours that the host has too."
+            )
+
+
+def _refuse_shadowed_modules(checkout: Checkout) -> None:
+    """Raises AttachError if a module of the host hides one of ours from the host's own packages."""
+    for registry in REGISTRIES:
+        folder = registry.package.replace(".", "/")
+        for path in sorted((source_root() / folder).glob("*.py")):
+            theirs = checkout.source / folder / path.name
+            if path.name not in ("__init__.py", "multiagentenv.py") and theirs.is_file():
+                raise AttachError(
+                    f"{theirs} has the name of a module of ours, which could not be imported; rename the host's file."
+                )
+
+
+def plan_attach(path: Path, prefix: str = "") -> Plan:
+    """Returns what attaching would do.
+
+    Args:
+        path: a host's checkout.
+        prefix: put before names of ours that the host has too; "" leaves the host's stock alone and refuses others.
+
+    Raises:
+        AttachError: it is no host, a name is taken, or ``src/main.py`` has changes that are not committed.
+    """
+    checkout = detect(path)
+    root, host = checkout.root, checkout.host
+    old = Manifest.read(root)
+    if old is not None and old.prefix != prefix:
+        raise AttachError(
+            f"{root} is attached with prefix {old.prefix!r}, not {prefix!r}; "
+            f"run: epymarl-lmac detach {root}, then attach."
+        )
+    main = (root / ENTRY_FILE).read_bytes()
+    if old is None:
+        refuse_dirty(root, ENTRY_FILE)
+        if b"epymarl_lmac.plugin" in main:
+            raise AttachError(
+                f"{root / ENTRY_FILE} already calls epymarl_lmac, but {FILE} is missing; delete that line."
+            )
+        before, after = main, with_entry_line(main)
+    else:
+        before, after = without_line(main, old.entry_line) or b"", main
+        if not before:
+            raise AttachError(f"{root / ENTRY_FILE} lacks the line of the last attach; detach it first.")
+    _refuse_shadowed_modules(checkout)
+
+    naming = _Naming(checkout, prefix)
+    keys: dict[str, dict[str, str]] = {}
+    for registry in REGISTRIES:
+        taken = checkout.names(registry)
+        own = "" if registry.kind == "envs" else OWN_PREFIX
+        named = {n: naming.name(registry.kind, n, taken, host.entries, own) for n in our_names()[registry.kind]}
+        keys[registry.kind] = {ours: key for ours, key in named.items() if key is not None}
+
+    files: dict[str, bytes] = {}
+    kept: list[str] = []
+    added = set(old.files) if old else set()
+    envs = {name: read_yaml(file) for name, file in config_files("envs").items()}
+    algs = {name: read_yaml(file) for name, file in config_files("algs").items()}
+    left_out = left_to_environments(list(envs.values()), checkout.defaults)
+    for folder, ours, shipped in (("envs", envs, host.envs), ("algs", algs, host.algs)):
+        taken = {n for n in checkout.configs(folder) if f"src/config/{folder}/{n}.yaml" not in added}
+        for name, values in ours.items():
+            theirs = naming.name(f"config/{folder}", name, taken, shipped, "")
+            if theirs is None or (folder == "envs" and values["env"] not in keys["envs"]):
+                kept.append(f"{folder}/{name}")
+                continue
+            target = f"src/config/{folder}/{theirs}.yaml"
+            if folder == "algs":
+                files[target] = algorithm_file(theirs, values, host, keys, left_out)
+            else:
+                files[target] = environment_file(keys["envs"][values["env"]], name, values, host)
+    naming.check()
+
+    labelled = {values["env"]: needs_label(values["env_args"]) for values in envs.values()}
+    manifest = Manifest(
+        kind=host.kind,
+        version=__version__,
+        prefix=prefix,
+        entry_file=ENTRY_FILE,
+        entry_line=ENTRY_LINE if old is None else old.entry_line,
+        entry_before=digest(before),
+        entry_after=digest(after),
+        files={name: digest(content) for name, content in files.items()},
+        registries={kind: {key: ours for ours, key in named.items()} for kind, named in keys.items()},
+        envs={
+            key: {"name": ours, "drop": ["seed", *(["map_name"] if labelled.get(ours, True) else [])]}
+            for ours, key in keys["envs"].items()
+        },
+    )
+    plan = Plan(root, host.title)
+    _refuse_edited(root, old)
+    for name in sorted({*files, *added}):
+        content = files.get(name)
+        here = (root / name).read_bytes() if (root / name).is_file() else None
+        if content == here:
+            continue
+        plan.writes[name] = content
+        plan.changes.append(Change("-" if content is None else "+" if here is None else "~", name))
+    if after != main:
+        line = after[: after.index(ENTRY_LINE.encode())].count(b"\n") + 1
+        plan.writes[ENTRY_FILE] = after
+        plan.changes.append(Change("~", f"{ENTRY_FILE}, new line {line}: {ENTRY_LINE}"))
+    if old != manifest:
+        plan.writes[FILE] = manifest.content()
+        plan.changes.append(Change("+" if old is None else "~", f"{FILE} (the record that detach needs)"))
+    for registry in REGISTRIES:
+        plan.notes.append(f"registers {registry.kind}: {', '.join(sorted(manifest.registries[registry.kind]))}")
+    if kept:
+        plan.notes.append(
+            f"keeps the host's own {', '.join(sorted(kept))}; to have ours beside them, attach with --prefix"
+        )
+    return plan
+
+
+def _refuse_edited(root: Path, old: Manifest | None) -> None:
+    """Raises AttachError if a file that attach added was changed since."""
+    for name, content_digest in (old.files if old else {}).items():
+        path = root / name
+        if path.is_file() and digest(path.read_bytes()) != content_digest:
+            raise AttachError(
+                f"{path} was changed after it was added; move it to another name to keep the changes, then try again."
+            )
+
+
+def plan_detach(path: Path) -> Plan:
+    """Returns what detaching would do.
+
+    Raises:
+        AttachError: it is not attached, or a file that attach added was changed since.
+    """
+    checkout = detect(path)
+    root = checkout.root
+    old = Manifest.read(root)
+    if old is None:
+        raise AttachError(f"{root} is not attached: it has no {FILE}.")
+    _refuse_edited(root, old)
+    plan = Plan(root, checkout.host.title)
+    for name in sorted(old.files):
+        if (root / name).is_file():
+            plan.writes[name] = None
+            plan.changes.append(Change("-", name))
+    main = (root / old.entry_file).read_bytes()
+    rest = without_line(main, old.entry_line)
+    if rest is not None:
+        plan.writes[old.entry_file] = rest
+        plan.changes.append(Change("~", f"{old.entry_file}, line taken out"))
+    elif digest(main) != old.entry_before and b"epymarl_lmac.plugin" in main:
+        raise AttachError(
+            f"{root / old.entry_file} no longer has the added line as it was; delete what calls epymarl_lmac there."
+        )
+    if rest is not None and digest(rest) != old.entry_before:
+        plan.notes.append(f"{old.entry_file} was changed after attaching; these changes stay")
+    plan.writes[FILE] = None
+    plan.changes.append(Change("-", FILE))
+    return plan

@@ -1,0 +1,126 @@
+"""Between a host's names and ours: settings, environment calls. The only place where the two meet."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import multiprocessing
+import re
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import yaml
+
+from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.paths import config_root
+from epymarl_lmac.plugin.host import HOST_SETTINGS, Host
+
+SEED_STRIDE = 1_000_003  # between the environment seeds of parallel processes, where the host gives all the same
+
+
+class BridgedArgs(SimpleNamespace):
+    """A host's settings under our names."""
+
+
+@functools.cache
+def learning_defaults() -> dict[str, Any]:
+    """Returns the settings of our default.yaml that methods read, whatever the host."""
+    values = yaml.safe_load((config_root() / "default.yaml").read_text(encoding="utf-8"))
+    return {key: value for key, value in values.items() if key not in HOST_SETTINGS}
+
+
+def bridged_args(args: Any, host: Host, envs: Mapping[str, Mapping[str, Any]]) -> BridgedArgs:
+    """Returns a host's settings under our names, with our defaults where the host has none.
+
+    Args:
+        args: the host's namespace.
+        host: what kind of host it is.
+        envs: our environments in this host: registry name there -> ``{"name": ours, "drop": [argument, ...]}``.
+    """
+    if isinstance(args, BridgedArgs):
+        return args
+    values = {**learning_defaults(), **vars(args)}
+    for ours, theirs in host.renamed.items():
+        if theirs in values:
+            values[ours] = values[theirs]
+    if values.get("env") in envs:
+        ours = envs[values["env"]]
+        values["env"] = ours["name"]
+        values["env_args"] = own_env_args(values["env_args"], ours["drop"])
+    return BridgedArgs(**values)
+
+
+def own_env_args(env_args: Mapping[str, Any], drop: list[str]) -> dict[str, Any]:
+    """Returns an environment's arguments without those that only the host reads."""
+    return {key: value for key, value in env_args.items() if key not in drop}
+
+
+def check_settings(entry: Any, name: str, args: BridgedArgs) -> None:
+    """Refuses settings that a method of ours cannot learn with.
+
+    Args:
+        entry: the class; its ``SETTINGS`` names the keys it reads beyond the defaults.
+        name: its name in the host's registry, for the message.
+        args: bridged settings.
+
+    Raises:
+        SettingsError: a key is missing, or agents have rewards of their own.
+    """
+    schema = getattr(entry, "SETTINGS", None)
+    fields = [] if schema is None else [field.name for field in dataclasses.fields(schema)]
+    missing = [key for key in fields if not hasattr(args, key)]
+    if missing:
+        raise SettingsError(
+            f"{name} needs the setting {missing[0]!r}; start from one of the config files that "
+            "'epymarl-lmac attach' added.",
+            missing[0],
+        )
+    if not getattr(args, "common_reward", True):
+        raise SettingsError(f"{name} learns from one reward for the team; use common_reward=True.", "common_reward")
+
+
+def worker_number() -> int:
+    """Returns the number in the name of this environment process, 0 in the main process."""
+    if multiprocessing.parent_process() is None:
+        return 0
+    digits = re.search(r"(\d+)$", multiprocessing.current_process().name)
+    return int(digits[1]) if digits else 0
+
+
+class HostEnv:
+    """One of our environments as a host's runners call it.
+
+    Args:
+        env: the environment, under EPyMARL's current interface.
+        five_values: whether the host's runners take five values from ``step``, or (reward, terminated, info).
+    """
+
+    def __init__(self, env: Any, five_values: bool) -> None:
+        self.env = env
+        self.five_values = five_values
+        self.n_agents = env.n_agents
+        self.episode_limit = env.episode_limit
+
+    def step(self, actions: Any) -> tuple:
+        """Moves the environment by one step; a truncation is in ``info["episode_limit"]`` in both forms."""
+        obs, reward, terminated, truncated, info = self.env.step(actions)
+        if self.five_values:
+            return obs, reward, terminated, truncated, info
+        return reward, terminated or truncated, info
+
+    def get_stats(self) -> dict:
+        """Returns counters over all episodes so far, where the environment has any."""
+        return self.env.get_stats() if hasattr(self.env, "get_stats") else {}
+
+    def render(self, *args: Any, **kwargs: Any) -> Any:
+        """Prints the current step as text (EPyMARL calls this without arguments) or returns what was asked for."""
+        picture = self.env.render(*args, **kwargs)
+        if isinstance(picture, str) and not args and not kwargs:
+            print(picture)
+        return picture
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "env":  # not there yet: a copy being built
+            raise AttributeError(name)
+        return getattr(self.env, name)

@@ -1,0 +1,87 @@
+"""Our config files as a host reads them.
+
+A host merges default.yaml < envs/ENV.yaml < algs/ALG.yaml, as we do, but its default.yaml lacks our settings and has
+other values for some. So every algorithm's file carries along what our default.yaml says about learning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from epymarl_lmac.plugin.bridge import learning_defaults
+from epymarl_lmac.plugin.host import REGISTRIES, RUNNER_SETTINGS, Host
+
+HEADER = """# Written by "epymarl-lmac attach", taken out by "epymarl-lmac detach". Keys are explained in epymarl-lmac's
+# config/default.yaml and config/{source}. To change one for good, copy this file under another name.
+"""
+LABELS = ("map_name", "key")  # hosts name a run's folder after one of these arguments and need it to be there
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Returns the values of one of our config files."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def _dump(values: Mapping[str, Any], source: str) -> bytes:
+    return (HEADER.format(source=source) + yaml.safe_dump(dict(values), sort_keys=False)).encode()
+
+
+def left_to_environments(env_values: list[Mapping[str, Any]], host_defaults: Mapping[str, Any]) -> set[str]:
+    """Returns the settings that an algorithm's file must not carry, so that an environment of ours can set them.
+
+    A host lets the algorithm's file win. A setting that the host's default.yaml lacks need not be in any file: the
+    bridge fills in our default where neither the environment nor the command line sets it.
+    """
+    return {key for values in env_values for key in values if key not in host_defaults and key in learning_defaults()}
+
+
+def algorithm_file(
+    name: str,
+    values: Mapping[str, Any],
+    host: Host,
+    keys: Mapping[str, Mapping[str, str]],
+    left_out: set[str],
+) -> bytes:
+    """Returns the content of a host's ``config/algs`` file.
+
+    Args:
+        name: of the algorithm in the host.
+        values: our file's values.
+        host: what kind of host it is.
+        keys: registry kind -> {our name: name in the host}.
+        left_out: defaults that stay out, see ``left_to_environments``.
+    """
+    defaults = {key: value for key, value in learning_defaults().items() if key not in left_out}
+    merged = {key: value for key, value in {**defaults, **values}.items() if key not in RUNNER_SETTINGS}
+    for registry in REGISTRIES:
+        if merged.get(registry.setting) is not None and registry.setting != "env":
+            ours = merged[registry.setting]
+            merged[registry.setting] = keys[registry.kind].get(ours, ours)
+    merged["name"] = name
+    return _dump({host.renamed.get(key, key): value for key, value in merged.items()}, f"algs/{values['name']}.yaml")
+
+
+def environment_file(key: str, file_name: str, values: Mapping[str, Any], host: Host) -> bytes:
+    """Returns the content of a host's ``config/envs`` file.
+
+    Args:
+        key: the environment's name in the host's registry.
+        file_name: name of our file, without its ending.
+        values: our file's values.
+        host: what kind of host it is.
+    """
+    kept = {name: value for name, value in values.items() if name not in RUNNER_SETTINGS}
+    env_args = dict(values["env_args"])
+    if needs_label(env_args):
+        env_args["map_name"] = key
+    merged = {**kept, "env": key, "env_args": env_args}
+    return _dump({host.renamed.get(name, name): value for name, value in merged.items()}, f"envs/{file_name}.yaml")
+
+
+def needs_label(env_args: Mapping[str, Any]) -> bool:
+    """Returns whether an environment's arguments lack what a host names its folders after."""
+    return not any(label in env_args for label in LABELS)

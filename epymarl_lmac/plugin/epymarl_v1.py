@@ -1,0 +1,11 @@
+"""EPyMARL v1.0.0, the last version on Gym: environments return three values, SMAC is imported at start."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from epymarl_lmac.plugin import epymarl
+
+HOST = replace(
+    epymarl.HOST, kind="epymarl_v1", title="EPyMARL v1.0.0 (Gym)", five_values=False, optional=("smac", "gym")
+)

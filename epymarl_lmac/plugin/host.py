@@ -1,0 +1,60 @@
+"""What our side must know about a kind of host, and which of our registries go where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+def _nothing() -> None:
+    """Most hosts need no preparation."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One kind of host.
+
+    All differences between hosts that our code must bridge are fields here; nothing else asks which host it is in.
+    """
+
+    kind: str  # name in the manifest
+    title: str  # name for people
+    renamed: Mapping[str, str] = field(default_factory=dict)  # our setting -> the host's name for it
+    five_values: bool = True  # env.step returns five values (Gymnasium) instead of (reward, terminated, info)
+    spreads_seeds: bool = True  # the parallel runner gives every environment a seed of its own
+    optional: tuple[str, ...] = ()  # packages the host imports at start, needed only by some of its environments
+    algs: frozenset[str] = frozenset()  # config/algs files that the host ships with
+    envs: frozenset[str] = frozenset()  # config/envs files that the host ships with
+    entries: frozenset[str] = frozenset()  # registry names that the host ships with
+    prepare: Callable[[], None] = _nothing  # runs before the host's own modules are imported
+
+
+@dataclass(frozen=True)
+class Registry:
+    """One of our registries that hosts have too."""
+
+    kind: str  # name in messages and in the manifest
+    package: str  # the package whose ``REGISTRY`` it is, in the host and in our source root
+    setting: str  # the setting whose value is looked up in it
+
+
+REGISTRIES = (
+    Registry("learners", "learners", "learner"),
+    Registry("controllers", "controllers", "mac"),
+    Registry("agents", "modules.agents", "agent"),
+    Registry("mixers", "modules.mixers", "mixer"),
+    Registry("envs", "envs", "env"),
+)
+
+# Packages in which a host and we both have modules. Ours come second: a host's module of the same name wins.
+SHARED_PACKAGES = ("components", "modules", *(registry.package for registry in REGISTRIES))
+
+# How episodes are played is the host's affair: these settings never go into a host's files.
+RUNNER_SETTINGS = frozenset({"runner", "batch_size_run", "updates_per_episode", "n_threads"})
+
+# Settings of our default.yaml whose value in a host is the host's own default. All others come along.
+HOST_SETTINGS = RUNNER_SETTINGS | frozenset(
+    """name label seed env env_args common_reward reward_scalarisation t_max use_cuda test_nepisode test_interval
+    test_greedy log_interval runner_log_interval learner_log_interval save_model save_model_interval checkpoint_path
+    evaluate render local_results_path buffer_cpu_only""".split()
+)

@@ -1,0 +1,128 @@
+"""Inside a running host: our modules on its packages' paths, our entries in its registries.
+
+Entries are imported when they are used, so a host whose own methods run pays nothing for ours.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from epymarl_lmac.errors import AttachError
+from epymarl_lmac.paths import source_root
+from epymarl_lmac.plugin.bridge import (
+    SEED_STRIDE,
+    HostEnv,
+    bridged_args,
+    check_settings,
+    own_env_args,
+    worker_number,
+)
+from epymarl_lmac.plugin.host import REGISTRIES, SHARED_PACKAGES
+from epymarl_lmac.plugin.hosts import HOSTS
+from epymarl_lmac.plugin.manifest import Manifest
+from epymarl_lmac.plugin.placeholders import stand_in_for_missing
+
+
+@functools.cache
+def our_registry(package: str) -> Mapping[str, Any]:
+    """Returns one of our registries inside a host.
+
+    Our package's file runs under a private name: in a host, ``learners`` is the host's package. What it imports comes
+    from the host's packages, whose paths include our folders.
+    """
+    path = source_root() / package.replace(".", "/") / "__init__.py"
+    spec = importlib.util.spec_from_file_location(f"_epymarl_lmac_{package.replace('.', '_')}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.REGISTRY
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A learner, controller, agent or mixer of ours in a host's registry; called like the class itself."""
+
+    package: str
+    name: str  # in our registry
+    key: str  # in the host's
+    kind: str  # of the host
+    envs: Mapping[str, Mapping[str, Any]]
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Builds it. The last argument is the host's settings, as in every registry here."""
+        *rest, args = arguments
+        bridged = bridged_args(args, HOSTS[self.kind], self.envs)
+        entry = our_registry(self.package)[self.name]
+        check_settings(entry, self.key, bridged)
+        return entry(*rest, bridged)
+
+
+@dataclass(frozen=True)
+class EnvEntry:
+    """An environment of ours in a host's registry; called with the host's ``env_args``."""
+
+    name: str
+    kind: str
+    drop: tuple[str, ...]  # arguments that only the host reads
+
+    def __call__(self, **env_args: Any) -> HostEnv:
+        """Makes one copy. ``seed`` is the host's; processes that the host seeds alike get seeds of their own."""
+        host = HOSTS[self.kind]
+        arguments = own_env_args(env_args, [key for key in self.drop if key != "seed"])
+        seed = arguments.pop("seed", None)
+        seed = 0 if seed is None else int(seed)
+        if not host.spreads_seeds:
+            seed += SEED_STRIDE * worker_number()
+        return HostEnv(our_registry("envs")[self.name](seed=seed, **arguments), host.five_values)
+
+
+def extend_packages() -> dict[str, ModuleType]:
+    """Appends our folders to the paths of the host's packages; returns the packages."""
+    packages = {}
+    for name in SHARED_PACKAGES:
+        module = packages[name] = importlib.import_module(name)
+        ours = str(source_root() / name.replace(".", "/"))
+        if ours not in module.__path__:
+            module.__path__.append(ours)
+    return packages
+
+
+def activate_host(main_file: Any) -> None:
+    """Does what ``epymarl_lmac.plugin.activate`` promises."""
+    source = Path(main_file).resolve().parent
+    manifest = Manifest.read(source.parent)
+    if manifest is None:
+        raise AttachError(
+            f"{source / 'main.py'} calls epymarl_lmac, but {source.parent} has no record of an attach; "
+            f"delete that line, or run: epymarl-lmac attach {source.parent}"
+        )
+    if str(source) not in sys.path:
+        sys.path.insert(0, str(source))
+    host = HOSTS[manifest.kind]
+    host.prepare()
+    stand_in_for_missing(host.optional)
+    packages = extend_packages()
+    for registry in REGISTRIES:
+        module = packages[registry.package]
+        if not hasattr(module, "REGISTRY"):  # both hosts choose mixers by hand
+            module.REGISTRY = {}  # type: ignore[attr-defined]
+        for key, name in manifest.registries.get(registry.kind, {}).items():
+            if isinstance(module.REGISTRY.get(key), (MethodEntry, EnvEntry)):
+                continue
+            if key in module.REGISTRY:
+                raise AttachError(
+                    f"The host's {registry.kind} now has an entry {key!r} of its own; "
+                    f"run: epymarl-lmac detach {source.parent}, then attach it with --prefix."
+                )
+            if registry.kind == "envs":
+                module.REGISTRY[key] = EnvEntry(name, manifest.kind, tuple(manifest.envs[key]["drop"]))
+            else:
+                module.REGISTRY[key] = MethodEntry(registry.package, name, key, manifest.kind, manifest.envs)
