@@ -166,8 +166,8 @@ class _Naming:
         if self.refused:
             advice = "another --prefix" if self.prefix else "--prefix, e.g. --prefix lmac-"
             raise AttachError(
-                f"{self.checkout.root} already has {', '.join(self.refused)}. Rename it there, or attach with {advice}, which "
-                " is put before every name of ours that the host has too."
+                f"{self.checkout.root} already has {', '.join(self.refused)}. Rename it there or use {advice}; "
+                "it is put before every name of ours that the host has too."
             )
 
 

@@ -45,9 +45,9 @@ def bridged_args(args: Any, host: Host, envs: Mapping[str, Mapping[str, Any]]) -
         if theirs in values:
             values[ours] = values[theirs]
     if values.get("env") in envs:
-        ours = envs[values["env"]]
-        values["env"] = ours["name"]
-        values["env_args"] = own_env_args(values["env_args"], ours["drop"])
+        own = envs[values["env"]]
+        values["env"] = own["name"]
+        values["env_args"] = own_env_args(values["env_args"], own["drop"])
     return BridgedArgs(**values)
 
 

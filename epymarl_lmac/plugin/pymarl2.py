@@ -1,12 +1,9 @@
-"""PyMARL2: other names, three-valued steps, and code for Python before 3.10 and PyYAML before 6."""
+"""PyMARL2: other names, three-valued steps, one seed for all environments of a run, code for older Pythons."""
 
 from __future__ import annotations
 
-import collections
-import collections.abc
-from typing import Any
-
 from epymarl_lmac.plugin.host import Host
+from epymarl_lmac.plugin.older import restore_removed_names
 
 ALGS = frozenset(
     """coma cw_qmix dop ippo iql lica ow_qmix qatten qmix qmix_att qmix_conv qmix_high_sample_efficiency qmix_large
@@ -20,25 +17,6 @@ ENTRIES = frozenset(
 )
 
 
-def prepare() -> None:
-    """Gives back two names that PyMARL2's ``main.py`` uses and that later versions took away.
-
-    ``collections.Mapping`` went with Python 3.10 and ``yaml.load(f)`` without a loader with PyYAML 6. PyMARL2 does not
-    start without them on any Python that this project supports. Both are set only where they are missing.
-    """
-    import yaml
-
-    if not hasattr(collections, "Mapping"):
-        collections.Mapping = collections.abc.Mapping  # type: ignore[attr-defined]
-
-    plain_load = yaml.load
-
-    def load(stream: Any, Loader: Any = yaml.FullLoader) -> Any:
-        return plain_load(stream, Loader)
-
-    yaml.load = load
-
-
 HOST = Host(
     kind="pymarl2",
     title="PyMARL2",
@@ -49,5 +27,5 @@ HOST = Host(
     algs=ALGS,
     envs=frozenset({"gfootball", "one_step_matrix_game", "sc2", "sc2_beta", "stag_hunt"}),
     entries=ENTRIES,
-    prepare=prepare,
+    prepare=restore_removed_names,
 )
