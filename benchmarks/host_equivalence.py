@@ -2,8 +2,8 @@
 
     python benchmarks/host_equivalence.py [--epymarl PATH] [--pymarl2 PATH]
 
-The same weights and the same 8 random episodes of different length go through ``qmix`` as the host has it, our ``qmix``
-attached to that host, and our ``qmix`` in the embedded host; then through ``lmac_qmix`` attached and embedded. Each runs
+The same weights and the same 8 random episodes of different length go through ``qmix`` as the host has it, our
+``qmix`` attached to that host, and our ``qmix`` in the embedded host; then through ``lmac_qmix`` attached and embedded. Each runs
 in a process of its own; the checkout is copied, attached and left alone. Reward standardisation is off for the host's
 own ``qmix``: EPyMARL counts padded steps and divides by n - 1, PyMARL2 has none.
 """
@@ -30,7 +30,7 @@ EPISODES, STEPS = 8, 12
 PREFIX = "lmac-"
 PLAIN = {"standardise_rewards": False, "grad_norm_clip": 1e9, "target_update_interval_or_tau": 2, "use_rnn": True}
 # What makes a host's own qmix the one of our config file.
-AS_OURS = {
+AS_OURS: dict[str, dict[str, Any]] = {
     "epymarl": {**PLAIN, "obs_last_action": True},
     "pymarl2": {
         **{"learner": "q_learner", "mac": "basic_mac", "agent": "rnn", "batch_size": 32, "lr": 0.0005},
