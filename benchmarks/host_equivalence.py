@@ -3,8 +3,8 @@
     python benchmarks/host_equivalence.py [--epymarl PATH] [--pymarl2 PATH]
 
 The same weights and the same 8 random episodes of different length go through ``qmix`` as the host has it, our
-``qmix`` attached to that host, and our ``qmix`` in the embedded host; then through ``lmac_qmix`` attached and embedded. Each runs
-in a process of its own; the checkout is copied, attached and left alone. Reward standardisation is off for the host's
+``qmix`` attached to that host, and our ``qmix`` in the embedded host; then through ``lmac_qmix`` attached and embedded. Each
+runs in a process of its own; the checkout is copied, attached and left alone. Reward standardisation is off for the host's
 own ``qmix``: EPyMARL counts padded steps and divides by n - 1, PyMARL2 has none.
 """
 

@@ -104,8 +104,8 @@ def activate_host(main_file: Any) -> None:
             f"{source / 'main.py'} calls epymarl_lmac, but {source.parent} has no record of an attach; "
             f"delete that line, or run: epymarl-lmac attach {source.parent}"
         )
-    if str(source) not in sys.path:
-        sys.path.insert(0, str(source))
+    # Our own host has packages of the same names; a host's ``utils`` without __init__.py would lose against ours.
+    sys.path[:] = [str(source), *(p for p in sys.path if Path(p).resolve() not in (source, source_root()))]
     host = HOSTS[manifest.kind]
     host.prepare()
     stand_in_for_missing(host.optional)
