@@ -3,9 +3,9 @@
     python benchmarks/host_equivalence.py [--epymarl PATH] [--pymarl2 PATH]
 
 The same weights and the same 8 random episodes of different length go through ``qmix`` as the host has it, our
-``qmix`` attached to that host, and our ``qmix`` in the embedded host; then through ``lmac_qmix`` attached and embedded. Each
-runs in a process of its own; the checkout is copied, attached and left alone. Reward standardisation is off for the host's
-own ``qmix``: EPyMARL counts padded steps and divides by n - 1, PyMARL2 has none.
+``qmix`` attached to that host, and our ``qmix`` in the embedded host; then through ``lmac_qmix`` attached and
+embedded. Each runs in a process of its own; the checkout is copied, attached and left alone. Reward standardisation is
+off for the host's own ``qmix``: EPyMARL counts padded steps and divides by n - 1, PyMARL2 has none.
 """
 
 from __future__ import annotations
@@ -132,6 +132,7 @@ def named_parameters(mac: Any, mixer: Any) -> dict[str, torch.nn.Parameter]:
 def measure(args: Any, registries: dict[str, Any], data: dict[str, Any], weights: Path) -> dict[str, Any]:
     """Trains on the episodes; the first process writes the initial weights, the others read them."""
     batch, scheme, groups = make_batch(data)
+    torch.manual_seed(0)  # initial weights
     mac = registries["mac"][args.mac](scheme, groups, args)
     recorder = Recorder()
     learner = registries["learner"][args.learner](mac, scheme, recorder, args)

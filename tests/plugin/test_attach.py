@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -154,7 +155,7 @@ def test_a_dirty_main_is_refused(epymarl, is_staged):
     main.write_text(main.read_text() + "# mine\n")
     if is_staged:
         commit_words = ["git", "-C", str(epymarl), "add", "src/main.py"]
-        __import__("subprocess").run(commit_words, check=True)
+        subprocess.run(commit_words, check=True)
     before = tree_hash(epymarl)
     with pytest.raises(AttachError, match="not committed"):
         plan_attach(epymarl)

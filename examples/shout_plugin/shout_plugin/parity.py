@@ -1,0 +1,64 @@
+"""Parity: every agent sees one bit, and the reward comes only if all of them name the parity of all bits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.batched import BatchedEnv, StepResult
+from epymarl_lmac.errors import TaskError
+
+
+class ParityEnv(BatchedEnv):
+    """B games of one episode length, stepped as arrays. Without messages the best expected return is one half.
+
+    Args:
+        n_envs: B.
+        seed: of the generator that draws the bits.
+        players: N, at least 2.
+        steps: length of an episode; the bits stay, every step with the right answer by all pays 1 / steps.
+
+    Raises:
+        TaskError: impossible settings.
+    """
+
+    rules = "parity 1"
+
+    def __init__(self, n_envs: int, seed: int, *, players: int, steps: int) -> None:
+        if players < 2 or steps < 1:
+            raise TaskError(f"parity: players={players}, steps={steps}; choose at least 2 players and 1 step.")
+        self.n_envs, self.n_agents, self.n_actions, self.episode_limit = n_envs, players, 2, steps
+        self.obs_dim, self.state_dim = 1, players
+        self._rng = np.random.default_rng(seed)
+        self._bits = np.zeros((n_envs, players), np.int64)
+        self._t = steps  # all copies have ended
+        self.obs_BNO = np.zeros((n_envs, players, 1), np.float32)
+        self.state_BS = np.zeros((n_envs, players), np.float32)
+        self.avail_BNA = np.ones((n_envs, players, 2), np.uint8)
+
+    def reset(self) -> None:
+        self._bits = self._rng.integers(0, 2, self._bits.shape)
+        self._t = 0
+        self._write()
+
+    def _write(self) -> None:
+        self.obs_BNO[..., 0] = self._bits
+        self.state_BS[:] = self._bits
+
+    def step(self, actions_BN: np.ndarray) -> StepResult:
+        is_running = self._t < self.episode_limit
+        is_right = (actions_BN == (self._bits.sum(1) % 2)[:, None]).all(1) & is_running
+        self._t += int(is_running)
+        over = np.full(self.n_envs, is_running and self._t == self.episode_limit)
+        return StepResult(is_right.astype(np.float32) / self.episode_limit, over, np.zeros_like(over), {})
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        state = self._rng.bit_generator.state["state"]
+        words = [part for key in ("state", "inc") for part in (state[key] >> 64, state[key] & (2**64 - 1))]
+        return {"rng": np.array(words, np.uint64), "bits": self._bits.copy(), "t": np.array(self._t)}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        high, low, inc_high, inc_low = (int(word) for word in state["rng"])
+        inner = {"state": high << 64 | low, "inc": inc_high << 64 | inc_low}
+        self._rng.bit_generator.state = {**self._rng.bit_generator.state, "state": inner}
+        self._bits, self._t = state["bits"].copy(), int(state["t"])
+        self._write()
