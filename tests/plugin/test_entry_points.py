@@ -49,16 +49,16 @@ def run(site, *words, cwd=ROOT, check=True):
 
 def test_the_example_is_listed_and_learns(site, tmp_path):
     assert "shout_qmix" in run(site, "src/main.py", "--list").stdout
-    words = ["--config=shout_qmix", "--env-config=parity", "--no-sacred", "with", "t_max=600", "test_nepisode=4"]
+    words = ["--config=shout_qmix", "--env-config=vote", "--no-sacred", "with", "t_max=600", "test_nepisode=4"]
     words += [f"local_results_path={tmp_path}", "batch_size_run=8", "learner_log_interval=100", "use_cuda=False"]
     run(site, "src/main.py", *words)
-    record = next(tmp_path.glob("shout_qmix_parity_*"))
+    record = next(tmp_path.glob("shout_qmix_vote_*"))
     rows = [json.loads(line) for line in (record / "metrics.jsonl").read_text().splitlines()]
     assert any("loss" in json.dumps(row) for row in rows)
 
 
 def test_the_examples_own_key_is_checked(site):
-    words = ["--config=shout_qmix", "--env-config=parity", "--print-config", "with", "shout_dim=wide"]
+    words = ["--config=shout_qmix", "--env-config=vote", "--print-config", "with", "shout_dim=wide"]
     done = run(site, "src/main.py", *words, check=False)
     assert done.returncode == 2 and "shout_dim='wide' must be of type int" in done.stderr
 
@@ -70,8 +70,8 @@ def test_the_example_comes_along_into_a_host(site, tmp_path):
     run(site, "-m", "epymarl_lmac.cli", "attach", str(root))
     values = yaml.safe_load((root / "src/config/algs/shout_qmix.yaml").read_text())
     assert (values["mac"], values["learner"], values["shout_dim"]) == ("shout_mac", "ours_q_learner", 4)
-    done = run(site, "src/main.py", "shout_qmix:parity", cwd=root)
-    assert '"shout_qmix:parity"' in done.stdout
+    done = run(site, "src/main.py", "shout_qmix:vote", cwd=root)
+    assert '"shout_qmix:vote"' in done.stdout
     run(site, "-m", "epymarl_lmac.cli", "detach", str(root))
     assert tree_hash(root) == before
 

@@ -1,4 +1,4 @@
-"""Parity: every agent sees one bit, and the reward comes only if all of them name the parity of all bits."""
+"""Vote: every agent sees one bit, and the reward comes only if all of them name the majority's."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from envs.batched import BatchedEnv, StepResult
 from epymarl_lmac.errors import TaskError
 
 
-class ParityEnv(BatchedEnv):
+class VoteEnv(BatchedEnv):
     """B games of one episode length, stepped as arrays. Without messages the best expected return is one half.
 
     Args:
         n_envs: B.
         seed: of the generator that draws the bits.
-        players: N, at least 2.
+        players: N, odd, at least 3.
         steps: length of an episode; the bits stay, every step with the right answer by all pays 1 / steps.
 
     Raises:
         TaskError: impossible settings.
     """
 
-    rules = "parity 1"
+    rules = "vote 1"
 
     def __init__(self, n_envs: int, seed: int, *, players: int, steps: int) -> None:
-        if players < 2 or steps < 1:
-            raise TaskError(f"parity: players={players}, steps={steps}; choose at least 2 players and 1 step.")
+        if players < 3 or players % 2 == 0 or steps < 1:
+            raise TaskError(
+                f"vote: players={players}, steps={steps}; choose an odd number from 3 on, and 1 step or more."
+            )
         self.n_envs, self.n_agents, self.n_actions, self.episode_limit = n_envs, players, 2, steps
         self.obs_dim, self.state_dim = 1, players
         self._rng = np.random.default_rng(seed)
@@ -46,7 +48,8 @@ class ParityEnv(BatchedEnv):
 
     def step(self, actions_BN: np.ndarray) -> StepResult:
         is_running = self._t < self.episode_limit
-        is_right = (actions_BN == (self._bits.sum(1) % 2)[:, None]).all(1) & is_running
+        majority_B = 2 * self._bits.sum(1) > self.n_agents
+        is_right = (actions_BN == majority_B[:, None]).all(1) & is_running
         self._t += int(is_running)
         over = np.full(self.n_envs, is_running and self._t == self.episode_limit)
         return StepResult(is_right.astype(np.float32) / self.episode_limit, over, np.zeros_like(over), {})
