@@ -228,7 +228,7 @@ def plan_attach(path: Path, prefix: str = "") -> Plan:
     added = set(old.files) if old else set()
     envs = {name: read_yaml(file) for name, file in config_files("envs").items()}
     algs = {name: read_yaml(file) for name, file in config_files("algs").items()}
-    left_out = left_to_environments(list(envs.values()), checkout.defaults)
+    left_open = left_to_environments(list(envs.values()), checkout.defaults)
     for folder, ours, shipped in (("envs", envs, host.envs), ("algs", algs, host.algs)):
         taken = {n for n in checkout.configs(folder) if f"src/config/{folder}/{n}.yaml" not in added}
         for name, values in ours.items():
@@ -238,9 +238,9 @@ def plan_attach(path: Path, prefix: str = "") -> Plan:
                 continue
             target = f"src/config/{folder}/{theirs}.yaml"
             if folder == "algs":
-                files[target] = algorithm_file(theirs, values, host, keys, left_out)
+                files[target] = algorithm_file(theirs, values, host, keys, left_open)
             else:
-                files[target] = environment_file(keys["envs"][values["env"]], name, values, host)
+                files[target] = environment_file(keys["envs"][values["env"]], name, values, host, left_open)
     naming.check()
 
     labelled = {values["env"]: needs_label(values["env_args"]) for values in envs.values()}
@@ -258,6 +258,7 @@ def plan_attach(path: Path, prefix: str = "") -> Plan:
             key: {"name": ours, "drop": ["seed", *(["map_name"] if labelled.get(ours, True) else [])]}
             for ours, key in keys["envs"].items()
         },
+        left_open=sorted(left_open),
     )
     plan = Plan(root, host.title)
     _refuse_edited(root, old)

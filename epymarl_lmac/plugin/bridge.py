@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import multiprocessing
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +16,7 @@ from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.paths import config_root
 from epymarl_lmac.plugin.host import HOST_SETTINGS, Host
 
+ENVIRONMENT_SETTINGS = "environment_settings"  # in a config file of ours in a host: what algorithms' files leave open
 SEED_STRIDE = 1_000_003  # between the environment seeds of parallel processes, where the host gives all the same
 
 
@@ -30,13 +31,16 @@ def learning_defaults() -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in HOST_SETTINGS}
 
 
-def bridged_args(args: Any, host: Host, envs: Mapping[str, Mapping[str, Any]]) -> BridgedArgs:
+def bridged_args(
+    args: Any, host: Host, envs: Mapping[str, Mapping[str, Any]], left_open: Iterable[str] = ()
+) -> BridgedArgs:
     """Returns a host's settings under our names, with our defaults where the host has none.
 
     Args:
         args: the host's namespace.
         host: what kind of host it is.
         envs: our environments in this host: registry name there -> ``{"name": ours, "drop": [argument, ...]}``.
+        left_open: settings that are null where nobody sets them, see ``configs.left_to_environments``.
     """
     if isinstance(args, BridgedArgs):
         return args
@@ -44,6 +48,10 @@ def bridged_args(args: Any, host: Host, envs: Mapping[str, Mapping[str, Any]]) -
     for ours, theirs in host.renamed.items():
         if theirs in values:
             values[ours] = values[theirs]
+    by_environment = {**learning_defaults(), **values.get(ENVIRONMENT_SETTINGS, {})}
+    for key in left_open:
+        if values[key] is None:
+            values[key] = by_environment[key]
     if values.get("env") in envs:
         own = envs[values["env"]]
         values["env"] = own["name"]

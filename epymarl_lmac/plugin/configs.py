@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from epymarl_lmac.plugin.bridge import learning_defaults
+from epymarl_lmac.plugin.bridge import ENVIRONMENT_SETTINGS, learning_defaults
 from epymarl_lmac.plugin.host import REGISTRIES, RUNNER_SETTINGS, Host
 
 HEADER = """# Written by "epymarl-lmac attach", taken out by "epymarl-lmac detach". Keys are explained in epymarl-lmac's
@@ -31,10 +31,12 @@ def _dump(values: Mapping[str, Any], source: str) -> bytes:
 
 
 def left_to_environments(env_values: list[Mapping[str, Any]], host_defaults: Mapping[str, Any]) -> set[str]:
-    """Returns the settings that an algorithm's file must not carry, so that an environment of ours can set them.
+    """Returns the settings that are null in an algorithm's file, so that an environment of ours can set them.
 
-    A host lets the algorithm's file win. A setting that the host's default.yaml lacks need not be in any file: the
-    bridge fills in our default where neither the environment nor the command line sets it.
+    A host lets the algorithm's file win over the environment's, and Sacred refuses keys on the command line that no file
+    has. So these settings are null there, and an environment's values for them are in a key of their own: the bridge
+    takes the command line's value, else the environment's, else our default. That works for settings that only our code
+    reads, those that the host's default.yaml lacks.
     """
     return {key for values in env_values for key in values if key not in host_defaults and key in learning_defaults()}
 
@@ -44,7 +46,7 @@ def algorithm_file(
     values: Mapping[str, Any],
     host: Host,
     keys: Mapping[str, Mapping[str, str]],
-    left_out: set[str],
+    left_open: set[str],
 ) -> bytes:
     """Returns the content of a host's ``config/algs`` file.
 
@@ -53,9 +55,9 @@ def algorithm_file(
         values: our file's values.
         host: what kind of host it is.
         keys: registry kind -> {our name: name in the host}.
-        left_out: defaults that stay out, see ``left_to_environments``.
+        left_open: settings that are null, see ``left_to_environments``.
     """
-    defaults = {key: value for key, value in learning_defaults().items() if key not in left_out}
+    defaults = {key: None if key in left_open else value for key, value in learning_defaults().items()}
     merged = {key: value for key, value in {**defaults, **values}.items() if key not in RUNNER_SETTINGS}
     for registry in REGISTRIES:
         if merged.get(registry.setting) is not None and registry.setting != "env":
@@ -65,7 +67,7 @@ def algorithm_file(
     return _dump({host.renamed.get(key, key): value for key, value in merged.items()}, f"algs/{values['name']}.yaml")
 
 
-def environment_file(key: str, file_name: str, values: Mapping[str, Any], host: Host) -> bytes:
+def environment_file(key: str, file_name: str, values: Mapping[str, Any], host: Host, left_open: set[str]) -> bytes:
     """Returns the content of a host's ``config/envs`` file.
 
     Args:
@@ -73,12 +75,15 @@ def environment_file(key: str, file_name: str, values: Mapping[str, Any], host: 
         file_name: name of our file, without its ending.
         values: our file's values.
         host: what kind of host it is.
+        left_open: settings that algorithms' files leave to it, see ``left_to_environments``.
     """
-    kept = {name: value for name, value in values.items() if name not in RUNNER_SETTINGS}
+    kept = {name: value for name, value in values.items() if name not in RUNNER_SETTINGS | left_open}
     env_args = dict(values["env_args"])
     if needs_label(env_args):
         env_args["map_name"] = key
     merged = {**kept, "env": key, "env_args": env_args}
+    if left_open & set(values):
+        merged[ENVIRONMENT_SETTINGS] = {name: values[name] for name in sorted(left_open & set(values))}
     return _dump({host.renamed.get(name, name): value for name, value in merged.items()}, f"envs/{file_name}.yaml")
 
 

@@ -34,6 +34,7 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)  # added files: relative path -> digest
     registries: dict[str, dict[str, str]] = field(default_factory=dict)  # kind -> {name in the host: our name}
     envs: dict[str, dict[str, Any]] = field(default_factory=dict)  # name in the host -> {"name", "drop"}
+    left_open: list[str] = field(default_factory=list)  # settings that are null in algorithms' files
     format: int = FORMAT
 
     def content(self) -> bytes:

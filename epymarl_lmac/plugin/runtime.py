@@ -55,11 +55,12 @@ class MethodEntry:
     key: str  # in the host's
     kind: str  # of the host
     envs: Mapping[str, Mapping[str, Any]]
+    left_open: tuple[str, ...]
 
     def __call__(self, *arguments: Any) -> Any:
         """Builds it. The last argument is the host's settings, as in every registry here."""
         *rest, args = arguments
-        bridged = bridged_args(args, HOSTS[self.kind], self.envs)
+        bridged = bridged_args(args, HOSTS[self.kind], self.envs, self.left_open)
         entry = our_registry(self.package)[self.name]
         check_settings(entry, self.key, bridged)
         return entry(*rest, bridged)
@@ -125,4 +126,6 @@ def activate_host(main_file: Any) -> None:
             if registry.kind == "envs":
                 module.REGISTRY[key] = EnvEntry(name, manifest.kind, tuple(manifest.envs[key]["drop"]))
             else:
-                module.REGISTRY[key] = MethodEntry(registry.package, name, key, manifest.kind, manifest.envs)
+                module.REGISTRY[key] = MethodEntry(
+                    registry.package, name, key, manifest.kind, manifest.envs, tuple(manifest.left_open)
+                )

@@ -276,7 +276,7 @@ def test_algorithm_files_carry_our_learning_defaults_and_not_the_runners(host):
     width = "rnn_hidden_dim" if "pymarl2" in Manifest.read(host).kind else "hidden_dim"
     assert values[width] == 64
     assert not {"runner", "batch_size_run", "updates_per_episode", "t_max", "seed"} & set(values)
-    assert "epsilon_anneal_time" not in values  # lookout sets it, and an algorithm's file would win
+    assert values["epsilon_anneal_time"] is None  # lookout sets it, and an algorithm's file would win
     lookout = yaml.safe_load((host / "src/config/envs/lookout.yaml").read_text())
-    assert lookout["epsilon_anneal_time"] == 10000
+    assert lookout["environment_settings"] == {"epsilon_anneal_time": 10000}
     assert lookout["env_args"]["map_name"] == "lookout"
