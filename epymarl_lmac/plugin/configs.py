@@ -33,8 +33,8 @@ def _dump(values: Mapping[str, Any], source: str) -> bytes:
 def left_to_environments(env_values: list[Mapping[str, Any]], host_defaults: Mapping[str, Any]) -> set[str]:
     """Returns the settings that are null in an algorithm's file, so that an environment of ours can set them.
 
-    A host lets the algorithm's file win over the environment's, and Sacred refuses keys on the command line that no file
-    has. So these settings are null there, and an environment's values for them are in a key of their own: the bridge
+    A host lets the algorithm's file win over the environment's, and Sacred refuses keys on the command line that no
+    file has. So these settings are null there, and an environment's values for them are in a key of their own: the bridge
     takes the command line's value, else the environment's, else our default. That works for settings that only our code
     reads, those that the host's default.yaml lacks.
     """

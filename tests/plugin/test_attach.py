@@ -278,5 +278,5 @@ def test_algorithm_files_carry_our_learning_defaults_and_not_the_runners(host):
     assert not {"runner", "batch_size_run", "updates_per_episode", "t_max", "seed"} & set(values)
     assert values["epsilon_anneal_time"] is None  # lookout sets it, and an algorithm's file would win
     lookout = yaml.safe_load((host / "src/config/envs/lookout.yaml").read_text())
-    assert lookout["environment_settings"] == {"epsilon_anneal_time": 10000}
+    assert lookout["environment_settings"]["epsilon_anneal_time"] == 10000
     assert lookout["env_args"]["map_name"] == "lookout"
