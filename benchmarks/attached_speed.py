@@ -23,6 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "lmac-"
 BATCH = 32
@@ -30,7 +32,9 @@ SAME = ["use_cuda=False", "test_nepisode=1", "test_interval=100000000", "epsilon
 SAME += ["epsilon_anneal_time=1000000", "t_max=100000000", "save_model=False", "log_interval=100000000"]
 EPISODE = ["runner=episode", "batch_size_run=1", f"batch_size={BATCH}", "buffer_size=5000"]
 RECURRENT = ["use_rnn=True", "obs_last_action=True"]
-PYMARL2_QMIX = ["learner=q_learner", "mac=basic_mac", "agent=rnn", "hypernet_layers=2", "double_q=True", "lr=0.0005"]
+# PyMARL2's qmix.yaml is another method (TD(lambda)); with these values it is the one of ours.
+PLAIN_QMIX = {"learner": "q_learner", "mac": "basic_mac", "agent": "rnn", "hypernet_layers": 2, "double_q": True}
+PLAIN_QMIX |= {"lr": 0.0005, "name": "plain_qmix"}
 GYMMA = ["gymma", "env_args.key=lbforaging:Foraging-8x8-2p-2f-coop-v3", "env_args.time_limit=25"]
 
 # (row, host or "", algorithm, environment and its settings, further settings)
@@ -39,7 +43,7 @@ ROWS: list[tuple[str, str, str, list[str], list[str]]] = [
     ("ours attached to EPyMARL, gymma", "epymarl", f"{PREFIX}qmix", GYMMA, []),
     ("EPyMARL's own, lbf", "epymarl", "qmix", ["lbf"], RECURRENT),
     ("ours attached to EPyMARL, lbf", "epymarl", f"{PREFIX}qmix", ["lbf"], []),
-    ("PyMARL2's own q_learner, lbf", "pymarl2", "qmix", ["lbf"], PYMARL2_QMIX),
+    ("PyMARL2's own q_learner, lbf", "pymarl2", "plain_qmix", ["lbf"], []),
     ("ours attached to PyMARL2, lbf", "pymarl2", f"{PREFIX}qmix", ["lbf"], []),
     ("ours embedded, lbf, one copy", "", "qmix", ["lbf"], []),
     ("ours embedded, lbf, 16 copies (default)", "", "qmix", ["lbf"], []),
@@ -175,6 +179,9 @@ def main() -> None:
             if checkout is not None and given is not None and not checkout.exists():
                 shutil.copytree(Path(given) / "src", checkout / "src")
                 plan_attach(checkout, PREFIX).carry_out()
+                algs = checkout / "src" / "config" / "algs"
+                plain = {**yaml.safe_load((algs / "qmix.yaml").read_text()), **PLAIN_QMIX}
+                (algs / "plain_qmix.yaml").write_text(yaml.safe_dump(plain))
             figures = run_row(host, alg, env, ["16"] if "16" in row else words, checkout, options)
             print(f"| {row} | {figures['steps_per_s']:.0f} | {figures['update_ms']:.1f} |", flush=True)
 
