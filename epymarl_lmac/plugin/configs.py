@@ -35,8 +35,8 @@ def left_to_environments(env_values: list[Mapping[str, Any]], host_defaults: Map
 
     A host lets the algorithm's file win over the environment's, and Sacred refuses keys on the command line that no
     file has. So these settings are null there, and an environment's values for them are in a key of their own: the
-    bridge takes the command line's value, else the environment's, else our default. That works for settings that only our code
-    reads, those that the host's default.yaml lacks.
+    bridge takes the command line's value, else the environment's, else our default. That works for settings that
+    only our code reads, those that the host's default.yaml lacks.
     """
     return {key for values in env_values for key in values if key not in host_defaults and key in learning_defaults()}
 
