@@ -58,7 +58,7 @@ def _measure(program: Program, batch: int, limit: float) -> tuple[float, int]:
         values[plan.input_index] = torch.zeros(program.spec.input_shape(batch), device=plan.device)
     given = set(_bytes(values))
     peak, seconds = 0, 0.0
-    for index, function, args, _, kwargs, dead in plan.steps:
+    for index, function, args, _, _, kwargs, _, dead in plan.steps:
         start = time.perf_counter()
         values[index] = function(*_fill(args, values), **{key: _fill(value, values) for key, value in kwargs.items()})
         seconds += time.perf_counter() - start

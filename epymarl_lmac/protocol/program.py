@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import BundleError
-from epymarl_lmac.protocol.operations import DTYPES, FACTORIES, TABLE
+from epymarl_lmac.protocol.operations import DIRECT, DTYPES, FACTORIES, TABLE
 from epymarl_lmac.protocol.spec import ProtocolSpec
 
 MAX_OPERATIONS = 20_000
@@ -145,8 +145,13 @@ class _Plan:
             kwargs = {key: _bind(value, fixed) for key, value in node.kwargs}
             if node.op in FACTORIES:
                 kwargs["device"] = self.device
-            has_refs = [_refs(arg) != [] for arg in args]
-            self.steps.append((index, TABLE[node.op], args, has_refs, kwargs, dead))
+            plain = [(i, arg.index) for i, arg in enumerate(args) if type(arg) is Ref]
+            nested = [(i, arg) for i, arg in enumerate(args) if type(arg) is tuple and _refs(arg)]
+            named = [(key, value) for key, value in kwargs.items() if _refs(value)]
+            function = getattr(TABLE[node.op], "_op", TABLE[node.op])  # the operation without its Python wrapper
+            if not kwargs and args and type(args[0]) in (Ref, tuple):
+                function = DIRECT.get(node.op, function)
+            self.steps.append((index, function, args, plain, nested, kwargs, named, dead))
 
     def _constant_value(self, node: _Node, values: list[Any], constants: Mapping[str, Tensor]) -> Any:
         if node.op == "constant":
@@ -161,13 +166,15 @@ class _Plan:
         values = self.values.copy()
         if self.input_index >= 0:
             values[self.input_index] = o
-        for index, function, args, has_refs, kwargs, dead in self.steps:
-            filled = [_fill(arg, values) if refs else arg for arg, refs in zip(args, has_refs, strict=True)]
-            if kwargs:
-                kwargs = {key: _fill(value, values) for key, value in kwargs.items()}
-                values[index] = function(*filled, **kwargs)
-            else:
-                values[index] = function(*filled)
+        for index, function, args, plain, nested, kwargs, named, dead in self.steps:
+            filled = list(args)
+            for position, ref in plain:
+                filled[position] = values[ref]
+            for position, value in nested:
+                filled[position] = _fill(value, values)
+            if named:
+                kwargs = {**kwargs, **{key: _fill(value, values) for key, value in named}}
+            values[index] = function(*filled, **kwargs) if kwargs else function(*filled)
             for ref in dead:
                 values[ref] = None
         return values[self.output]

@@ -180,7 +180,7 @@ class LmacMAC(SequenceMAC):
     def shared_inputs(self, ep_batch) -> LmacInputs:
         packing = Packing.of(ep_batch["filled"].squeeze(-1))
         x_PND = self.extended_obs_packed(ep_batch, packing)
-        if MESSAGES in ep_batch.scheme:
+        if MESSAGES in getattr(ep_batch, "scheme", ()):  # only the embedded host stores them
             messages = packing.pack(ep_batch[MESSAGES])
         else:
             messages = self.messages_packed(x_PND, packing)
