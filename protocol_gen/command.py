@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     measure = p.add_argument_group("measurement")
     measure.add_argument("--decoder-batches", type=int, help="batches of 32 episodes a decoder learns from")
     measure.add_argument("--steps-per-batch", type=int, help="gradient steps on each")
+    measure.add_argument("--decoder-lr", type=float, help="learning rate of decoders")
     measure.add_argument("--decoder-seeds", type=int, help="decoders of each kind, at least 3")
     measure.add_argument("--tolerance", type=float, help="squared error that counts as success")
     measure.add_argument("--sai-metric", choices=METRICS, help="what chooses between candidates")

@@ -97,7 +97,9 @@ class Design:
         self.layout = XLayout(len(self.card.actions), values["obs_last_action"], values["obs_agent_id"])
         self.schema = schema_of(self.card, self.layout.last_action, self.layout.agent_id)
         self.ledger = Ledger(work, designer, prices)
-        self.budget = Budget(options.decoder_batches, options.decoder_seeds, steps_per_batch=options.steps_per_batch)
+        self.budget = Budget(
+            options.decoder_batches, options.decoder_seeds, options.decoder_lr, options.steps_per_batch
+        )
         self._watch, self._builder, self._n_threads = watch, builder, n_threads
         self._programs: dict[tuple[int, str], Program] = {}
         self.task = describe.task_description(self.card, self.layout.last_action, self.layout.agent_id)
@@ -339,6 +341,7 @@ class Design:
             "mean_return_first_and_last_tenth": collected.get("mean_return_first_and_last_tenth"),
             "decoder_batches": o.decoder_batches,
             "steps_per_batch": o.steps_per_batch,
+            "decoder_lr": o.decoder_lr,
             "decoder_seeds": o.decoder_seeds,
             "tolerance": o.tolerance,
         }

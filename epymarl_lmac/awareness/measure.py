@@ -62,7 +62,7 @@ class Recovery:
     success_by_seed: list[float]
     skill_by_seed: list[float]
     imbalance_spread: float  # standard deviation over decoder seeds
-    converged: bool  # whether the last tenth of training brought next to nothing (``has_settled``), with every seed
+    converged: bool  # whether the last third of training brought next to nothing (``has_settled``), with every seed
     n_unconverged: int  # decoders whose loss still fell
 
     def summary(self) -> dict[str, Any]:
@@ -134,15 +134,17 @@ def train_decoder(sample: Callable[[], Rows], n_important: int, budget: Budget, 
 
 
 def has_settled(losses: Sequence[float], variance: float) -> bool:
-    """Returns whether the last tenth of training brought next to nothing.
+    """Returns whether the last third of training brought next to nothing.
 
     Args:
         losses: mean squared error on fresh batches, in order.
-        variance: of the state columns, mean over them. A gain of less than 0.002 of it counts as nothing.
+        variance: of the state columns, mean over them. A gain of less than 0.005 of it (so much skill) is nothing.
     """
-    tenth = max(1, len(losses) // 10)
-    before, last = np.mean(losses[-2 * tenth : -tenth] or losses), np.mean(losses[-tenth:])
-    return bool(last > 0.98 * before or before - last < 0.002 * variance)
+    n = len(losses)
+    tenth = max(1, n // 10)
+    start = max(0, (2 * n) // 3 - tenth)
+    before, last = np.mean(losses[start : start + tenth]), np.mean(losses[-tenth:])
+    return bool(before - last < 0.005 * variance)
 
 
 def _skill(error_I: Tensor, spread_I: Tensor) -> float:

