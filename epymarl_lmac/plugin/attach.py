@@ -23,7 +23,7 @@ from epymarl_lmac.plugin.configs import (
     needs_label,
     read_yaml,
 )
-from epymarl_lmac.plugin.host import REGISTRIES
+from epymarl_lmac.plugin.host import REGISTRIES, shared_packages
 from epymarl_lmac.plugin.hosts import Checkout, detect
 from epymarl_lmac.plugin.manifest import FILE, Manifest, digest
 from epymarl_lmac.settings.load import config_files
@@ -90,10 +90,14 @@ def _put(path: Path, content: bytes | None) -> None:
         path.unlink(missing_ok=True)
         return
     beside = path.with_name(path.name + ".epymarl-lmac-new")
-    beside.write_bytes(content)
-    if path.exists():
-        beside.chmod(path.stat().st_mode & 0o7777)
-    beside.replace(path)
+    try:
+        beside.write_bytes(content)
+        if path.exists():
+            beside.chmod(path.stat().st_mode & 0o7777)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def our_names() -> dict[str, list[str]]:
@@ -133,7 +137,7 @@ def refuse_dirty(root: Path, name: str) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:
         return  # no git here: nothing to compare with
-    if done.returncode == 0 and done.stdout.strip():
+    if done.returncode == 0 and done.stdout.strip() and not done.stdout.startswith("??"):
         raise AttachError(
             f"{root / name} has changes that are not committed ({done.stdout.split()[0]}); "
             "commit or stash them, so that attaching is the only difference."
@@ -173,8 +177,10 @@ class _Naming:
 
 def _refuse_shadowed_modules(checkout: Checkout) -> None:
     """Raises AttachError if a module of the host hides one of ours from the host's own packages."""
-    for registry in REGISTRIES:
-        folder = registry.package.replace(".", "/")
+    for package in shared_packages(checkout.source):
+        folder = package.replace(".", "/")
+        if package == "components":
+            continue  # the host's own are used, ours fill in what it lacks
         for path in sorted((source_root() / folder).glob("*.py")):
             theirs = checkout.source / folder / path.name
             if path.name not in ("__init__.py", "multiagentenv.py") and theirs.is_file():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from epymarl_lmac.paths import source_root
 
 
 def _nothing() -> None:
@@ -46,9 +49,6 @@ REGISTRIES = (
     Registry("envs", "envs", "env"),
 )
 
-# Packages in which a host and we both have modules. Ours come second: a host's module of the same name wins.
-SHARED_PACKAGES = ("components", "modules", *(registry.package for registry in REGISTRIES))
-
 # How episodes are played is the host's affair: these settings never go into a host's files.
 RUNNER_SETTINGS = frozenset({"runner", "batch_size_run", "updates_per_episode", "n_threads"})
 
@@ -58,3 +58,21 @@ HOST_SETTINGS = RUNNER_SETTINGS | frozenset(
     test_greedy log_interval runner_log_interval learner_log_interval save_model save_model_interval checkpoint_path
     evaluate render local_results_path buffer_cpu_only""".split()
 )
+
+
+def shared_packages(source: Path) -> list[str]:
+    """Returns the packages of ours that a host has too, outer ones first.
+
+    Ours come second there: a host's module of the same name wins. Packages that only we have are found through the ones
+    around them.
+
+    Args:
+        source: the host's ``src``.
+    """
+    roots = ("components", "controllers", "envs", "learners", "modules")
+    ours = [
+        path.parent.relative_to(source_root())
+        for root in roots
+        for path in source_root().glob(f"{root}/**/__init__.py")
+    ]
+    return sorted(".".join(path.parts) for path in ours if (source / path / "__init__.py").is_file())

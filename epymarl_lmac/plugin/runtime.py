@@ -12,7 +12,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from epymarl_lmac.errors import AttachError
@@ -25,7 +24,7 @@ from epymarl_lmac.plugin.bridge import (
     own_env_args,
     worker_number,
 )
-from epymarl_lmac.plugin.host import REGISTRIES, SHARED_PACKAGES
+from epymarl_lmac.plugin.host import REGISTRIES, shared_packages
 from epymarl_lmac.plugin.hosts import HOSTS
 from epymarl_lmac.plugin.manifest import Manifest
 from epymarl_lmac.plugin.placeholders import stand_in_for_missing
@@ -85,15 +84,17 @@ class EnvEntry:
         return HostEnv(our_registry("envs")[self.name](seed=seed, **arguments), host.five_values)
 
 
-def extend_packages() -> dict[str, ModuleType]:
-    """Appends our folders to the paths of the host's packages; returns the packages."""
-    packages = {}
-    for name in SHARED_PACKAGES:
-        module = packages[name] = importlib.import_module(name)
+def extend_packages(source: Path) -> None:
+    """Appends our folders to the paths of the host's packages.
+
+    Args:
+        source: the host's ``src``.
+    """
+    for name in shared_packages(source):
+        module = importlib.import_module(name)
         ours = str(source_root() / name.replace(".", "/"))
         if ours not in module.__path__:
             module.__path__.append(ours)
-    return packages
 
 
 def activate_host(main_file: Any) -> None:
@@ -110,9 +111,9 @@ def activate_host(main_file: Any) -> None:
     host = HOSTS[manifest.kind]
     host.prepare()
     stand_in_for_missing(host.optional)
-    packages = extend_packages()
+    extend_packages(source)
     for registry in REGISTRIES:
-        module = packages[registry.package]
+        module = importlib.import_module(registry.package)
         if not hasattr(module, "REGISTRY"):  # both hosts choose mixers by hand
             module.REGISTRY = {}  # type: ignore[attr-defined]
         for key, name in manifest.registries.get(registry.kind, {}).items():

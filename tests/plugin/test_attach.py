@@ -137,9 +137,13 @@ def test_a_prefixed_name_that_is_taken_is_refused(epymarl):
         plan_attach(epymarl, "p-")
 
 
-def test_a_module_that_hides_ours_is_refused(epymarl):
-    (epymarl / "src/envs/lbf.py").write_text("")
-    with pytest.raises(AttachError, match=r"envs/lbf\.py"):
+@pytest.mark.parametrize("name", ["envs/lbf.py", "modules/comm/lmac.py"])
+def test_a_module_that_hides_ours_is_refused(epymarl, name):
+    theirs = epymarl / "src" / name
+    theirs.parent.mkdir(exist_ok=True)
+    (theirs.parent / "__init__.py").touch()
+    theirs.write_text("")
+    with pytest.raises(AttachError, match=name.replace(".", r"\.")):
         plan_attach(epymarl)
 
 
@@ -168,6 +172,14 @@ def test_a_folder_without_git_is_attached(tmp_path):
     attach(root)
     detach(root)
     assert tree_hash(root) == before
+
+
+def test_a_host_inside_another_projects_checkout_is_attached(tmp_path):
+    (tmp_path / "README.md").write_text("Another project.\n")
+    commit(tmp_path)
+    root = make_host(tmp_path / "host", "epymarl")
+    attach(root)
+    assert ENTRY_LINE in (root / "src/main.py").read_text()
 
 
 @pytest.mark.parametrize("name", ["", "src", "src/config"])

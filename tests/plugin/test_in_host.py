@@ -137,6 +137,17 @@ def test_the_hosts_own_entries_stay(attached):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_fork_with_a_package_of_our_packages_name_keeps_it_and_gets_ours(tmp_path):
+    root = make_host(tmp_path / "host", "epymarl")
+    comm = root / "src/modules/comm/__init__.py"
+    comm.parent.mkdir()
+    comm.write_text("MINE = True\n")
+    plan_attach(root).carry_out()
+    with (root / "src/main.py").open("a") as file:
+        file.write("    import modules.comm\n    assert modules.comm.MINE\n")
+    assert results(run_host(root, "lmac_qmix:lookout"))
+
+
 def test_no_module_of_ours_has_the_name_of_a_hosts():
     """A host's module would win, and ours could not be imported there."""
     theirs = {
