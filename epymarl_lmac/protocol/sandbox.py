@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import json
+import logging
 import os
 import select
 import signal
@@ -33,6 +35,7 @@ from epymarl_lmac.errors import ProtocolRejected
 NURSERY = Path(__file__).with_name("nursery.py")
 ISOLATION = Path(__file__).with_name("isolation.py")
 LAYER = "sandbox"
+_log = logging.getLogger(__name__)
 START_S = 120.0  # seconds that loading PyTorch may take
 END_S = 10.0  # seconds that clearing a child away may take
 
@@ -97,6 +100,19 @@ def detect() -> dict[str, bool]:
             check=False,
         )
     return json.loads(done.stdout) if done.returncode == 0 else {"isolation": False}
+
+
+@functools.cache
+def missing_measures() -> tuple[str, ...]:
+    """Returns which measures of isolation this machine lacks; says so once, where there are any."""
+    missing = tuple(sorted(name for name, ok in detect().items() if not ok))
+    if missing:
+        _log.warning(
+            "PROTOCOL TEXTS RUN WITHOUT FULL ISOLATION: this machine does not offer %s. Run texts of strangers elsewhere, "
+            "or refuse them with strict mode; `epymarl-lmac doctor` lists every measure.",
+            ", ".join(missing),
+        )
+    return missing
 
 
 class Nursery:
@@ -238,6 +254,7 @@ def run_child(request: dict[str, Any], limits: ChildLimits) -> tuple[dict[str, A
     Raises:
         ProtocolRejected: the child refused the text, died, or broke a limit. No process of it is left behind.
     """
+    missing_measures()
     with tempfile.TemporaryDirectory(prefix="protocol-") as folder:
         answer, status = _run_in_nursery({**request, "limits": limits.resource_limits(), "folder": folder}, limits)
     if len(answer) < 16:

@@ -10,7 +10,7 @@ import pytest
 from hostile_rows import CHILD, GRAMMAR, D, N, text
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol import ProtocolSpec, build_program
+from epymarl_lmac.protocol import ProtocolSpec, build_program, sandbox
 from epymarl_lmac.protocol.build import Limits
 from epymarl_lmac.protocol.sandbox import ChildLimits, close_nursery
 
@@ -70,3 +70,13 @@ def test_text_to_callable_is_quick():
         build_program(GOOD.replace("[..., :2]", f"[..., :{number + 1}]"), ProtocolSpec(N, D, None), LIMITS)
         seconds.append(time.perf_counter() - start)
     assert seconds[0] < 10 * busy and max(seconds[1:]) < 3 * busy, seconds
+
+
+def test_missing_measures_are_said_once_and_loudly(monkeypatch, caplog):
+    monkeypatch.setattr(sandbox, "detect", lambda: {"files_locked": False, "no_network": True})
+    sandbox.missing_measures.cache_clear()
+    try:
+        assert sandbox.missing_measures() == sandbox.missing_measures() == ("files_locked",)
+    finally:
+        sandbox.missing_measures.cache_clear()
+    assert caplog.text.count("WITHOUT FULL ISOLATION: this machine does not offer files_locked") == 1
