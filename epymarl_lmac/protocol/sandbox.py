@@ -108,8 +108,8 @@ def missing_measures() -> tuple[str, ...]:
     missing = tuple(sorted(name for name, ok in detect().items() if not ok))
     if missing:
         _log.warning(
-            "PROTOCOL TEXTS RUN WITHOUT FULL ISOLATION: this machine does not offer %s. Run texts of strangers elsewhere, "
-            "or refuse them with strict mode; `epymarl-lmac doctor` lists every measure.",
+            "PROTOCOL TEXTS RUN WITHOUT FULL ISOLATION: this machine does not offer %s. Run texts of strangers "
+            "elsewhere, or refuse them with strict mode; `epymarl-lmac doctor` lists every measure.",
             ", ".join(missing),
         )
     return missing
