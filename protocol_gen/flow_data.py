@@ -1,4 +1,4 @@
-"""What messages carry, found from recorded episodes alone: waste, and who tells whom.
+"""What all messages of a design carry: waste, found on recorded episodes, and who tells whom, from the flow map.
 
 ``profile`` is the one function that the rest of the package calls.
 """
@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.awareness.inputs import Episodes, XLayout, extended_obs, messages, windows
+from epymarl_lmac.errors import BundleError
+from epymarl_lmac.learning.packing import Packing
 from epymarl_lmac.protocol import Program
+from epymarl_lmac.protocol.flow import flow_map
+from epymarl_lmac.protocol.profile import FLOAT_BITS, profile_program
 
-BITS = 32  # of a float
-MAX_WINDOWS = 512  # histories on which influence is looked for
+MAX_WINDOWS = 512  # histories on which bits are counted
 
 
 def _columns_equal(a_RC: Tensor, b_RK: Tensor) -> Tensor:
@@ -33,25 +36,28 @@ def _duplicates(received: Tensor, named: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
-def _influence(program: Program, x_PND: Tensor, index_PL: Tensor | None, layout: XLayout) -> list[list[int]]:
-    """Returns for every sender and receiver how many message columns change when the sender perceives otherwise.
+def _influence(program: Program) -> list[list[int]]:
+    """Returns for every sender and receiver how many message columns depend on the sender's x.
 
-    The sender's observation and last action are exchanged for those of another row; ids stay.
+    A program whose flow is too large to be followed is taken to tell everything to everybody.
     """
-    P, N, D = x_PND.shape
-    own = D - (N if layout.agent_id else 0)
-    rows = torch.arange(P) if index_PL is None else index_PL[index_PL < P].unique()
-    other = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(5))]
+    N = program.spec.n_agents
+    try:
+        return flow_map(program).senders().sum(1).T.tolist()
+    except BundleError:
+        return [[program.message_dim] * N for _ in range(N)]
 
-    def heard(x: Tensor) -> Tensor:
-        return program.message(x if index_PL is None else windows(x, index_PL, layout))
 
-    before, table = heard(x_PND), []
-    for sender in range(N):
-        changed = x_PND.clone()
-        changed[rows, sender, :own] = x_PND[other, sender, :own]
-        table.append((heard(changed) != before).any(0).sum(-1).tolist())
-    return table
+def _bits(program: Program, x_PND: Tensor, packing: Packing, layout: XLayout) -> int:
+    """Returns the bits a step of the receiver that gets most, as ``epymarl_lmac.protocol.profile`` counts them."""
+    data = x_PND
+    if program.spec.history is not None:
+        chosen = torch.randperm(len(x_PND), generator=torch.Generator().manual_seed(6))[:MAX_WINDOWS]
+        data = windows(x_PND, packing.history(program.spec.history)[chosen], layout)
+    try:
+        return int(profile_program(program, data).bits.sum(0).max())
+    except BundleError:
+        return program.message_dim * FLOAT_BITS
 
 
 def profile(programs: Sequence[Program], episodes: Episodes, layout: XLayout) -> dict[str, Any]:
@@ -63,9 +69,10 @@ def profile(programs: Sequence[Program], episodes: Episodes, layout: XLayout) ->
         layout: of x.
 
     Returns:
-        Plain values: ``columns`` and ``bits_per_step`` a receiver and program, ``constant`` columns,
-        ``duplicate`` columns (with the one they repeat), ``already_known`` columns (the receiver's own x has them, for
-        every receiver), and ``influence``: sender x receiver tables of columns that depend on the sender.
+        Plain values: ``columns`` a receiver and program gets, ``bits_per_step`` of the receiver that gets most,
+        ``constant`` columns, ``duplicate`` columns (with the one they repeat, of any program), ``already_known``
+        columns (the receiver's own x has them, for every receiver), and ``influence``: for every program a sender x
+        receiver table of columns that depend on the sender.
     """
     packing = episodes.packing()
     with torch.no_grad():
@@ -79,22 +86,15 @@ def profile(programs: Sequence[Program], episodes: Episodes, layout: XLayout) ->
         varying = [c for c in range(len(names)) if names[c] not in set(constant)]
         kept, kept_names = flat[:, varying], [names[c] for c in varying]
         known = _columns_equal(kept, own) if varying else torch.zeros(0, D, dtype=torch.bool)
-        influence = []
-        for program in programs:
-            index = None
-            if program.spec.history is not None:
-                chosen = torch.randperm(P, generator=torch.Generator().manual_seed(6))[:MAX_WINDOWS]
-                index = packing.history(program.spec.history)[chosen]
-            influence.append(_influence(program, x, index, layout))
     return {
         "columns": [part.shape[-1] for part in parts],
-        "bits_per_step": [part.shape[-1] * BITS for part in parts],
+        "bits_per_step": [_bits(program, x, packing, layout) for program in programs],
         "constant": constant,
         "duplicate": _duplicates(kept, kept_names) if varying else [],
         "already_known": [
             {"column": kept_names[c], "x": int(row.float().argmax())} for c, row in enumerate(known) if row.any()
         ],
-        "influence": influence,
+        "influence": [_influence(program) for program in programs],
     }
 
 
@@ -114,7 +114,7 @@ def describe_profile(found: dict[str, Any], x_names: Sequence[str]) -> str:
         shown = ", ".join(items[:40]) + (f" and {len(items) - 40} more" if len(items) > 40 else "")
         lines.append(f"{title}: {shown or 'none'}.")
     for k, table in enumerate(found["influence"]):
-        lines.append(f"k = {k}, columns of a receiver that depend on a sender's observation or last action:")
+        lines.append(f"k = {k}, columns of a receiver that depend on a sender's x:")
         lines += [
             f"  sender {s}: " + ", ".join(f"to {r}: {n}" for r, n in enumerate(row)) for s, row in enumerate(table)
         ]

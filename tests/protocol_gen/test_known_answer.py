@@ -97,8 +97,10 @@ def test_decoders_never_see_held_out_episodes(data, builder, monkeypatch):
 
 def test_the_profile_says_who_tells_whom_and_what_is_waste(data, builder):
     found = profile([builder(ONE, SPEC)], data.train[:32], data.layout)
-    assert found["influence"] == [[[0, 2, 0, 0], [0] * 4, [0] * 4, [0] * 4]]  # sender 0 to receiver 1
-    assert found["columns"] == [2] and found["bits_per_step"] == [64] and found["constant"] == []
+    # Two columns of receiver 1: what is seen, from whoever has the flag of the scout.
+    assert found["influence"] == [[[0, 2, 0, 0]] * 4]
+    assert found["columns"] == [2] and found["constant"] == []
+    assert found["bits_per_step"] == [2 * 1 * 3]  # two columns of one bit, from each of three others
     waste = protocol("return th.cat([o, o[..., :1], o[..., :1] * 0.0 + 3.0, o[..., :1]], -1)")
     found = profile([builder(waste, SPEC)], data.train[:32], data.layout)
     assert found["constant"] == ["k0[1]"]

@@ -71,9 +71,10 @@ def check(html, made):
         assert len(page.maps[f"success_TN-{n}"]) == 3 * 3
     assert page.texts["goal"] == made.card.goal
     assert page.texts["text-2"].strip() == TEXTS[2].strip()
-    # At k = 0 everyone hears the scout; nobody else's view matters, but every agent is asked for it.
-    assert page.maps["flow-0"] == ["4", "4"]
-    assert page.cells["cost", "all", "bits"] == str(11 * 32)
+    # At k = 0 four columns are sums over all agents of what the one with the scout's flag sees.
+    assert page.maps["flow-0"] == ["4"] * 6
+    # One bit a column from each of two others at k = 0 and k = 2; what k = 1 says never changes.
+    assert page.cells["cost", "all", "bits"] == str(2 * 4 + 0 + 2 * 4)
     assert page.cells["design", "all", "calls"] == "6"
     assert "Improvement Suggestions" in html and "difference from k = 0" in html
 
