@@ -15,6 +15,7 @@ from epymarl_lmac.seeding import derive_seed
 
 BATCH_EPISODES = 32  # as published
 PIECE_EPISODES = 100  # held-out episodes judged at a time
+KEPT_BYTES = 2**31  # messages of the training episodes are computed once if they take no more
 METRICS = ("success", "skill", "both")
 
 
@@ -37,6 +38,11 @@ def groups_of(names: Sequence[str]) -> dict[str, list[int]]:
     return groups
 
 
+def _message_bytes(data: Data, programs: Sequence[Program]) -> int:
+    B, T, N, _ = data.train.obs_BTNO.shape
+    return 4 * B * T * N * sum(program.message_dim for program in programs)
+
+
 def measure_programs(data: Data, programs: Sequence[Program], budget: Budget, tolerance: float) -> Recovery:
     """Trains decoders on training episodes and judges them on held-out ones.
 
@@ -53,12 +59,16 @@ def measure_programs(data: Data, programs: Sequence[Program], budget: Budget, to
         return rows_of(episodes, programs, data.important, data.layout)
 
     size = min(BATCH_EPISODES, len(data.train))
+    train = data.train
+    drawn = budget.n_seeds * budget.n_batches * size
+    if programs and drawn > len(train) and _message_bytes(data, programs) <= KEPT_BYTES:
+        train = train.with_messages(programs, data.layout)
     decoders = []
     for seed in range(budget.n_seeds):
         rng = np.random.default_rng(derive_seed(seed, "decoder batches"))
 
         def draw(rng: np.random.Generator = rng) -> Rows:
-            return rows(data.train[rng.choice(len(data.train), size, replace=False)])
+            return rows(train[rng.choice(len(train), size, replace=False)])
 
         decoders.append(train_decoder(draw, len(data.important), budget, seed))
     pieces = [rows(data.heldout[i : i + PIECE_EPISODES]) for i in range(0, len(data.heldout), PIECE_EPISODES)]

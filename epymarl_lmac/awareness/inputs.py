@@ -7,7 +7,7 @@ A actions, D extended observation, M message columns, S state, I important state
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from epymarl_lmac.awareness.measure import Rows
 from epymarl_lmac.learning.packing import Packing
 from epymarl_lmac.protocol.program import Program
 
+PIECE_EPISODES = 64  # episodes whose messages are computed in one call
 WINDOW_FLOATS = 2**24  # history windows are built in pieces of at most this many numbers (64 MiB)
 
 
@@ -28,6 +29,7 @@ class Episodes:
     actions_BTN: Tensor  # long
     state_BTS: Tensor  # float32
     length_B: Tensor  # long, stored steps, the one after the last action included
+    heard_BTNM: Tensor | None = None  # messages of some programs, where they were computed beforehand
 
     def __len__(self) -> int:
         return len(self.length_B)
@@ -41,7 +43,21 @@ class Episodes:
             self.actions_BTN.index_select(0, rows)[:, :T],
             self.state_BTS.index_select(0, rows)[:, :T],
             length,
+            None if self.heard_BTNM is None else self.heard_BTNM.index_select(0, rows)[:, :T],
         )
+
+    def with_messages(self, programs: Sequence[Program], layout: XLayout) -> Episodes:
+        """Returns the same episodes with what every agent receives from all programs in order, computed once."""
+        B, T, N, _ = self.obs_BTNO.shape
+        M = sum(program.message_dim for program in programs)
+        heard = self.obs_BTNO.new_zeros(B, T, N, M)
+        for start in range(0, B, PIECE_EPISODES):
+            piece = self[start : start + PIECE_EPISODES]
+            packing = piece.packing()
+            with torch.no_grad():
+                padded = packing.pad(messages(programs, extended_obs(piece, packing, layout), packing, layout))
+            heard[start : start + len(piece), : padded.shape[1]] = padded
+        return replace(self, heard_BTNM=heard)
 
     def spread(self, n: int) -> Episodes:
         """Returns at most ``n`` episodes, evenly from first to last."""
@@ -101,10 +117,20 @@ def messages(programs: Sequence[Program], x_PND: Tensor, packing: Packing, layou
 
 
 def rows_of(episodes: Episodes, programs: Sequence[Program], important: Sequence[int], layout: XLayout) -> Rows:
-    """Returns what a decoder that hears these programs reads and must predict."""
+    """Returns what a decoder that hears these programs reads and must predict.
+
+    Args:
+        episodes: if they have messages beforehand, these must be of the same programs.
+        programs: k = 0 first.
+        important: state columns to predict.
+        layout: of x.
+    """
     packing = episodes.packing()
     with torch.no_grad():
         x_PND = extended_obs(episodes, packing, layout)
-        heard = messages(programs, x_PND, packing, layout)
+        if episodes.heard_BTNM is None:
+            heard = messages(programs, x_PND, packing, layout)
+        else:
+            heard = packing.pack(episodes.heard_BTNM)
         truth = packing.pack(episodes.state_BTS)[:, list(important)]
     return Rows(torch.cat([x_PND, heard], dim=-1), truth, packing.counts)
