@@ -94,7 +94,9 @@ def extract(communication, shape, torch: Any):
     batch = torch.export.Dim("batch", min=2, max=1 << 20)
     try:
         exported = torch.export.export(Traced(), (sample,), dynamic_shapes=({0: batch},), strict=False)
-        exported = exported.run_decompositions()
+        table = torch.export.default_decompositions()
+        table.pop(torch.ops.aten.select_scatter.default, None)  # else each part that is filled costs a pass over all
+        exported = exported.run_decompositions(table)
     except Exception as err:
         first = str(err).strip().split("\n")[0][:300]
         name = type(err).__name__

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from epymarl_lmac.errors import BundleError
 from epymarl_lmac.protocol.operations import DIRECT, DTYPES, FACTORIES, TABLE
+from epymarl_lmac.protocol.reuse import overwritable
 from epymarl_lmac.protocol.spec import ProtocolSpec
 
 MAX_OPERATIONS = 20_000
@@ -132,6 +133,8 @@ class _Plan:
             if index in needed:
                 for ref in node.refs:
                     last_use[ref] = max(last_use.get(ref, -1), index)
+        order = [index for index in range(len(nodes)) if index in needed and index in varying]
+        in_place = overwritable(nodes, order, TABLE, varying, output)
         self.steps = []
         self.input_index = -1
         for index, node in enumerate(nodes):
@@ -150,7 +153,7 @@ class _Plan:
             named = [(key, value) for key, value in kwargs.items() if _refs(value)]
             function = getattr(TABLE[node.op], "_op", TABLE[node.op])  # the operation without its Python wrapper
             if not kwargs and args and type(args[0]) in (Ref, tuple):
-                function = DIRECT.get(node.op, function)
+                function = in_place.get(index) or DIRECT.get(node.op, function)
             self.steps.append((index, function, args, plain, nested, kwargs, named, dead))
 
     def _constant_value(self, node: _Node, values: list[Any], constants: Mapping[str, Tensor]) -> Any:

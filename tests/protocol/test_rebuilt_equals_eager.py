@@ -45,6 +45,18 @@ OPERATIONS = (
     "th.sqrt({a}.square() + 1.0)",
     "sum([{a} * w for w in range(1, {i} + 2)])",
 )
+EXPRESSIONS = tuple("{v} = " + operation for operation in OPERATIONS)
+# The same as statements that fill an array of their own in place; its old values and views of it may be read later.
+FILLS = (
+    "{v} = {a}.clone(); {v}[:, {i}] = {b}[:, 0]",
+    "{v} = {a}.clone(); {v}[..., {i}:] = {b}[..., :WIDTH - {i}]",
+    "{v} = {a} + 0.5; {v}[:, [0, {i}]] = {b}[:, [{j}, 0]]",
+    "{v} = th.zeros_like({a}); {v}[:, :{i}, {j}:] = {b}[:, :{i}, {j}:]; {v}[:, {i}, 0] = 1.0",
+    "{v} = {a} * 2.0; old = {v}[:, {i}] + 0.0; {v}[:, {i}] = {b}[:, {j}]; {v} = {v} + old.unsqueeze(1)",
+    "{v} = {a} - 1.0; part = {v}[:, 1:]; {v}[:, 2] = {b}[:, 0]; {v} = {v} + part.sum(dim=1, keepdim=True)",
+    "{v} = {a}.clone(); {v} += {b}; {v}[..., 0] *= 0.5",
+    "{v} = th.where({a} > 0, {a} * 3.0, {b} * 2.0); {v} = th.where({b} > {i}, {a}, {v})",
+)
 
 
 @st.composite
@@ -56,9 +68,9 @@ def texts(draw):
     lines.append(f"v0 = {start}")
     for _ in range(draw(st.integers(1, 8))):
         values = st.integers(0, n_values - 1).map(lambda index: f"v{index}")
-        template = draw(st.sampled_from(OPERATIONS))
+        template = draw(st.sampled_from(EXPRESSIONS) | st.sampled_from(FILLS))
         numbers = {key: draw(st.integers(1, 2)) for key in ("i", "j", "k")}
-        lines.append(f"v{n_values} = " + template.format(a=draw(values), b=draw(values), **numbers))
+        lines += template.format(v=f"v{n_values}", a=draw(values), b=draw(values), **numbers).split("; ")
         n_values += 1
     own = "o" if history is None else "o[:, -1]"
     lines.append(f"return th.cat([{own}, v{n_values - 1}, v{draw(st.integers(0, n_values - 1))}[..., :2]], dim=-1)")
@@ -89,7 +101,7 @@ HYPOTHESIS = {
 }
 
 
-@settings(max_examples=15, **HYPOTHESIS)
+@settings(max_examples=20, **HYPOTHESIS)
 @given(texts())
 def test_random_protocols_are_rebuilt_bit_equal(sample):
     check(sample)
