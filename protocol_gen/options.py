@@ -33,7 +33,7 @@ class Options:
     max_message_dim: int | None = None  # most numbers a receiver may get a step from one protocol
     # Published are 200 to 1,000 batches, 10 steps on each, lr 5e-4. On LBF 8x8 1,000 steps on fresh batches at 2e-3
     # bring the loss to 0.974 of the variance, where 1,200 steps the published way leave it at 1.010.
-    decoder_batches: int = 2000  # batches of 32 episodes drawn for a decoder
+    decoder_batches: int = 4000  # batches of 32 episodes drawn for a decoder
     steps_per_batch: int = 1  # gradient steps on each
     decoder_lr: float = 2e-3  # learning rate of decoders
     decoder_seeds: int = 3  # decoders of each kind
