@@ -231,16 +231,23 @@ def recovery_table(names: Sequence[str], kinds: Mapping[str, Recovery]) -> str:
         kinds: what decoders hear -> what they recover.
     """
     lines = ["Success: share of steps at which the squared error is within tolerance. Skill: 1 - MSE / variance of the"]
-    lines += ["dimension; 0 is a constant guess, 1 is certainty, - a dimension that never varies.", ""]
+    lines += [
+        "dimension; 0 is a constant guess, 1 is certainty, - a dimension that never varies. Off the mode: success on"
+    ]
+    lines += ["entries that are not their dimension's most frequent value, where a constant guess fails.", ""]
     for kind, r in kinds.items():
         flag = "" if r.converged else f"; {r.n_unconverged} decoders had not converged, so figures are lower bounds"
         lines.append(
-            f"{kind}: success {r.success:.3f} +- {r.success_spread:.3f}, skill {r.skill:.3f} +- {r.skill_spread:.3f}, "
+            f"{kind}: success {r.success:.3f} +- {r.success_spread:.3f}, off the mode {r.success_off_mode:.3f}, "
+            f"skill {r.skill:.3f} +- {r.skill_spread:.3f}, "
             f"variance of success over agents {r.imbalance:.4f}{flag}"
         )
         for group, columns in groups_of(names).items():
             by_agent = [float(np.mean([row[c] for c in columns])) for row in r.success_NI]
-            lines.append(f"  {group}: skill {r.skill_by_group[group]:.2f}; success by agent {_rates(by_agent)}")
+            lines.append(
+                f"  {group}: skill {r.skill_by_group[group]:.2f}; off the mode "
+                f"{r.success_off_mode_by_group[group]:.2f}; success by agent {_rates(by_agent)}"
+            )
     last = list(kinds.values())[-1]
     order = np.argsort(np.nan_to_num(np.asarray(last.skill_NI, dtype=float), nan=1.0).mean(0), kind="stable")[
         :TABLE_ROWS

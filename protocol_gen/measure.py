@@ -178,12 +178,21 @@ def _write_scores(folder: Path, results: dict[str, Recovery], conditions: dict[s
 def _table(results: dict[str, Recovery], conditions: dict[str, object]) -> str:
     """Returns a markdown table of all kinds."""
     groups = list(next(iter(results.values())).skill_by_group)
-    head = ["decoder hears", "success", "imbalance", "skill", *(f"skill: {g}" for g in groups), "converged"]
+    head = [
+        "decoder hears",
+        "success",
+        "off the mode",
+        "imbalance",
+        "skill",
+        *(f"skill: {g}" for g in groups),
+        "converged",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for kind, r in results.items():
         cells = [
             kind,
             f"{r.success:.3f} ± {r.success_spread:.3f}",
+            f"{r.success_off_mode:.3f} ± {r.success_off_mode_spread:.3f}",
             f"{r.imbalance:.5f}",
             f"{r.skill:.3f} ± {r.skill_spread:.3f}",
             *(f"{r.skill_by_group[g]:.3f}" for g in groups),

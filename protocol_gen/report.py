@@ -34,12 +34,14 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 def _summary(steps: Sequence[Step]) -> str:
     groups = list(steps[0][1].skill_by_group)
-    head = ["agents hear", "success", "spread", "imbalance", "skill", "skill spread"]
+    head = ["agents hear", "success", "spread", "off the mode", "imbalance", "imbalance off the mode"]
+    head += ["skill", "skill spread"]
     head += [f"skill: {g}" for g in groups] + ["converged"]
     rows = []
     for kind, r, _ in steps:
-        figures = [r.success, r.success_spread, r.imbalance, r.skill, r.skill_spread]
-        cells = [_number(v, 5 if v is r.imbalance else 3) for v in figures]
+        figures = [r.success, r.success_spread, r.success_off_mode, r.imbalance, r.imbalance_off_mode]
+        figures += [r.skill, r.skill_spread]
+        cells = [_number(v, 5 if v in (r.imbalance, r.imbalance_off_mode) else 3) for v in figures]
         settled = "yes" if r.converged else f"no: {r.n_unconverged} of {len(r.success_by_seed)} decoders"
         rows.append([kind, *cells, *(_number(r.skill_by_group[g]) for g in groups), settled])
     warnings = [
@@ -50,8 +52,9 @@ def _summary(steps: Sequence[Step]) -> str:
     ]
     note = (
         "Success: share of agents, dimensions and steps with a squared error within tolerance. Imbalance: variance of "
-        "success over agents, mean over dimensions. Skill: 1 - MSE / variance, 0 for a constant guess. Spread: "
-        "standard deviation over decoder seeds. All on held-out episodes."
+        "success over agents, mean over dimensions. Off the mode: the same on entries that are not the most frequent "
+        "value of their dimension, where a constant guess fails. Skill: 1 - MSE / variance, 0 for a constant guess. "
+        "Spread: standard deviation over decoder seeds. All on held-out episodes."
     )
     return table(head, rows, "summary") + "".join(warnings) + f'<p class="note">{note}</p>'
 

@@ -42,13 +42,16 @@ def stage_seconds(work: Path) -> dict[str, float]:
 
 def summary(work: Path) -> str:
     """Returns the figures of all steps as a markdown table."""
-    lines = ["| hears | success | imbalance | skill | converged | attempts |", "|" + " --- |" * 6]
+    lines = ["| hears | success | off the mode | imbalance | off the mode | skill | converged | attempts |"]
+    lines.append("|" + " --- |" * 8)
     for kind, r, choice in results(work):
         attempts = "" if choice is None else str(choice["attempts"]) + (" (dropped)" if choice["dropped"] else "")
         cells = [
             kind,
             f"{r.success:.3f} +- {r.success_spread:.3f}",
+            f"{r.success_off_mode:.3f} +- {r.success_off_mode_spread:.3f}",
             f"{r.imbalance:.5f} +- {r.imbalance_spread:.5f}",
+            f"{r.imbalance_off_mode:.5f}",
             f"{r.skill:.3f} +- {r.skill_spread:.3f}",
             "yes" if r.converged else f"no ({r.n_unconverged} decoders)",
             attempts,

@@ -51,6 +51,10 @@ class Recovery:
     success: float  # share of (agent, column, step) with squared error within tolerance
     success_spread: float  # standard deviation over decoder seeds
     imbalance: float  # mean over columns of the variance over agents of the success rate
+    success_off_mode: float  # success on entries that are not the column's most frequent value; NaN without any
+    success_off_mode_spread: float  # standard deviation over decoder seeds
+    success_off_mode_by_group: dict[str, float]  # the same by group of columns
+    imbalance_off_mode: float  # mean over columns of the variance over agents of that rate
     skill: float  # 1 - MSE / Var, pooled over columns
     skill_spread: float  # standard deviation over decoder seeds
     skill_by_group: dict[str, float]  # the same by group of columns; NaN where none of them varies
@@ -68,7 +72,8 @@ class Recovery:
     def summary(self) -> dict[str, Any]:
         """Returns the figures without the tables, rounded, for a manifest."""
         values = {k: v for k, v in asdict(self).items() if k not in _TABLES}
-        values["skill_by_group"] = {k: round(v, 4) for k, v in self.skill_by_group.items()}
+        for key in ("skill_by_group", "success_off_mode_by_group"):
+            values[key] = {k: round(v, 4) for k, v in values[key].items()}
         for key in ("success_by_seed", "skill_by_seed"):
             values[key] = [round(v, 4) for v in values[key]]
         return {k: round(v, 5) if isinstance(v, float) else v for k, v in values.items()}
@@ -174,15 +179,25 @@ class _Sums:
         self.hits_FNI, self.n_F = torch.zeros(len(FIFTHS), N, I), torch.zeros(len(FIFTHS))
         self.hits_TN, self.n_T = torch.zeros(n_steps, N), torch.zeros(n_steps)
         self.error_NI = torch.zeros(N, I, dtype=torch.float64)
+        self.off_mode_NI, self.n_off_mode_I = torch.zeros(N, I), torch.zeros(I)
 
-    def add(self, error_PNI: Tensor, tolerance: float, counts: Sequence[int]) -> None:
+    def add(self, error_PNI: Tensor, off_mode_PI: Tensor, tolerance: float, counts: Sequence[int]) -> None:
         hit = (error_PNI <= tolerance).float()
+        self.off_mode_NI += (hit * off_mode_PI.unsqueeze(1)).sum(0)
+        self.n_off_mode_I += off_mode_PI.sum(0)
         step, fifth = step_and_fifth(counts)
         self.hits_FNI.index_add_(0, fifth, hit)
         self.n_F.index_add_(0, fifth, torch.ones(len(fifth)))
         self.hits_TN.index_add_(0, step, hit.mean(2))
         self.n_T.index_add_(0, step, torch.ones(len(step)))
         self.error_NI += error_PNI.double().sum(0)
+
+
+def _off_mode_rate(sums: _Sums, columns: Sequence[int]) -> float:
+    """Returns the success rate on entries off their column's mode, pooled over columns; NaN without any."""
+    columns = list(columns)
+    entries = float(sums.n_off_mode_I[columns].sum()) * len(sums.off_mode_NI)
+    return float(sums.off_mode_NI[:, columns].sum()) / entries if entries else math.nan
 
 
 def evaluate(
@@ -203,19 +218,25 @@ def evaluate(
     truth = torch.cat([piece.truth_PI for piece in pieces]).double()
     spread_I = torch.square(truth - truth.mean(0)).mean(0)
     spread_I[truth.amax(0) == truth.amin(0)] = 0  # rounding of a mean is no variance
+    mode_I = truth.mode(0).values
     N, n_steps = pieces[0].u_PNU.shape[1], max(len(piece.counts) for piece in pieces)
     all_sums = []
     for decoder, _ in decoders:
         sums = _Sums(n_steps, N, truth.shape[1])
         for piece in pieces:
             with torch.no_grad():
-                sums.add(squared_error(predict(decoder, piece), piece.truth_PI), tolerance, piece.counts)
+                off_mode = (torch.square(piece.truth_PI - mode_I) > tolerance).float()
+                sums.add(squared_error(predict(decoder, piece), piece.truth_PI), off_mode, tolerance, piece.counts)
         all_sums.append(sums)
     P = len(truth)
     success = torch.stack([sums.hits_FNI.sum(0) / P for sums in all_sums])  # (seeds, N, I)
     error = torch.stack([sums.error_NI / P for sums in all_sums])  # (seeds, N, I)
     skills = [_skill(one.mean(0), spread_I) for one in error]
     by_group = {k: [_skill(one.mean(0)[i], spread_I[i]) for one in error] for k, i in groups.items()}
+    columns = list(range(truth.shape[1]))
+    off_mode_by_seed = [_off_mode_rate(sums, columns) for sums in all_sums]
+    n_off_mode = all_sums[0].n_off_mode_I
+    rates = torch.stack([sums.off_mode_NI for sums in all_sums])[..., n_off_mode > 0] / n_off_mode[n_off_mode > 0]
     n_F, n_T = all_sums[0].n_F, all_sums[0].n_T
     imbalance_by_seed = success.var(1, correction=0).mean(1)
     n_unconverged = sum(not settled for _, settled in decoders)
@@ -224,6 +245,12 @@ def evaluate(
         success=float(success.mean()),
         success_spread=float(success.mean((1, 2)).std(correction=0)),
         imbalance=float(imbalance_by_seed.mean()),
+        success_off_mode=float(np.mean(off_mode_by_seed)),
+        success_off_mode_spread=float(np.std(off_mode_by_seed)),
+        success_off_mode_by_group={
+            k: float(np.mean([_off_mode_rate(sums, i) for sums in all_sums])) for k, i in groups.items()
+        },
+        imbalance_off_mode=float(rates.var(1, correction=0).mean()) if rates.numel() else math.nan,
         skill=float(np.mean(skills)),
         skill_spread=float(np.std(skills)),
         skill_by_group={k: float(np.mean(v)) for k, v in by_group.items()},

@@ -34,6 +34,7 @@ def measured(hears, seeds=1):
 def test_a_perfect_protocol_recovers_everything_for_everyone():
     result = measured([1, 1, 1])
     assert result.success == 1.0 and result.imbalance == 0.0 and result.skill > 0.98
+    assert result.success_off_mode == 1.0 and result.imbalance_off_mode == 0.0
 
 
 def test_an_empty_protocol_scores_chance():
@@ -41,6 +42,7 @@ def test_an_empty_protocol_scores_chance():
     # The best constant is 1/K: its squared error is 1/K^2 = 0.0625 where the column is 0, beyond the tolerance.
     assert abs(result.skill) < 0.1
     assert result.success < 0.3
+    assert result.success_off_mode == 0.0  # the column that is 1 is missed by every constant
 
 
 def test_telling_one_agent_shows_exactly_the_imbalance_between_one_and_none():
@@ -50,13 +52,17 @@ def test_telling_one_agent_shows_exactly_the_imbalance_between_one_and_none():
     assert result.imbalance == pytest.approx(table.var(0, correction=0).mean().item())
     others = table[[0, 2]].mean().item()
     assert result.imbalance == pytest.approx(2 / 9 * (1 - others) ** 2, abs=0.02)
+    assert result.success_off_mode == pytest.approx(1 / 3)  # one of three agents, each time
+    assert result.success_off_mode_by_group == pytest.approx(dict.fromkeys(GROUPS, 1 / 3))
+    assert result.imbalance_off_mode == pytest.approx(2 / 9)
 
 
 def test_columns_that_never_vary_have_no_skill():
     data = rows([1, 1, 1], 1)
     constant = Rows(data.u_PNU, torch.zeros(len(data.truth_PI), K), data.counts)
     decoder = train_decoder(lambda: constant, K, Budget(5, 1), 0)
-    assert math.isnan(evaluate([decoder], constant, 0.05, GROUPS).skill)
+    found = evaluate([decoder], constant, 0.05, GROUPS)
+    assert math.isnan(found.skill) and math.isnan(found.success_off_mode)
 
 
 def test_steps_and_fifths_are_counted_in_each_episode():

@@ -107,7 +107,9 @@ def recovery(success, skill):
     spreads = dict.fromkeys(("success_spread", "skill_spread", "imbalance_spread"), 0.01)
     tables = {"success_NI": success.tolist(), "skill_NI": skill.tolist(), "success_FNI": fifths.tolist()}
     more = {"success_TN": [], "imbalance_I": success.var(0).tolist(), "success_by_seed": [], "skill_by_seed": []}
-    groups = {"skill_by_group": {"a": 0.5, "b": 0.1}, "converged": False, "n_unconverged": 2}
+    off_mode = {"success_off_mode": 0.4, "success_off_mode_spread": 0.02, "imbalance_off_mode": 0.01}
+    groups = {"skill_by_group": {"a": 0.5, "b": 0.1}, "success_off_mode_by_group": {"a": 0.6, "b": 0.2}}
+    groups |= off_mode | {"converged": False, "n_unconverged": 2}
     return Recovery(**figures, **spreads, **tables, **more, **groups)
 
 
