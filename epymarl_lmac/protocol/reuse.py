@@ -81,7 +81,7 @@ def overwritable(
         owner[index] = roots or frozenset([index])
         if node.op in _OVERLAPPING or any(ref in overlapping for ref in shared):
             overlapping.add(index)
-    for root in owner[output]:
+    for root in owner.get(output, ()):  # a result that never varies has no owner here
         last_read[root] = len(nodes)
     found: dict[int, Callable[..., Tensor]] = {}
     handed_on: dict[int, int] = {}  # a value whose memory another one has taken over

@@ -80,3 +80,9 @@ def test_what_is_still_needed_is_copied(operations):
     before = o.clone()
     first = made(o)
     assert torch.equal(o, before) and torch.equal(made(o), first)
+
+
+def test_a_result_that_never_varies_is_a_program():
+    made = Program(SPEC, [{"op": "input", "args": []}, {"op": "aten.zeros.default", "args": [[2, 2, 6]]}], 1, {}, 3)
+    assert torch.equal(made(torch.ones(2, 2, 3)), torch.zeros(2, 2, 6))
+    assert torch.equal(made.message(torch.ones(2, 2, 3)), torch.zeros(2, 2, 3))
