@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from epymarl_lmac.awareness.decoder import FORMS
 from epymarl_lmac.errors import SettingsError
 from protocol_gen.designers import MODEL, TEMPERATURE, Designer, ManualDesigner, OpenAiDesigner, ReplayDesigner
 from protocol_gen.options import Options
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     design.add_argument("--out", help="bundle folder (default protocols/<env>/<task>/default)")
     design.add_argument("--report", help="page to write (default report.html in the work folder)")
     measure = p.add_argument_group("measurement")
+    measure.add_argument("--decoder-form", choices=FORMS, help="with a linear layer from input to state, or without")
     measure.add_argument("--decoder-batches", type=int, help="batches of 32 episodes a decoder learns from")
     measure.add_argument("--steps-per-batch", type=int, help="gradient steps on each")
     measure.add_argument("--decoder-lr", type=float, help="learning rate of decoders")
@@ -144,9 +146,9 @@ def execute(argv: Sequence[str], updates: Sequence[str]) -> int:
     work = words.work or Path("results") / "protocol_gen" / card.env / card.task
     print(f"work folder: {work}", flush=True)
     began = time.perf_counter()
-    n_threads = torch.get_num_threads()  # all cores, or OMP_NUM_THREADS
+    n_processes = torch.get_num_threads()  # all cores, or OMP_NUM_THREADS
     watch = functools.partial(print, flush=True)
-    design = Design(options, work, designer_of(words), prices, watch=watch, n_threads=n_threads)
+    design = Design(options, work, designer_of(words), prices, watch=watch, n_processes=n_processes)
     bundle = design.run()
     page = write_report(design, bundle, Path(options.report) if options.report else work / "report.html")
     print(summary(work))

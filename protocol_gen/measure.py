@@ -155,6 +155,7 @@ def measure(
         "episodes": training.buffer.episodes_in_buffer,
         "heldout_episodes": n_heldout,
         "behaviour": behaviour,
+        "decoder_form": budget.form,
         "gradient_steps": n_batches,
         "decoder_seeds": n_seeds,
         "tolerance": settings.mse_thres,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from epymarl_lmac.awareness.decoder import FORMS
 from epymarl_lmac.errors import RecordError, SettingsError
 from epymarl_lmac.record.provenance import write_json
 from protocol_gen.score import METRICS
@@ -31,11 +32,11 @@ class Options:
     important: str = ""  # patterns of state columns; "" asks the designer
     history: int = 10  # steps the last protocol sees
     max_message_dim: int | None = None  # most numbers a receiver may get a step from one protocol
-    # Published are 200 to 1,000 batches, 10 steps on each, lr 5e-4. On LBF 8x8 1,000 steps on fresh batches at 2e-3
-    # bring the loss to 0.974 of the variance, where 1,200 steps the published way leave it at 1.010.
-    decoder_batches: int = 4000  # batches of 32 episodes drawn for a decoder
+    # Published are 200 to 1,000 batches, 10 steps on each, lr 5e-4 (docs/protocol_gen.md compares).
+    decoder_form: str = "direct"  # or "published", without a linear layer from the input to the state
+    decoder_batches: int = 2000  # batches of 32 episodes drawn for a decoder
     steps_per_batch: int = 1  # gradient steps on each
-    decoder_lr: float = 2e-3  # learning rate of decoders
+    decoder_lr: float = 5e-3  # learning rate of decoders; falls to zero over the last third
     decoder_seeds: int = 3  # decoders of each kind
     tolerance: float = 0.05  # squared error that counts as success (alpha)
     sai_metric: str = "both"  # what chooses: success, skill, or their mean
@@ -55,6 +56,8 @@ class Options:
                 raise SettingsError(f"{flag}={getattr(self, name)} must be at least {low}{why}.", flag)
         if self.sai_metric not in METRICS:
             raise SettingsError(f"--sai-metric={self.sai_metric!r} must be one of {METRICS}.", "--sai-metric")
+        if self.decoder_form not in FORMS:
+            raise SettingsError(f"--decoder-form={self.decoder_form!r} must be one of {FORMS}.", "--decoder-form")
         if self.buffer is not None and self.from_record is not None:
             raise SettingsError("Give --buffer or --from-record, not both.", "--buffer")
         for name in ("tolerance", "decoder_lr"):

@@ -78,7 +78,7 @@ class Design:
         prices: USD for a million tokens by model.
         watch: told of every event, in words.
         builder: turns a text into a checked program.
-        n_threads: CPU threads that train decoders.
+        n_processes: decoders trained at the same time, each on one core.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Design:
         prices: Mapping[str, Mapping[str, float]],
         watch: Callable[[str], None] = lambda event: None,
         builder: Builder = build_program,
-        n_threads: int = 1,
+        n_processes: int = 1,
     ) -> None:
         options.check()
         self.options, self.work, self.designer = options, work, designer
@@ -98,9 +98,13 @@ class Design:
         self.schema = schema_of(self.card, self.layout.last_action, self.layout.agent_id)
         self.ledger = Ledger(work, designer, prices)
         self.budget = Budget(
-            options.decoder_batches, options.decoder_seeds, options.decoder_lr, options.steps_per_batch
+            options.decoder_batches,
+            options.decoder_seeds,
+            options.decoder_lr,
+            options.steps_per_batch,
+            options.decoder_form,
         )
-        self._watch, self._builder, self._n_threads = watch, builder, n_threads
+        self._watch, self._builder, self._n_processes = watch, builder, n_processes
         self._programs: dict[tuple[int, str], Program] = {}
         self.task = describe.task_description(self.card, self.layout.last_action, self.layout.agent_id)
 
@@ -192,8 +196,8 @@ class Design:
 
     def _recovery(self, name: str, path: Path, data: Data, programs: list[Program]) -> Recovery:
         def make() -> dict[str, Any]:
-            torch.set_num_threads(self._n_threads)  # collection leaves its own setting behind
-            return measure_programs(data, programs, self.budget, self.options.tolerance).as_dict()
+            torch.set_num_threads(1)  # seeds share the cores instead; the figures depend on neither
+            return measure_programs(data, programs, self.budget, self.options.tolerance, self._n_processes).as_dict()
 
         return Recovery.from_dict(self._stage(f"{name}/measure", path, make))
 
@@ -339,6 +343,7 @@ class Design:
             "heldout_episodes": len(data.heldout),
             "behaviour": collected.get("behaviour", "a trajectory file that was given"),
             "mean_return_first_and_last_tenth": collected.get("mean_return_first_and_last_tenth"),
+            "decoder_form": o.decoder_form,
             "decoder_batches": o.decoder_batches,
             "steps_per_batch": o.steps_per_batch,
             "decoder_lr": o.decoder_lr,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from epymarl_lmac.awareness.decoder import AuxiliaryDecoder
 from epymarl_lmac.awareness.inputs import Episodes, XLayout, rows_of
 from epymarl_lmac.awareness.measure import Budget, Recovery, Rows, evaluate, train_decoder
+from epymarl_lmac.awareness.side_by_side import side_by_side
 from epymarl_lmac.protocol import Program
 from epymarl_lmac.seeding import derive_seed
 
@@ -43,7 +46,9 @@ def _message_bytes(data: Data, programs: Sequence[Program]) -> int:
     return 4 * B * T * N * sum(program.message_dim for program in programs)
 
 
-def measure_programs(data: Data, programs: Sequence[Program], budget: Budget, tolerance: float) -> Recovery:
+def measure_programs(
+    data: Data, programs: Sequence[Program], budget: Budget, tolerance: float, n_processes: int = 1
+) -> Recovery:
     """Trains decoders on training episodes and judges them on held-out ones.
 
     All kinds see the same batches: what is drawn depends on the decoder's seed alone.
@@ -53,6 +58,7 @@ def measure_programs(data: Data, programs: Sequence[Program], budget: Budget, to
         programs: what agents hear, k = 0 first; none for the measurement without messages.
         budget: of the decoders.
         tolerance: squared error that counts as success (alpha).
+        n_processes: decoders trained at the same time, each on one core; the figures do not depend on it.
     """
 
     def rows(episodes: Episodes) -> Rows:
@@ -63,14 +69,16 @@ def measure_programs(data: Data, programs: Sequence[Program], budget: Budget, to
     drawn = budget.n_seeds * budget.n_batches * size
     if programs and drawn > len(train) and _message_bytes(data, programs) <= KEPT_BYTES:
         train = train.with_messages(programs, data.layout)
-    decoders = []
-    for seed in range(budget.n_seeds):
+
+    def decoder_of(seed: int) -> tuple[AuxiliaryDecoder, bool]:
         rng = np.random.default_rng(derive_seed(seed, "decoder batches"))
 
-        def draw(rng: np.random.Generator = rng) -> Rows:
+        def draw() -> Rows:
             return rows(train[rng.choice(len(train), size, replace=False)])
 
-        decoders.append(train_decoder(draw, len(data.important), budget, seed))
+        return train_decoder(draw, len(data.important), budget, seed)
+
+    decoders = side_by_side([functools.partial(decoder_of, seed) for seed in range(budget.n_seeds)], n_processes)
     pieces = [rows(data.heldout[i : i + PIECE_EPISODES]) for i in range(0, len(data.heldout), PIECE_EPISODES)]
     return evaluate(decoders, pieces, tolerance, groups_of(data.names))
 

@@ -9,9 +9,15 @@ from torch import Tensor, nn
 
 from epymarl_lmac.learning.gru import gru_sequence
 
+FORMS = ("direct", "published")
+
 
 class AuxiliaryDecoder(nn.Module):
     """Linear, ReLU, GRU, a narrow layer, and three layers up to the state; shared by all agents.
+
+    Form "direct" adds a linear layer from the input straight to the state. A map of the field in a message does not
+    fit through the narrow layer: on LBF 8x8 (all three protocols, 4,000 batches, one seed) the published form reaches
+    a skill of 0.096 and still improves, the direct one 0.141 and has settled.
 
     Letters: P packed rows (``epymarl_lmac.learning.packing``), U input width, I important state columns.
 
@@ -20,12 +26,17 @@ class AuxiliaryDecoder(nn.Module):
         n_important: I.
         hidden_dim: width of the hidden layers.
         latent_dim: width of the narrow layer.
+        form: one of ``FORMS``.
 
     Source: Bae, Park, Lee, Han, ICML 2026, offline phase; sizes of the released code.
     """
 
-    def __init__(self, input_dim: int, n_important: int, hidden_dim: int = 64, latent_dim: int = 20) -> None:
+    def __init__(
+        self, input_dim: int, n_important: int, hidden_dim: int = 64, latent_dim: int = 20, form: str = "direct"
+    ) -> None:
         super().__init__()
+        if form not in FORMS:
+            raise ValueError(f"form={form!r} must be one of {FORMS}.")
         H = hidden_dim
         self.read = nn.Sequential(nn.Linear(input_dim, H), nn.ReLU())
         self.gru = nn.GRUCell(H, H)
@@ -38,11 +49,13 @@ class AuxiliaryDecoder(nn.Module):
             nn.ReLU(),
             nn.Linear(H, n_important),
         )
+        self.direct = nn.Linear(input_dim, n_important, bias=False) if form == "direct" else None
 
     def forward(self, u_PU: Tensor, counts: Sequence[int]) -> Tensor:
         """Returns the state estimates of all rows, (P, I)."""
         h0 = u_PU.new_zeros(counts[0], self.gru.hidden_size)
-        return self.write(gru_sequence(self.gru, self.read(u_PU), h0, counts))
+        estimate = self.write(gru_sequence(self.gru, self.read(u_PU), h0, counts))
+        return estimate if self.direct is None else estimate + self.direct(u_PU)
 
 
 def squared_error(estimate_PNI: Tensor, truth_PI: Tensor) -> Tensor:

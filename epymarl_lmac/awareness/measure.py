@@ -33,8 +33,9 @@ class Budget:
 
     n_batches: int  # batches drawn
     n_seeds: int  # decoders of each kind
-    lr: float = 5e-4
+    lr: float = 5e-3  # falls to zero over the last third
     steps_per_batch: int = 1  # gradient steps on every batch drawn
+    form: str = "direct"  # of the decoder, one of ``awareness.decoder.FORMS``
 
 
 FIFTHS = ("early", "early-mid", "mid", "mid-late", "late")
@@ -66,7 +67,7 @@ class Recovery:
     success_by_seed: list[float]
     skill_by_seed: list[float]
     imbalance_spread: float  # standard deviation over decoder seeds
-    converged: bool  # whether the last third of training brought next to nothing (``has_settled``), with every seed
+    converged: bool  # whether training had come to next to nothing (``has_settled``), with every seed
     n_unconverged: int  # decoders whose loss still fell
 
     def summary(self) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def _nan(value: Any) -> Any:
 
 
 def train_decoder(sample: Callable[[], Rows], n_important: int, budget: Budget, seed: int):
-    """Trains one decoder.
+    """Trains one decoder; its learning rate falls linearly to zero over the last third of the batches.
 
     Args:
         sample: draws a batch of training episodes.
@@ -120,36 +121,39 @@ def train_decoder(sample: Callable[[], Rows], n_important: int, budget: Budget, 
     """
     torch.manual_seed(derive_seed(seed, "decoder"))
     decoder: AuxiliaryDecoder | None = None
-    losses = []
-    for _ in range(budget.n_batches):
+    losses: list[float] = []
+    for number in range(budget.n_batches):
         rows = sample()
         if decoder is None:
-            decoder = AuxiliaryDecoder(rows.u_PNU.shape[-1], n_important)
+            decoder = AuxiliaryDecoder(rows.u_PNU.shape[-1], n_important, form=budget.form)
             optimiser = torch.optim.Adam(decoder.parameters(), lr=budget.lr, fused=True)
+        optimiser.param_groups[0]["lr"] = budget.lr * min(1.0, 3 * (1 - number / budget.n_batches))
         for step in range(budget.steps_per_batch):
             loss = squared_error(predict(decoder, rows), rows.truth_PI).mean()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             if step == 0:  # on a batch that the decoder has not just been fitted to
-                losses.append(loss.item())
+                variance = float(rows.truth_PI.var(0, correction=0).mean())
+                losses.append(loss.item() - variance)
     if decoder is None:
         raise ValueError(f"n_batches={budget.n_batches} must be at least 1.")
-    return decoder.eval(), has_settled(losses, float(rows.truth_PI.var(0, correction=0).mean()))
+    return decoder.eval(), has_settled(losses, variance)
 
 
 def has_settled(losses: Sequence[float], variance: float) -> bool:
-    """Returns whether the last third of training brought next to nothing.
+    """Returns whether the second third of training, the last one at the full rate, brought next to nothing.
 
     Args:
-        losses: mean squared error on fresh batches, in order.
+        losses: mean squared error on fresh batches, in order. Less the variance of each batch it is far less noisy.
         variance: of the state columns, mean over them. A gain of less than 0.005 of it (so much skill) is nothing.
     """
     n = len(losses)
-    tenth = max(1, n // 10)
-    start = max(0, (2 * n) // 3 - tenth)
-    before, last = np.mean(losses[start : start + tenth]), np.mean(losses[-tenth:])
-    return bool(before - last < 0.005 * variance)
+    sixth = max(1, n // 6)
+    third = max(n // 3, 1)
+    before = np.mean(losses[third - min(sixth, third) : third])
+    after = np.mean(losses[max(2 * third - sixth, 0) : 2 * third])
+    return bool(before - after < 0.005 * variance)
 
 
 def _skill(error_I: Tensor, spread_I: Tensor) -> float:

@@ -61,6 +61,13 @@ def test_an_empty_protocol_scores_chance_and_telling_one_agent_shows_exactly_tha
     assert noise.success <= none.success + none.success_spread + noise.success_spread
 
 
+def test_seeds_trained_side_by_side_give_the_same_figures(data, builder):
+    programs = [builder(ONE, SPEC)]
+    budget = Budget(20, 3)
+    one, two = (measure_programs(data, programs, budget, 0.05, n).as_dict() for n in (1, 2))
+    assert one == two
+
+
 def test_a_decoder_that_still_learns_is_flagged():
     falling = [1 - 0.005 * i for i in range(100)]
     flat = [0.5 + 0.01 * (-1) ** i for i in range(100)]

@@ -171,7 +171,7 @@ def test_the_best_of_several_candidates_is_kept_and_all_are_archived(buffer, bui
         turns += [Turn(critique(word)), Turn(fenced(text)), Turn(fenced(text))]
     real = pipeline.measure_programs
 
-    def measured(data, programs, budget, tolerance):
+    def measured(data, programs, budget, tolerance, n_processes):
         found = real(data, [], budget, tolerance)
         success = 0.9 if any(p.message_dim == 4 for p in programs) else 0.3
         return type(found)(**{**vars(found), "success": success, "skill": success})
@@ -196,7 +196,7 @@ def test_a_step_that_makes_recovery_worse_is_reported_and_dropped_if_asked(
     real = pipeline.measure_programs
     events = []
 
-    def measured(data, programs, budget, tolerance):
+    def measured(data, programs, budget, tolerance, n_processes):
         found = real(data, [], budget, tolerance)
         sizes = [p.message_dim for p in programs]
         values = {(): 0.2, (4,): 0.9, (4, 3): 0.5, (4, 3, 4): 0.6, (4, 0, 4): 0.95}
