@@ -83,7 +83,7 @@ def side_by_side(name: str, text: str, spec: ProtocolSpec, rows: int, repeats: i
         if not torch.allclose(program(o), original(o), rtol=1e-5, atol=1e-5):
             raise SystemExit(f"{name}: the rebuilt program differs from its text.")
         theirs, ours, messages = [], [], []
-        for _ in range(3):
+        for _ in range(5):
             theirs.append(quartile(lambda: original(o), repeats))
             ours.append(quartile(lambda: program(o), repeats))
             messages.append(quartile(lambda: program.message(o), repeats))

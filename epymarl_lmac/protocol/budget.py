@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol.program import Program, _fill
+from epymarl_lmac.protocol.program import Program
 
 BATCH = 4096  # inputs on which time and memory are measured
 _SMALL, _LARGE = 16, 32  # inputs of the runs before
@@ -58,14 +58,14 @@ def _measure(program: Program, batch: int, limit: float) -> tuple[float, int]:
         values[plan.input_index] = torch.zeros(program.spec.input_shape(batch), device=plan.device)
     given = set(_bytes(values))
     peak, seconds = 0, 0.0
-    for index, function, args, _, _, kwargs, _, dead in plan.steps:
+    for step in plan.steps:
         start = time.perf_counter()
-        values[index] = function(*_fill(args, values), **{key: _fill(value, values) for key, value in kwargs.items()})
+        values[step.result] = step.apply(values)
         seconds += time.perf_counter() - start
         peak = max(peak, sum(size for storage, size in _bytes(values).items() if storage not in given))
         if peak > limit:
             raise _OverBudget
-        for ref in dead:
+        for ref in step.dead:
             values[ref] = None
     return seconds, peak
 

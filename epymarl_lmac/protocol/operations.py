@@ -85,12 +85,17 @@ DIRECT: dict[str, Callable[..., Any]] = {
     "aten.add.Tensor": torch.add,
     "aten.cat.default": torch.cat,
     "aten.div.Tensor": torch.div,
+    "aten.expand.default": torch.Tensor.expand,
+    "aten.index_select.default": torch.index_select,
     "aten.maximum.default": torch.maximum,
     "aten.minimum.default": torch.minimum,
     "aten.mul.Tensor": torch.mul,
     "aten.select.int": torch.select,
     "aten.sub.Tensor": torch.sub,
+    "aten.sum.dim_IntList": torch.sum,
+    "aten.sym_size.int": torch.Tensor.size,
     "aten.unsqueeze.default": torch.unsqueeze,
+    "aten.view.default": torch.Tensor.reshape,
 }
 
 DTYPES = {

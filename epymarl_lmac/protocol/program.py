@@ -7,9 +7,9 @@ batch size are computed once, equal operations are merged, and what the result d
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from epymarl_lmac.protocol.spec import ProtocolSpec
 MAX_OPERATIONS = 20_000
 MAX_NESTING = 4
 MAX_INTEGER = 2**40
+FEW_ROWS = 24  # of the last dimension, general indexing is faster beyond
 FORMAT = 1
 
 
@@ -115,6 +116,26 @@ def _read_nodes(operations: Any, constants: Mapping[str, Tensor]) -> list[_Node]
     return nodes
 
 
+class Step(NamedTuple):
+    """One operation of a plan."""
+
+    result: int  # its index
+    function: Callable[..., Any]
+    refs: tuple[int, ...] | None  # results that are its first arguments; None if results stand elsewhere
+    rest: tuple[Any, ...]  # arguments after these
+    keywords: dict[str, Any]
+    dead: list[int]  # results that are not needed afterwards
+
+    def apply(self, values: list[Any]) -> Any:
+        """Returns its result, given all results so far."""
+        if self.refs is not None:
+            return self.function(*(values[ref] for ref in self.refs), *self.rest)
+        if not self.keywords:
+            return self.function(*_fill(self.rest, values))
+        keywords = dict(zip(self.keywords, _fill(tuple(self.keywords.values()), values), strict=True))
+        return self.function(*_fill(self.rest, values), **keywords)
+
+
 class _Plan:
     """Operations in order, for one output, on one device."""
 
@@ -135,7 +156,7 @@ class _Plan:
                     last_use[ref] = max(last_use.get(ref, -1), index)
         order = [index for index in range(len(nodes)) if index in needed and index in varying]
         in_place = overwritable(nodes, order, TABLE, varying, output)
-        self.steps = []
+        self.steps: list[Step] = []
         self.input_index = -1
         for index, node in enumerate(nodes):
             if node.op == "input":
@@ -148,13 +169,19 @@ class _Plan:
             kwargs = {key: _bind(value, fixed) for key, value in node.kwargs}
             if node.op in FACTORIES:
                 kwargs["device"] = self.device
-            plain = [(i, arg.index) for i, arg in enumerate(args) if type(arg) is Ref]
-            nested = [(i, arg) for i, arg in enumerate(args) if type(arg) is tuple and _refs(arg)]
-            named = [(key, value) for key, value in kwargs.items() if _refs(value)]
             function = getattr(TABLE[node.op], "_op", TABLE[node.op])  # the operation without its Python wrapper
             if not kwargs and args and type(args[0]) in (Ref, tuple):
                 function = in_place.get(index) or DIRECT.get(node.op, function)
-            self.steps.append((index, function, args, plain, nested, kwargs, named, dead))
+                if node.op == "aten.index.Tensor":
+                    function = _few_rows(args) or function
+            if node.op == "aten.sub.Tensor" and not kwargs and isinstance(args[0], (int, float)):
+                function, args = torch.rsub, (args[1], args[0])  # no tensor is made of the number
+            n_first = next((i for i, arg in enumerate(args) if type(arg) is not Ref), len(args))
+            if kwargs or _refs(args[n_first:]):
+                self.steps.append(Step(index, function, None, args, kwargs, dead))
+            else:
+                refs = tuple(_refs(args[:n_first]))
+                self.steps.append(Step(index, function, refs, args[n_first:], {}, dead))
 
     def _constant_value(self, node: _Node, values: list[Any], constants: Mapping[str, Tensor]) -> Any:
         if node.op == "constant":
@@ -169,18 +196,30 @@ class _Plan:
         values = self.values.copy()
         if self.input_index >= 0:
             values[self.input_index] = o
-        for index, function, args, plain, nested, kwargs, named, dead in self.steps:
-            filled = list(args)
-            for position, ref in plain:
-                filled[position] = values[ref]
-            for position, value in nested:
-                filled[position] = _fill(value, values)
-            if named:
-                kwargs = {**kwargs, **{key: _fill(value, values) for key, value in named}}
-            values[index] = function(*filled, **kwargs) if kwargs else function(*filled)
+        for step in self.steps:
+            result, function, refs, rest, _, dead = step
+            if refs is not None and len(refs) == 1:  # most operations are of these two kinds, which save a call
+                values[result] = function(values[refs[0]], *rest)
+            elif refs is not None and len(refs) == 2:
+                values[result] = function(values[refs[0]], values[refs[1]], *rest)
+            else:
+                values[result] = step.apply(values)
             for ref in dead:
                 values[ref] = None
         return values[self.output]
+
+
+def _few_rows(args: tuple[Any, ...]) -> Callable[[Tensor, Any], Tensor] | None:
+    """Returns how to take a few known rows of one dimension, faster than general indexing; None if it is not that."""
+    if len(args) != 2 or type(args[1]) is not tuple:
+        return None
+    given = [(dim, rows) for dim, rows in enumerate(args[1]) if rows is not None]
+    if len(given) != 1 or not isinstance(given[0][1], Tensor):
+        return None
+    dim, rows = given[0]
+    if rows.dtype != torch.int64 or rows.dim() != 1 or not 0 < len(rows) <= FEW_ROWS or bool((rows < 0).any()):
+        return None
+    return lambda target, indices: target.index_select(dim, rows)
 
 
 def _bind(value: Any, fixed: Mapping[int, Any]) -> Any:
@@ -192,12 +231,11 @@ def _bind(value: Any, fixed: Mapping[int, Any]) -> Any:
     return value
 
 
-def _fill(value: Any, values: list[Any]) -> Any:
-    if type(value) is Ref:
-        return values[value.index]
-    if type(value) is tuple:
-        return [_fill(item, values) for item in value]
-    return value
+def _fill(given: tuple[Any, ...], values: list[Any]) -> list[Any]:
+    """Returns arguments with results in place of references."""
+    return [
+        values[arg.index] if type(arg) is Ref else _fill(arg, values) if type(arg) is tuple else arg for arg in given
+    ]
 
 
 def _merge_equal(nodes: Sequence[_Node], output: int) -> tuple[list[_Node], int]:
