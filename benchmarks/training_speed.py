@@ -118,6 +118,20 @@ def matmul_rate() -> float:
     return 2 * 1600 * 64 * 384 / best_time(lambda: torch.mm(a, b, out=out), 200)
 
 
+def floor_and_update(experiment, batch, rate: float) -> tuple[float, float]:
+    """Returns the floor of an update and an update, in seconds; messages come with the stored episodes."""
+    with FlopCounterMode(display=False) as counter:
+        experiment.learner.train(batch, 0, 0)
+    return counter.get_total_flops() / rate, best_time(lambda: experiment.learner.train(batch, 0, 0), 40)
+
+
+def print_update(name: str, floor: float, update: float, rate: float) -> None:
+    """Prints the rows of one update and its floor."""
+    print(f"{name + ', one update, ms':44} {1e3 * update:12.1f}")
+    label = f"  floor: {floor * rate / 1e9:.2f} GFLOP at {rate / 1e9:.0f} GFLOP/s, ms"
+    print(f"{label:44} {1e3 * floor:12.1f} {floor / update:7.0%}")
+
+
 def epymarl_speed(path: Path, python: str, steps: int) -> float:
     """Returns the steps per second of EPyMARL's qmix (recurrent agents) on the package's 8x8-2p-2f-coop grid game."""
     with tempfile.TemporaryDirectory() as folder:
@@ -155,19 +169,16 @@ def main() -> None:
         "lmac_qmix": steps_per_second(lmac, options.episodes),
         "qmix": steps_per_second(qmix, options.episodes),
     }
+    rate = matmul_rate()
     batch = sample(lmac)
-    with FlopCounterMode(display=False) as counter:
-        lmac.learner.train(batch, 0, 0)
-    floor = counter.get_total_flops() / (rate := matmul_rate())  # messages come with the stored episodes
-    update = best_time(lambda: lmac.learner.train(batch, 0, 0), 40)
+    floor, update = floor_and_update(lmac, batch, rate)
     stepped = best_time(lambda: per_step_update(lmac.learner, batch), 8)
     print(f"{'row':44} {'value':>12} {'ratio':>8}")
     print(f"{'lmac_qmix, training steps/s':44} {speeds['lmac_qmix']:12.0f}")
-    print(f"{'lmac_qmix, one update, ms':44} {1e3 * update:12.1f}")
+    print_update("lmac_qmix", floor, update, rate)
     print(f"{'  step by step, as released, ms':44} {1e3 * stepped:12.1f} {stepped / update:7.1f}x")
-    print(f"{'  floor: ' + f'{counter.get_total_flops() / 1e9:.2f} GFLOP at {rate / 1e9:.0f} GFLOP/s, ms':44} "
-          f"{1e3 * floor:12.1f} {floor / update:7.0%}")  # fmt: skip
     print(f"{'qmix, training steps/s':44} {speeds['qmix']:12.0f}")
+    print_update("qmix", *floor_and_update(qmix, sample(qmix), rate), rate)
     if options.epymarl is None:
         print("EPyMARL's qmix: skipped, no --epymarl PATH")
     else:
