@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not ARCHIVE, reason="LMAC_ARCHIVE names no folde
 L = 10
 SIZES = {
     "bane_vs_hM": (3, 42),
-    "1o_10b_vs_1r": (11, 84),
+    "1o_10b_vs_1r": (11, 103),
     "2o_20b_vs_2r": (22, 200),
     "5z_vs_1ul": (5, 48),
     "Foraging-8x8-2p-2f-s1True": (2, 35),
@@ -37,7 +37,6 @@ SIZES = {
 FILES = ("comm_init", "comm_update", "comm_update_timestep_wise2")
 # The layer that refuses those that raise on their own task's sizes, or compute what depends on other episodes.
 REFUSED = {
-    "1o_10b_vs_1r/comm_update": "run",
     "5z_vs_1ul/comm_update": "run",
     "zerg_5_vs_5/comm_update": "grammar",  # a name that is defined nowhere
     "Foraging-8x8-2p-2f-s1True/comm_update_timestep_wise2": "grammar",  # lists of numbers taken out of tensors
