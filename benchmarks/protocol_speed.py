@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from timing import quartile
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,16 +61,6 @@ def eager(text: str) -> Callable[[Tensor], Tensor]:
     scope: dict = {}
     exec(compile(text, "<protocol>", "exec"), scope)
     return scope["communication"]
-
-
-def quartile(function: Callable[[], object], repeats: int) -> float:
-    """Returns the quartile of fast runs, seconds."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return sorted(times)[repeats // 4]
 
 
 def side_by_side(name: str, text: str, spec: ProtocolSpec, rows: int, repeats: int) -> None:

@@ -21,10 +21,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from timing import quartile
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
@@ -58,16 +58,6 @@ def sample(experiment: Experiment):
     """Returns a training batch."""
     batch = experiment.buffer.sample(experiment.args.batch_size, rng=experiment.sampler)
     return batch[:, : batch.max_t_filled()]
-
-
-def best_time(function: Callable[[], object], repeats: int) -> float:
-    """Returns the quartile of fast runs, in seconds."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return sorted(times)[repeats // 4]
 
 
 def per_step_loss(learner, batch) -> torch.Tensor:
@@ -115,14 +105,14 @@ def matmul_rate() -> float:
     """Returns floating-point operations per second of a product of the update's size."""
     a, b = torch.randn(1600, 64), torch.randn(64, 384)
     out = torch.empty(1600, 384)
-    return 2 * 1600 * 64 * 384 / best_time(lambda: torch.mm(a, b, out=out), 200)
+    return 2 * 1600 * 64 * 384 / quartile(lambda: torch.mm(a, b, out=out), 200)
 
 
 def floor_and_update(experiment, batch, rate: float) -> tuple[float, float]:
     """Returns the floor of an update and an update, in seconds; messages come with the stored episodes."""
     with FlopCounterMode(display=False) as counter:
         experiment.learner.train(batch, 0, 0)
-    return counter.get_total_flops() / rate, best_time(lambda: experiment.learner.train(batch, 0, 0), 40)
+    return counter.get_total_flops() / rate, quartile(lambda: experiment.learner.train(batch, 0, 0), 40)
 
 
 def print_update(name: str, floor: float, update: float, rate: float) -> None:
@@ -172,7 +162,7 @@ def main() -> None:
     rate = matmul_rate()
     batch = sample(lmac)
     floor, update = floor_and_update(lmac, batch, rate)
-    stepped = best_time(lambda: per_step_update(lmac.learner, batch), 8)
+    stepped = quartile(lambda: per_step_update(lmac.learner, batch), 8)
     print(f"{'row':44} {'value':>12} {'ratio':>8}")
     print(f"{'lmac_qmix, training steps/s':44} {speeds['lmac_qmix']:12.0f}")
     print_update("lmac_qmix", floor, update, rate)

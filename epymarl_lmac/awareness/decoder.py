@@ -15,9 +15,8 @@ FORMS = ("direct", "published")
 class AuxiliaryDecoder(nn.Module):
     """Linear, ReLU, GRU, a narrow layer, and three layers up to the state; shared by all agents.
 
-    Form "direct" adds a linear layer from the input straight to the state. A map of the field in a message does not
-    fit through the narrow layer: on LBF 8x8 (all three protocols, 4,000 batches, one seed) the published form reaches
-    a skill of 0.096 and still improves, the direct one 0.141 and has settled.
+    Form "direct" adds a linear layer from the input straight to the state: a map of the field in a message does not fit
+    through the narrow layer. Both are compared in docs/protocol_gen.md.
 
     Letters: P packed rows (``epymarl_lmac.learning.packing``), U input width, I important state columns.
 
