@@ -102,8 +102,9 @@ class Experiment:
             device="cpu" if args.buffer_cpu_only else device,
         )
         self.mac = mac_REGISTRY[args.mac](self.buffer.scheme, groups, args)
-        for key, field in self.mac.stored_fields(args.buffer_size * (args.episode_limit + 1)).items():
-            self.buffer.add_key(key, field)
+        self.transforms = self.mac.transforms(args.buffer_size * (args.episode_limit + 1))
+        for transform in self.transforms:
+            self.buffer.add_key(transform.key, transform.field)
         self.runner.setup(scheme, groups, preprocess, self.mac)
         self.learner = le_REGISTRY[args.learner](self.mac, self.buffer.scheme, logger, args)
         self.episodes = 0
@@ -157,7 +158,8 @@ class Experiment:
         args = self.args
         with torch.no_grad():
             episodes = self.runner.run(test_mode=False)
-            self.mac.complete(episodes)
+            for transform in self.transforms:
+                transform.fill(episodes)
         self.buffer.insert_episode_batch(episodes)
         self.episodes += episodes.batch_size
         if not self.buffer.can_sample(args.batch_size):
@@ -177,6 +179,8 @@ class Experiment:
         """Plays the test episodes; they are logged by the runner and change nothing else."""
         with torch.no_grad(), torch.random.fork_rng():
             self.runner.run(test_mode=True)
+        for key, value in self.mac.take_message_metrics().items():
+            self.logger.log_stat(f"test_{key}", value, self.runner.t_env)
         self.last_test_t = self.runner.t_env
 
     def timers(self) -> dict[str, float]:
@@ -249,7 +253,7 @@ def _describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
         "packages": provenance.package_versions(),
         "git": provenance.git_state(),
         "machine": provenance.machine(),
-        "protocol": getattr(getattr(experiment.mac, "bundle", None), "manifest", None),
+        "communication": None if experiment.mac.comm is None else experiment.mac.comm.description(),
         "folder": folder.name,
     }
 

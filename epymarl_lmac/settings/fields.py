@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from epymarl_lmac.errors import SettingsError
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -43,6 +45,22 @@ class Setting:
     resume: bool = False
     host: bool = False
     section: str = ""
+
+    def check(self, value: Any) -> None:
+        """Checks a value against bounds and choices; its type is checked elsewhere.
+
+        Raises:
+            SettingsError: naming key, value and what is allowed.
+        """
+        if self.choices is not None and value not in self.choices:
+            raise SettingsError(f"{self.key}={value!r} is not known; choose one of {self.choices}.", self.key)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if self.low is not None and value < self.low:
+                raise SettingsError(f"{self.key}={value} must be at least {self.low}.", self.key)
+            if self.high is not None and value > self.high:
+                raise SettingsError(f"{self.key}={value} must be at most {self.high}.", self.key)
+            if self.above is not None and not value > self.above:
+                raise SettingsError(f"{self.key}={value} must be greater than {self.above}.", self.key)
 
 
 def setting(

@@ -21,6 +21,7 @@ _METHOD_REGISTRIES = {
     "mac": "controllers",
     "agent": "modules.agents",
     "mixer": "modules.mixers",
+    "comm": "modules.comm",
 }
 
 
@@ -138,7 +139,7 @@ def method_schema(values: Mapping[str, Any]) -> dict[str, Any]:
     expected: dict[str, Any] = {}
     for key, module in _METHOD_REGISTRIES.items():
         name = values.get(key)
-        if name is None and key == "mixer":
+        if name is None and key in ("mixer", "comm"):
             continue
         registry = importlib.import_module(module).REGISTRY
         if name not in registry:

@@ -66,6 +66,7 @@ class RunSettings:
     mac: str
     agent: str
     mixer: str | None
+    comm: str | None
     agent_output_type: str
     hidden_dim: int
     use_rnn: bool
