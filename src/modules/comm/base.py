@@ -171,6 +171,11 @@ class Comm(nn.Module):
         """
         return []
 
+    def floats_per_pair(self) -> float:
+        """Returns how many numbers an ordered pair of agents carries a step while all links are open; the mean over
+        pairs where they differ. The link measures it; a test compares the two."""
+        return 0.0
+
     def description(self) -> dict[str, Any]:
         """Returns what the run record should say about this method beyond its settings."""
         return {}

@@ -44,6 +44,9 @@ class CommnetComm(Comm):
         self.own = nn.ModuleList([nn.Linear(H, H) for _ in rounds])
         self.heard = nn.ModuleList([nn.Linear(H, H, bias=False) for _ in rounds])
 
+    def floats_per_pair(self) -> float:
+        return self.team.hidden_dim * self.settings.commnet_rounds
+
     def hidden(self, steps: Steps, h_RNH: Tensor, kept: Kept) -> Tensor:
         for k, (own, heard) in enumerate(zip(self.own, self.heard, strict=True)):
             mean = self.link.broadcast(steps, h_RNH, name=f"round {k}").mean_of_others()

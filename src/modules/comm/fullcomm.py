@@ -46,6 +46,9 @@ class FullcommComm(Comm):
     def sizes(cls, team: Team, settings: Any) -> Sizes:
         return Sizes(team.own_dim + (team.n_agents - 1) * team.obs_dim, team.hidden_dim)
 
+    def floats_per_pair(self) -> float:
+        return self.team.obs_dim
+
     def inputs(self, steps: Steps, own_RND: Tensor, before_RNH: Tensor | None, kept: Kept) -> Tensor:
         R, N, O = steps.obs_RNO.shape
         heard = self.link.broadcast(steps, steps.obs_RNO).values.expand(R, N, N, O)

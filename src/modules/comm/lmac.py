@@ -1,9 +1,9 @@
 """LMAC: fixed protocols write the messages, a learned encoder infers a latent from them, agents act on [x, z].
 
-Messages are a fixed function of an episode's extended observations. To act they are computed for the current step. To
-learn they are computed once for every episode, all steps in one call, when it enters the replay buffer; where they would
-not fit, or in a host that stores no such field, once for every sampled batch. The online and the target network share
-them.
+Messages are a fixed function of an episode's extended observations. To act they are computed for the current step.
+To learn they are computed once for every episode, all steps in one call, when it enters the replay buffer; where they
+would not fit, or in a host that stores no such field, once for every sampled batch. The online and the target network
+share them.
 
 Letters: R rows, N agents, M message columns, U width of u = [x, m], H hidden, Z latent, I important state columns, V
 transitions, J = 2 I.
@@ -86,8 +86,8 @@ class LmacComm(Comm):
     steps. The published forms of the reconstruction and cycle losses let the latent collapse where the state is sparse:
     a constant z satisfies the cycle loss, whose scale is that of z, sooner than the reconstruction loss, whose scale is
     the state's small variance, rewards an informative one. By default the squared error is therefore counted in units
-    of the state's variance, and z is a fixed target of the cycle encoder; docs/methods/lmac_qmix.md has the measurements
-    and the other differences from the released code.
+    of the state's variance, and z is a fixed target of the cycle encoder; docs/methods/lmac_qmix.md has the
+    measurements and the other differences from the released code.
 
     Args:
         team: sizes.
@@ -156,6 +156,11 @@ class LmacComm(Comm):
         N = self.team.n_agents
         parts = [torch.from_numpy(flow_map(program).senders()) for program in self.shared.programs]
         return torch.cat(parts, dim=1) if parts else torch.zeros(N, 0, N, dtype=torch.bool)
+
+    def floats_per_pair(self) -> float:
+        N = self.team.n_agents
+        others = ~torch.eye(N, dtype=torch.bool, device=self.senders_NMS.device)
+        return float((self.senders_NMS.sum(1) * others).sum()) / max(1, N * (N - 1))
 
     # -- messages ----------------------------------------------------------------------------------------
 

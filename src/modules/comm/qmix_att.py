@@ -30,8 +30,8 @@ class QmixAttSettings(LinkSettings):
 class QmixAttComm(Comm):
     """The Q layer reads [h_i, what agent i attends to among all agents' h].
 
-    One layer of multi-head attention: keys and values of a sender are linear maps of its state, and so is the receiver's
-    query; the agent itself is among its senders.
+    One layer of multi-head attention: keys and values of a sender are linear maps of its state, and so is the
+    receiver's query; the agent itself is among its senders.
 
     Message: 2 * att_embed_dim numbers (key and value) an ordered pair a step, broadcast.
 
@@ -57,6 +57,9 @@ class QmixAttComm(Comm):
     @classmethod
     def sizes(cls, team: Team, settings: Any) -> Sizes:
         return Sizes(team.own_dim, 2 * team.hidden_dim)
+
+    def floats_per_pair(self) -> float:
+        return 2 * self.settings.att_embed_dim
 
     def hidden(self, steps: Steps, h_RNH: Tensor, kept: Kept) -> Tensor:
         heads = self.settings.att_heads

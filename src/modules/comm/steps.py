@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -148,17 +149,14 @@ class Steps:
         for count in self.counts:
             rows = slice(start, start + count)
 
-            def part(value: Tensor | None, rows: slice = rows) -> Tensor | None:
-                return None if value is None else value[rows]
-
             yield replace(
                 self,
                 x_RND=self.x_RND[rows],
                 counts=[count],
                 packing=None,
                 memory=memory,
-                alive_RN=part(self.alive_RN),
-                look=lambda key, part=part: part(self.look(key)),
+                alive_RN=None if self.alive_RN is None else self.alive_RN[rows],
+                look=partial(_part_of, self.look, rows),
                 _once={},
             )
             start += count
@@ -186,3 +184,9 @@ class Steps:
                 has_other[rows] = True
             start += count
         return index, has_other
+
+
+def _part_of(look: Callable[[str], Tensor | None], rows: slice, key: str) -> Tensor | None:
+    """Returns some rows of a stored field, None where it is not stored."""
+    value = look(key)
+    return None if value is None else value[rows]

@@ -66,6 +66,10 @@ class TarmacComm(Comm):
     def sizes(cls, team: Team, settings: Any) -> Sizes:
         return Sizes(team.own_dim + settings.tarmac_value_dim, team.hidden_dim)
 
+    def floats_per_pair(self) -> float:
+        s = self.settings
+        return s.tarmac_rounds * (s.tarmac_signature_dim + s.tarmac_value_dim)
+
     def inputs(self, steps: Steps, own_RND: Tensor, before_RNH: Tensor | None, kept: Kept) -> Tensor:
         assert before_RNH is not None
         state, heard = before_RNH, own_RND[..., :0]
