@@ -39,9 +39,9 @@ class HammerSettings(LinkSettings):
 class HammerComm(Comm):
     """The messenger is an MLP over all observations with one linear layer an agent; the TD loss trains it.
 
-    It has no objective of its own: the gradient of all agents' values reaches it through their inputs. It is present at
-    execution, so this is centralised observation with a narrow way back. The cost says so: O numbers from every agent to
-    the messenger and M back to each, a step.
+    It has no objective of its own: the gradient of all agents' values reaches it through their inputs. It is present
+    at execution, so this is centralised observation with a narrow way back. The cost says so: O numbers from every
+    agent to the messenger and M back to each, a step.
 
     Source: Gupta et al., "HAMMER: Multi-Level Coordination of Reinforcement Learning Agents via Learned Messaging",
     2021 (PPO); the QMIX form is ours.
