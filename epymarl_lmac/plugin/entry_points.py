@@ -20,7 +20,7 @@ from typing import Any
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.lazy_registry import LazyRegistry
 
-KINDS = ("learners", "controllers", "agents", "mixers", "envs")
+KINDS = ("learners", "controllers", "agents", "mixers", "comm", "envs")
 PREFIX = "epymarl_lmac."
 
 

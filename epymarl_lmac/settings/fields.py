@@ -29,6 +29,7 @@ class Setting:
         choices: values allowed, or None for all.
         resume: whether it may differ between a run and its continuation.
         host: whether the host's own value holds where a foreign host runs the method.
+        runner: whether it says how our own runners play; such a setting is never written into a host's files.
         section: heading under which it is listed, "" for that of the field before it.
     """
 
@@ -42,6 +43,7 @@ class Setting:
     choices: tuple[Any, ...] | None = None
     resume: bool = False
     host: bool = False
+    runner: bool = False
     section: str = ""
 
 
@@ -55,6 +57,7 @@ def setting(
     choices: tuple[Any, ...] | None = None,
     resume: bool = False,
     host: bool = False,
+    runner: bool = False,
     section: str = "",
 ) -> Any:
     """Returns a field of a settings dataclass; see ``Setting`` for the arguments.
@@ -71,7 +74,8 @@ def setting(
         "above": above,
         "choices": tuple(choices) if choices is not None else None,
         "resume": resume,
-        "host": host,
+        "host": host or runner,
+        "runner": runner,
         "section": section,
     }
     if isinstance(default, (dict, list, set)):
@@ -82,7 +86,7 @@ def setting(
 def settings_of(schema: type) -> Iterator[Setting]:
     """Yields the settings of a dataclass of ``setting`` fields, in order.
 
-    A field without default has ``dataclasses.MISSING``: a yaml must state it.
+    A plain field without default has ``dataclasses.MISSING`` there: a yaml must state it.
     """
     hints = typing.get_type_hints(schema)
     for field in dataclasses.fields(schema):

@@ -18,6 +18,7 @@ from controllers.sequence_controller import SequenceMAC, SharedInputs, Unrolled
 from epymarl_lmac.learning.packing import Packing
 from epymarl_lmac.protocol.flow import flow_map
 from epymarl_lmac.protocol.locate import load_bundle_for
+from epymarl_lmac.settings.fields import setting
 from modules.comm.channel import Channel, ChannelSettings, channel_settings
 from modules.comm.lmac import LmacComm
 
@@ -27,18 +28,26 @@ WINDOW_FLOATS = 2**25  # history windows are built in pieces of at most this man
 
 @dataclass(frozen=True)
 class LmacSettings(ChannelSettings):
-    """The yaml keys that this controller reads beyond default.yaml; the channel's among them."""
+    """The settings that this controller reads beyond those of every run; the channel's among them."""
 
-    protocol_path: str  # folder of a bundle, or "auto": protocols/<env>/<task>/default
-    protocol_steps: int  # how many protocol steps are used, 0 (no messages) to 3 (k = 0, 1, 2)
-    latent_dim: int  # width of z
-    comm_dropout: float  # dropout of encoder, decoder and cycle encoder, probability
-    comm_carry: str  # "sum" or "gru", see LmacComm
-    normalise_latent: bool  # whether z is normalised over its columns
-    detach_latent: bool  # whether the TD loss stops at z
-    message_cache_mib: float  # replay memory that stored messages may take, MiB; 0 computes them for every batch
-    zero_messages: bool  # whether messages are replaced by zeros (a control)
-    zero_test_messages: bool  # the same in evaluation only
+    protocol_path: str = setting("auto", 'folder of a protocol bundle; "auto" is protocols/<env>/<task>/default')
+    protocol_steps: int = setting(
+        3, "how many of the bundle's protocol steps are used: 0 (no messages), 1, 2 or 3 (k = 0, 1, 2)"
+    )
+    latent_dim: int = setting(20, "width of the latent z on which agents act", low=1)
+    comm_dropout: float = setting(
+        0.1, "dropout probability in encoder, decoder and cycle encoder while learning", low=0, high=1
+    )
+    comm_carry: str = setting(
+        "sum", 'what the encoder\'s GRU carries on: "sum" (output plus features, published) or "gru"'
+    )
+    normalise_latent: bool = setting(False, "z is scaled to zero mean and unit variance over its columns")
+    detach_latent: bool = setting(True, "the TD loss stops at z (published); False: it also trains the encoder")
+    message_cache_mib: float = setting(
+        1024, "replay memory that stored messages may take, MiB; 0 computes them for every batch", low=0
+    )
+    zero_messages: bool = setting(False, "every message is replaced by zeros, a control")
+    zero_test_messages: bool = setting(False, "the same in evaluation only")
 
 
 @dataclass

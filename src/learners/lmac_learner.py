@@ -10,19 +10,24 @@ from torch import Tensor
 
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.learning.losses import reconstruction_skill, recovery_losses
+from epymarl_lmac.settings.fields import setting
 from learners.value_learner import Transitions, ValueLearner
 
 
 @dataclass(frozen=True)
 class LmacLossSettings:
-    """The yaml keys that this learner reads beyond default.yaml."""
+    """The settings that this learner reads beyond those of every run."""
 
-    recon_lambda: float  # weight of the reconstruction loss
-    meta_lambda: float  # weight of the state-awareness loss
-    consistency_lambda: float  # weight of the cycle loss
-    mse_thres: float  # squared error up to which a state column counts as known
-    recon_form: str  # "variance" (squared error over the state's variance) or "published" (squared error)
-    cycle_form: str  # "stop_latent" (z is the fixed target) or "published" (gradient on both sides)
+    recon_lambda: float = setting(1.0, "weight of the state reconstruction loss")
+    meta_lambda: float = setting(0.1, "weight of the state-awareness loss")
+    consistency_lambda: float = setting(1.0, "weight of the cycle loss")
+    mse_thres: float = setting(0.05, "squared error below which a state column counts as known (alpha)")
+    recon_form: str = setting(
+        "variance", '"variance": squared error divided by the state\'s variance; "published": squared error'
+    )
+    cycle_form: str = setting(
+        "stop_latent", '"stop_latent": z is a fixed target; "published": gradient on both sides of the cycle loss'
+    )
 
     def check(self) -> None:
         """Raises SettingsError for a form that does not exist."""

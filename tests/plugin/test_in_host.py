@@ -82,12 +82,23 @@ def test_a_missing_package_is_named_when_its_environment_is_used(attached):
     assert "Battle needs the package 'smac', which is not installed." in done.stderr
 
 
-def test_a_setting_that_a_method_needs_is_named(attached):
+def test_a_setting_that_the_file_leaves_out_has_its_default(attached):
     config = attached / "src/config/algs/lmac_qmix.yaml"
     text = config.read_text()
     try:
-        config.write_text(text.replace("latent_dim: 20\n", ""))
-        assert "lmac_mac needs the setting 'latent_dim'" in run_host(attached, "lmac_qmix:lookout").stderr
+        assert "latent_dim: 20\n" in text
+        config.write_text(text.replace("latent_dim: 20\n", "").replace("recon_lambda: 1.0\n", ""))
+        assert results(run_host(attached, "lmac_qmix:lookout"))["lmac_qmix:lookout"]["steps"] > 0
+    finally:
+        config.write_text(text)
+
+
+def test_a_setting_out_of_bounds_is_named(attached):
+    config = attached / "src/config/algs/lmac_qmix.yaml"
+    text = config.read_text()
+    try:
+        config.write_text(text.replace("latent_dim: 20\n", "latent_dim: 0\n"))
+        assert "latent_dim=0 must be at least 1 (lmac_mac)" in run_host(attached, "lmac_qmix:lookout").stderr
     finally:
         config.write_text(text)
 

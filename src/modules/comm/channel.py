@@ -17,21 +17,31 @@ from torch import Tensor
 
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.learning.packing import Packing
+from epymarl_lmac.settings.fields import setting
 
 WHEN = ("always", "test")
 
 
 @dataclass(frozen=True)
 class ChannelSettings:
-    """The yaml keys of the channel; the defaults of the config files switch everything off."""
+    """The settings of the channel; the defaults switch everything off."""
 
-    channel_drop: float  # probability that a link (sender to receiver) fails at a step, in [0, 1]
-    channel_delay: int  # steps until a message arrives; zeros before the first
-    channel_noise: float  # standard deviation of Gaussian noise added to every number received
-    channel_bits: int  # bits a number is quantised to, at least 2; 0: not quantised
-    channel_range: float  # numbers are clipped to [-range, range] where they are quantised
-    channel_budget: int  # numbers a sender may tell a receiver at a step, the first columns first; 0: no limit
-    channel_when: str  # "always", or "test": in evaluation only
+    channel_drop: float = setting(
+        0.0,
+        "probability that a link (sender to receiver) fails at a step; what needs it arrives as 0",
+        low=0,
+        high=1,
+    )
+    channel_delay: int = setting(0, "steps until a message arrives; zeros before the first", low=0)
+    channel_noise: float = setting(0.0, "standard deviation of Gaussian noise added to every number received", low=0)
+    channel_bits: int = setting(0, "bits to which a number is quantised, 2 to 24; 0: not quantised", low=0, high=24)
+    channel_range: float = setting(1.0, "numbers are clipped to [-range, range] where they are quantised", above=0)
+    channel_budget: int = setting(
+        0, "numbers a sender may tell a receiver at a step, the first columns first; 0: no limit", low=0
+    )
+    channel_when: str = setting(
+        "always", 'when the channel is imperfect: "always", or "test" (in evaluation only)', choices=WHEN
+    )
 
     @property
     def is_perfect(self) -> bool:

@@ -1,0 +1,47 @@
+"""Old names of settings and old values of them, accepted with one warning each."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+# Old setting -> the one that took its place.
+RENAMED: dict[str, str] = {
+    "rnn_hidden_dim": "hidden_dim",  # PyMARL's name
+    "target_update_interval": "target_update_interval_or_tau",  # PyMARL's name
+}
+# (Setting, old value) -> the settings that now say the same.
+RENAMED_VALUES: dict[tuple[str, Any], dict[str, Any]] = {}
+
+
+class RenamedSettingWarning(UserWarning):
+    """An old name was used; the message says the new one."""
+
+
+def current_names(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Returns settings under today's names.
+
+    Args:
+        values: settings, perhaps under old names. Where both names stand, today's holds.
+        origin: the file or "command line" that states them, for the warning.
+    """
+    result: dict[str, Any] = {}
+    implied: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in RENAMED:
+            _warn(f"{origin}: the setting {key!r} is now called {RENAMED[key]!r}; use that name.")
+            implied.setdefault(RENAMED[key], value)
+        elif isinstance(value, str) and (key, value) in RENAMED_VALUES:
+            new = RENAMED_VALUES[key, value]
+            said = " ".join(f"{k}={'null' if v is None else v}" for k, v in new.items())
+            _warn(f"{origin}: {key}={value} is now {said}; use that.")
+            for name, item in new.items():
+                implied.setdefault(name, item)
+        else:
+            result[key] = value
+    return {**implied, **result}
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RenamedSettingWarning, stacklevel=2)
