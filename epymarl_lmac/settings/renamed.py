@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-# Old setting -> the one that took its place.
-RENAMED: dict[str, str] = {
+# Old setting -> the one that took its place; None: nothing reads it any more, and its value is dropped.
+RENAMED: dict[str, str | None] = {
     "rnn_hidden_dim": "hidden_dim",  # PyMARL's name
-    "target_update_interval": "target_update_interval_or_tau",  # PyMARL's name
 }
 # (Setting, old value) -> the settings that now say the same.
 RENAMED_VALUES: dict[tuple[str, Any], dict[str, Any]] = {}
@@ -30,8 +29,12 @@ def current_names(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
     implied: dict[str, Any] = {}
     for key, value in values.items():
         if key in RENAMED:
-            _warn(f"{origin}: the setting {key!r} is now called {RENAMED[key]!r}; use that name.")
-            implied.setdefault(RENAMED[key], value)
+            new_key = RENAMED[key]
+            if new_key is None:
+                _warn(f"{origin}: nothing reads the setting {key!r} any more; leave it out.")
+                continue
+            _warn(f"{origin}: the setting {key!r} is now called {new_key!r}; use that name.")
+            implied.setdefault(new_key, value)
         elif isinstance(value, str) and (key, value) in RENAMED_VALUES:
             new = RENAMED_VALUES[key, value]
             said = " ".join(f"{k}={'null' if v is None else v}" for k, v in new.items())

@@ -82,7 +82,7 @@ class RunSettings:
     optimiser: str = setting("adam", "algorithm of the gradient step", choices=("adam", "rmsprop"))
     lr: float = setting(0.0005, "learning rate", above=0)
     optim_alpha: float = setting(0.99, "RMSprop's decay; not read by Adam", low=0, high=1)
-    optim_eps: float = setting(0.00001, "RMSprop's epsilon; not read by Adam")
+    optim_eps: float = setting(0.00001, "RMSprop's epsilon; not read by Adam", low=0)
     grad_norm_clip: float = setting(10, "largest gradient norm over all parameters", above=0)
     double_q: bool = setting(True, "next action by the online network, its value by the target network")
     standardise_rewards: bool = setting(
@@ -111,7 +111,7 @@ class RunSettings:
     obs_agent_id: bool = setting(True, "x includes the agent's index, one-hot")
     add_state: bool = setting(False, "agents read the global state as well (an oracle)")
     mixing_embed_dim: int = setting(32, "QMIX: width of the mixing layer", low=1)
-    hypernet_layers: int = setting(2, "QMIX: layers of the weight-producing networks, 1 or 2")
+    hypernet_layers: int = setting(2, "QMIX: layers of the weight-producing networks", choices=(1, 2))
     hypernet_embed: int = setting(64, "QMIX: their hidden width, where they have two layers", low=1)
 
 

@@ -50,6 +50,12 @@ def test_an_old_value_becomes_the_settings_that_say_the_same(monkeypatch):
     assert (values["mixer"], values["double_q"], values["lr"]) == ("vdn", False, 0.1)
 
 
+def test_a_setting_that_nothing_reads_any_more_is_dropped(monkeypatch):
+    monkeypatch.setitem(renamed.RENAMED, "colour", None)
+    with pytest.warns(RenamedSettingWarning, match="nothing reads the setting 'colour' any more"):
+        assert "colour" not in merge("qmix", "lookout", ["colour=red"])
+
+
 def test_the_new_name_wins_over_the_old_one():
     with pytest.warns(RenamedSettingWarning):
         assert merge("qmix", "lookout", ["hidden_dim=4", "rnn_hidden_dim=8"])["hidden_dim"] == 4
