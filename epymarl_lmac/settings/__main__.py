@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from epymarl_lmac.errors import UserError
+from epymarl_lmac.record.screen import console_error
 from epymarl_lmac.settings import write
 
 
@@ -13,9 +15,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m epymarl_lmac.settings", description=__doc__)
     parser.add_argument("command", choices=["write"], help="writes config/default.yaml and docs/settings.md")
     parser.parse_args()
-    for path, content in write.targets().items():
-        path.write_text(content, encoding="utf-8")
-        print(f"written: {path}")
+    try:
+        for path, content in write.targets().items():
+            path.write_text(content, encoding="utf-8")
+            print(f"written: {path}")
+    except UserError as err:
+        console_error(str(err))
+        return err.exit_code
     return 0
 
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from epymarl_lmac.errors import RecordError
 from epymarl_lmac.paths import config_root
 from epymarl_lmac.settings.checks import bounds_text, type_name
 from epymarl_lmac.settings.fields import Setting, settings_of
@@ -83,9 +84,9 @@ def _own_files(folder: str) -> list[str]:
     return sorted(path.stem for path in (config_root() / folder).glob("*.yaml"))
 
 
-def _method_schemas() -> dict[type, list[str]]:
-    """Returns the methods' settings classes, and the algorithms of ours that read each."""
-    found: dict[type, list[str]] = {}
+def _method_schemas() -> dict[type, tuple[str, list[str]]]:
+    """Returns the methods' settings classes: what brings each, and the algorithms of ours that read it."""
+    found: dict[type, tuple[str, list[str]]] = {}
     env = _own_files(ENVS.folder)[0]
     for alg in _own_files(ALGS.folder):
         values = merge(alg, env)
@@ -94,7 +95,7 @@ def _method_schemas() -> dict[type, list[str]]:
                 continue
             schema = getattr(importlib.import_module(module).REGISTRY[values[key]], "SETTINGS", None)
             if schema is not None:
-                found.setdefault(schema, []).append(alg)
+                found.setdefault(schema, (f"{key}: {values[key]}", []))[1].append(alg)
     return found
 
 
@@ -108,8 +109,9 @@ def settings_page() -> str:
         sections.setdefault(title, []).append(item)
     for title, items in sections.items():
         lines += [f"## {title[0].upper()}{title[1:]}", "", *_rows(items), ""]
-    for schema, algs in _method_schemas().items():
-        lines += [f"## Read by {', '.join(f'`{alg}`' for alg in algs)}", "", *_rows(settings_of(schema)), ""]
+    for schema, (part, algs) in _method_schemas().items():
+        readers = ", ".join(f"`{alg}`" for alg in algs)
+        lines += [f"## Of `{part}`", "", f"Read by {readers}.", "", *_rows(settings_of(schema)), ""]
     for kind in (ALGS, ENVS):
         named = {name: list(variants(kind, name)) for name in _own_files(kind.folder)}
         lines += [f"## {kind.variants.capitalize()}", ""]
@@ -119,5 +121,12 @@ def settings_page() -> str:
 
 
 def targets() -> dict[Path, str]:
-    """Returns the written files and their content."""
-    return {config_root() / "default.yaml": default_yaml(), config_root().parent / "docs/settings.md": settings_page()}
+    """Returns the written files and their content.
+
+    Raises:
+        RecordError: this is no checkout; an installed package has no docs folder.
+    """
+    docs = config_root().parent / "docs"
+    if not docs.is_dir():
+        raise RecordError(f"{docs} is missing; run this in a checkout of the project.")
+    return {config_root() / "default.yaml": default_yaml(), docs / "settings.md": settings_page()}
