@@ -46,7 +46,7 @@ def method_schema(values: Mapping[str, Any]) -> dict[str, Setting]:
     """Returns the settings of a run's learner, controller, agent, mixer and communication, by key.
 
     Raises:
-        SettingsError: a name that is in no registry.
+        SettingsError: a name that is in no registry, or two definitions of one setting that differ.
     """
     root = str(source_root())
     if root not in sys.path:
@@ -64,9 +64,21 @@ def method_schema(values: Mapping[str, Any]) -> dict[str, Setting]:
                 key,
             )
         schema: type | None = getattr(registry[name], "SETTINGS", None)
-        if schema is not None:
-            found.update({item.key: item for item in settings_of(schema)})
-    return found
+        for item in () if schema is None else settings_of(schema):
+            _refuse_redefined(item, f"{key}={name}", found)
+            found[item.key] = item
+    return {key: item for key, item in found.items() if key not in RUN_SETTINGS}
+
+
+def _refuse_redefined(item: Setting, part: str, found: Mapping[str, Setting]) -> None:
+    """Raises SettingsError if a part gives a default to a setting that is defined elsewhere with another one."""
+    other = RUN_SETTINGS.get(item.key) or found.get(item.key)
+    if other is not None and item.default is not dataclasses.MISSING and item.default != other.default:
+        raise SettingsError(
+            f"{part} defines the setting {item.key!r} with default {item.default!r}, which is defined with "
+            f"{other.default!r} elsewhere; rename it, or state the value in the algorithm's yaml.",
+            item.key,
+        )
 
 
 def method_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,34 +104,43 @@ def _flat_updates(updates: Iterable[str] | Mapping[str, Any]) -> dict[str, Any]:
     return pairs
 
 
-def assemble(alg: str, env: str, updates: Iterable[str] | Mapping[str, Any] = ()) -> Assembled:
-    """Returns a run's settings before they are checked; see ``merge``."""
-    pairs = _flat_updates(updates)
+def _layers(alg: str, env: str, pairs: Mapping[str, Any]) -> list[Layer]:
+    """Returns what default.yaml, the environment's files and the algorithm's files state, in order of precedence."""
     default = _default_layer()
     chosen = {kind.variant: pairs.get(kind.variant, default.values[kind.variant]) for kind in (ENVS, ALGS)}
     for key, name in chosen.items():
         if not isinstance(name, str):
             raise SettingsError(f"{key}={name!r} must be of type str ({COMMAND_LINE}).", key)
-    stack = [default, *layers(ENVS, env, chosen["task"]), *layers(ALGS, alg, chosen["preset"])]
+    return [default, *layers(ENVS, env, chosen["task"]), *layers(ALGS, alg, chosen["preset"])]
+
+
+def assemble(alg: str, env: str, updates: Iterable[str] | Mapping[str, Any] = ()) -> Assembled:
+    """Returns a run's settings before they are checked; see ``merge``."""
+    pairs = _flat_updates(updates)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for layer in stack:
+    for layer in _layers(alg, env, pairs):
         values = merged(values, layer.values)
         origins.update(dict.fromkeys(layer.values, layer.origin))
     values.update({"config": alg, "env_config": env})
-    if origins["name"] != f"algs/{alg}.yaml":
+    if origins["name"] != f"algs/{alg}.yaml":  # a base's name is not this file's
         values["name"] = alg
     schema = method_schema({**values, **{key: pairs[key] for key in METHOD_REGISTRIES if key in pairs}})
     for key in values:
         if key not in RUN_SETTINGS and key not in schema:
             known = [*RUN_SETTINGS, *schema]
             raise SettingsError(f"Unknown setting {key!r} in {origins[key]}{suggestion(key, known)}", key)
-    values = copy.deepcopy({**_defaults(schema), **values})
+    found = Assembled(copy.deepcopy({**_defaults(schema), **values}), schema, origins)
+    _update(found, pairs)
+    return found
+
+
+def _update(found: Assembled, pairs: Mapping[str, Any]) -> None:
+    """Lays the command line over the files."""
     for key, value in pairs.items():
-        for path, leaf in leaves(key, value, at_path(values, key)):
-            set_at_path(values, path, copy.deepcopy(leaf))
-        origins[key.partition(".")[0]] = COMMAND_LINE
-    return Assembled(values, schema, origins)
+        for path, leaf in leaves(key, value, at_path(found.values, key)):
+            set_at_path(found.values, path, copy.deepcopy(leaf))
+        found.origins[key.partition(".")[0]] = COMMAND_LINE
 
 
 def merge(alg: str, env: str, updates: Iterable[str] | Mapping[str, Any] = ()) -> dict[str, Any]:

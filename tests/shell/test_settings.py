@@ -1,15 +1,17 @@
 """A run's settings: the order in which files and the command line hold, types, bounds, rules; nothing stated twice."""
 
 import re
+from dataclasses import make_dataclass
 
 import pytest
 import yaml
 from config_tree import configs, write  # noqa: F401  (a fixture)
 
+from controllers.lmac_controller import LmacMAC
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.paths import config_root
 from epymarl_lmac.plugin.entry_points import plugin_config_roots
-from epymarl_lmac.settings import algorithms, environments, load_settings, merge
+from epymarl_lmac.settings import algorithms, environments, load_settings, merge, setting
 from epymarl_lmac.settings.command_line import parse_update, split_argv
 from epymarl_lmac.settings.files import ALGS, bases, layers, merged, read_yaml
 from epymarl_lmac.settings.load import method_defaults
@@ -129,3 +131,11 @@ def test_the_default_file_decides_over_the_definitions(configs):  # noqa: F811
     del values["gamma"]
     path.write_text(yaml.safe_dump(values))
     assert (merge("qmix", "lookout")["lr"], merge("qmix", "lookout")["gamma"]) == (0.25, 0.99)
+
+
+@pytest.mark.parametrize(("key", "default"), [("hidden_dim", 32), ("recon_lambda", 2.0)])
+def test_a_setting_that_two_parts_define_differently_is_refused(monkeypatch, key, default):
+    fields = [(key, type(default), setting(default, "a number"))]
+    monkeypatch.setattr(LmacMAC, "SETTINGS", make_dataclass("Own", fields, frozen=True))
+    with pytest.raises(SettingsError, match=rf"mac=lmac_mac defines the setting '{key}' with default {default}"):
+        merge("lmac_qmix", "lookout")
