@@ -21,6 +21,7 @@ from epymarl_lmac.settings.checks import suggestion
 from epymarl_lmac.settings.renamed import current_names
 from epymarl_lmac.settings.schema import COMMON
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C where PyYAML has it
 BASE = "base"
 ON_THE_COMMAND_LINE = ("preset", "task", "config", "env_config")  # settings that no file states
 
@@ -80,7 +81,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         SettingsError: it is not yaml, or holds no keys and values.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
     except yaml.YAMLError as err:
         raise SettingsError(f"{path.name} is not valid yaml: {err}") from err
     return _mapping(content, path.name)

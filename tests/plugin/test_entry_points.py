@@ -92,7 +92,9 @@ def installed(monkeypatch):
     """Pretends that packages are installed: group -> entry points."""
     points = {}
     monkeypatch.setattr(entry_points, "entry_points", lambda group: points.get(group, []))
-    return points
+    entry_points.installed_points.cache_clear()
+    yield points
+    entry_points.installed_points.cache_clear()
 
 
 def test_entries_are_not_imported_until_used(installed):
