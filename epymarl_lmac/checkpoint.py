@@ -192,7 +192,9 @@ def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None
     Raises:
         CheckpointError: naming every setting that differs with both values.
     """
-    saved = {**defaults_of(RunSettings), **current_names(saved, "the checkpoint")}
+    saved = current_names(saved, "the checkpoint")
+    defaults = defaults_of(RunSettings)
+    saved = {**{key: defaults[key] for key in current if key in defaults}, **saved}
     keys = sorted((set(saved) | set(current)) - RESUMABLE)
     different = [
         f"{key}: {saved.get(key)!r} there, {current.get(key)!r} here"
