@@ -33,29 +33,29 @@ def _host_main() -> Callable[[list[str]], int]:
 @app.command(context_settings=PASS_ON)
 def train(context: typer.Context) -> None:
     """Trains: --config=ALG --env-config=ENV [with key=value ...], or --resume RUN [with key=value ...]."""
-    words = list(context.args)
-    if words and words[0] == "--resume":
-        words = _resume_words(words[1:])
-    raise typer.Exit(_host_main()(words))
+    argv = list(context.args)
+    if argv and argv[0] == "--resume":
+        argv = _resume_argv(argv[1:])
+    raise typer.Exit(_host_main()(argv))
 
 
-def _resume_words(words: list[str]) -> list[str]:
-    """Returns the host's words that continue a recorded run with its own settings."""
+def _resume_argv(argv: list[str]) -> list[str]:
+    """Returns the host's command line that continues a recorded run with its own settings."""
     import json
 
     from epymarl_lmac.errors import SettingsError
     from epymarl_lmac.record.provenance import read_run
-    from epymarl_lmac.settings.load import merge
+    from epymarl_lmac.settings import recorded_run
+    from epymarl_lmac.settings.command_line import split_argv
 
-    if not words:
+    flags, extra = split_argv(argv)
+    if not flags:
         raise SettingsError("--resume needs the folder of a run.", "--resume")
-    folder, extra = words[0], [word for word in words[1:] if word != "with"]
-    saved = read_run(folder)["settings"]
-    known = merge(saved["name"], saved["env"])
-    updates = [f"{key}={json.dumps(saved[key])}" for key in known if key in saved and key != "env_args"]
-    updates += [f"env_args.{key}={json.dumps(value)}" for key, value in saved["env_args"].items()]
+    folder, *options = flags
+    alg, env, values = recorded_run(read_run(folder)["settings"])
+    updates = [f"{key}={json.dumps(value)}" for key, value in values.items()]
     updates.append(f"checkpoint_path={folder}")
-    return [f"--config={saved['name']}", f"--env-config={saved['env']}", "with", *updates, *extra]
+    return [f"--config={alg}", f"--env-config={env}", *options, "with", *updates, *extra]
 
 
 @app.command()

@@ -11,9 +11,10 @@ yaml files lie in ``config/algs`` and ``config/envs`` inside the package. docs/p
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ from epymarl_lmac.lazy_registry import LazyRegistry
 
 KINDS = ("learners", "controllers", "agents", "mixers", "comm", "envs")
 PREFIX = "epymarl_lmac."
+
+
+@functools.cache
+def installed_points(group: str) -> tuple[EntryPoint, ...]:
+    """Returns the entry points of a group, sorted; all installed packages are read for it, so it is done once."""
+    return tuple(sorted(entry_points(group=group), key=lambda point: (point.name, point.value)))
 
 
 def plugin_entries(kind: str) -> dict[str, str]:
@@ -34,7 +41,7 @@ def plugin_entries(kind: str) -> dict[str, str]:
         SettingsError: two packages use one name.
     """
     found: dict[str, str] = {}
-    for point in sorted(entry_points(group=PREFIX + kind), key=lambda point: (point.name, point.value)):
+    for point in installed_points(PREFIX + kind):
         if found.get(point.name, point.value) != point.value:
             raise SettingsError(
                 f"{kind}: two installed packages register {point.name!r}, {found[point.name]} and {point.value}; "

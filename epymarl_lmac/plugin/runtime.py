@@ -20,14 +20,16 @@ from epymarl_lmac.plugin.bridge import (
     SEED_STRIDE,
     HostEnv,
     bridged_args,
-    check_settings,
     own_env_args,
+    with_own_settings,
     worker_number,
 )
 from epymarl_lmac.plugin.host import REGISTRIES, shared_packages
 from epymarl_lmac.plugin.hosts import HOSTS
 from epymarl_lmac.plugin.manifest import Manifest
 from epymarl_lmac.plugin.placeholders import stand_in_for_missing
+
+COMM_PACKAGE = "modules.comm"  # of our registry of communication methods; hosts have none
 
 
 @functools.cache
@@ -61,7 +63,9 @@ class MethodEntry:
         *rest, args = arguments
         bridged = bridged_args(args, HOSTS[self.kind], self.envs, self.left_open)
         entry = our_registry(self.package)[self.name]
-        check_settings(entry, self.key, bridged)
+        bridged = with_own_settings(entry, self.key, bridged)
+        if bridged.comm is not None:
+            bridged = with_own_settings(our_registry(COMM_PACKAGE)[bridged.comm], bridged.comm, bridged)
         return entry(*rest, bridged)
 
 

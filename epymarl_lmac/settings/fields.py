@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from epymarl_lmac.errors import SettingsError
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -31,6 +29,7 @@ class Setting:
         choices: values allowed, or None for all.
         resume: whether it may differ between a run and its continuation.
         host: whether the host's own value holds where a foreign host runs the method.
+        runner: whether it says how our own runners play; such a setting is never written into a host's files.
         section: heading under which it is listed, "" for that of the field before it.
     """
 
@@ -44,23 +43,8 @@ class Setting:
     choices: tuple[Any, ...] | None = None
     resume: bool = False
     host: bool = False
+    runner: bool = False
     section: str = ""
-
-    def check(self, value: Any) -> None:
-        """Checks a value against bounds and choices; its type is checked elsewhere.
-
-        Raises:
-            SettingsError: naming key, value and what is allowed.
-        """
-        if self.choices is not None and value not in self.choices:
-            raise SettingsError(f"{self.key}={value!r} is not known; choose one of {self.choices}.", self.key)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            if self.low is not None and value < self.low:
-                raise SettingsError(f"{self.key}={value} must be at least {self.low}.", self.key)
-            if self.high is not None and value > self.high:
-                raise SettingsError(f"{self.key}={value} must be at most {self.high}.", self.key)
-            if self.above is not None and not value > self.above:
-                raise SettingsError(f"{self.key}={value} must be greater than {self.above}.", self.key)
 
 
 def setting(
@@ -73,6 +57,7 @@ def setting(
     choices: tuple[Any, ...] | None = None,
     resume: bool = False,
     host: bool = False,
+    runner: bool = False,
     section: str = "",
 ) -> Any:
     """Returns a field of a settings dataclass; see ``Setting`` for the arguments.
@@ -89,7 +74,8 @@ def setting(
         "above": above,
         "choices": tuple(choices) if choices is not None else None,
         "resume": resume,
-        "host": host,
+        "host": host or runner,
+        "runner": runner,
         "section": section,
     }
     if isinstance(default, (dict, list, set)):
@@ -100,7 +86,7 @@ def setting(
 def settings_of(schema: type) -> Iterator[Setting]:
     """Yields the settings of a dataclass of ``setting`` fields, in order.
 
-    A field without default has ``dataclasses.MISSING``: a yaml must state it.
+    A plain field without default has ``dataclasses.MISSING`` there: a yaml must state it.
     """
     hints = typing.get_type_hints(schema)
     for field in dataclasses.fields(schema):

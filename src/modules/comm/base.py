@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.learning.optimiser import OptimiserChoice
+from epymarl_lmac.settings.checks import check_value
 from epymarl_lmac.settings.fields import settings_of
 from modules.comm.link import Link, LinkSettings
 from modules.comm.steps import Steps
@@ -116,7 +117,7 @@ class Comm(nn.Module):
         if cls.SETTINGS is None:
             return None
         for item in settings_of(cls.SETTINGS):
-            item.check(getattr(args, item.key))
+            check_value(item, getattr(args, item.key))
         return cls.SETTINGS(**{item.name: getattr(args, item.name) for item in dataclasses.fields(cls.SETTINGS)})
 
     @classmethod
