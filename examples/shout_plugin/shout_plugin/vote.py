@@ -12,7 +12,7 @@ class VoteEnv(BatchedEnv):
     """B games of one episode length, stepped as arrays. Without messages the best expected return is one half.
 
     Args:
-        n_envs: B.
+        num_envs: B.
         seed: of the generator that draws the bits.
         players: N, odd, at least 3.
         steps: length of an episode; the bits stay, every step with the right answer by all pays 1 / steps.
@@ -23,19 +23,19 @@ class VoteEnv(BatchedEnv):
 
     rules = "vote 1"
 
-    def __init__(self, n_envs: int, seed: int, *, players: int, steps: int) -> None:
+    def __init__(self, num_envs: int, seed: int, *, players: int, steps: int) -> None:
         if players < 3 or players % 2 == 0 or steps < 1:
             raise TaskError(
                 f"vote: players={players}, steps={steps}; choose an odd number from 3 on, and 1 step or more."
             )
-        self.n_envs, self.n_agents, self.n_actions, self.episode_limit = n_envs, players, 2, steps
+        self.num_envs, self.n_agents, self.n_actions, self.episode_limit = num_envs, players, 2, steps
         self.obs_dim, self.state_dim = 1, players
         self._rng = np.random.default_rng(seed)
-        self._bits = np.zeros((n_envs, players), np.int64)
+        self._bits = np.zeros((num_envs, players), np.int64)
         self._t = steps  # all copies have ended
-        self.obs_BNO = np.zeros((n_envs, players, 1), np.float32)
-        self.state_BS = np.zeros((n_envs, players), np.float32)
-        self.avail_BNA = np.ones((n_envs, players, 2), np.uint8)
+        self.obs_BNO = np.zeros((num_envs, players, 1), np.float32)
+        self.state_BS = np.zeros((num_envs, players), np.float32)
+        self.avail_BNA = np.ones((num_envs, players, 2), np.uint8)
 
     def reset(self) -> None:
         self._bits = self._rng.integers(0, 2, self._bits.shape)
@@ -51,7 +51,7 @@ class VoteEnv(BatchedEnv):
         majority_B = 2 * self._bits.sum(1) > self.n_agents
         is_right = (actions_BN == majority_B[:, None]).all(1) & is_running
         self._t += int(is_running)
-        over = np.full(self.n_envs, is_running and self._t == self.episode_limit)
+        over = np.full(self.num_envs, is_running and self._t == self.episode_limit)
         return StepResult(is_right.astype(np.float32) / self.episode_limit, over, np.zeros_like(over), {})
 
     def state_dict(self) -> dict[str, np.ndarray]:
