@@ -55,13 +55,18 @@ class VoteEnv(BatchedEnv):
         return StepResult(is_right.astype(np.float32) / self.episode_limit, over, np.zeros_like(over), {})
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        state = self._rng.bit_generator.state["state"]
-        words = [part for key in ("state", "inc") for part in (state[key] >> 64, state[key] & (2**64 - 1))]
+        generator = self._rng.bit_generator.state
+        words = [part for n in generator["state"].values() for part in (n >> 64, n & (2**64 - 1))]
+        words += [generator["has_uint32"], generator["uinteger"]]  # half a draw may be left over
         return {"rng": np.array(words, np.uint64), "bits": self._bits.copy(), "t": np.array(self._t)}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        high, low, inc_high, inc_low = (int(word) for word in state["rng"])
-        inner = {"state": high << 64 | low, "inc": inc_high << 64 | inc_low}
-        self._rng.bit_generator.state = {**self._rng.bit_generator.state, "state": inner}
+        high, low, inc_high, inc_low, has_uint32, uinteger = (int(word) for word in state["rng"])
+        self._rng.bit_generator.state = {
+            "bit_generator": "PCG64",
+            "state": {"state": high << 64 | low, "inc": inc_high << 64 | inc_low},
+            "has_uint32": has_uint32,
+            "uinteger": uinteger,
+        }
         self._bits, self._t = state["bits"].copy(), int(state["t"])
         self._write()
