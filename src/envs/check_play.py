@@ -148,7 +148,8 @@ def first_difference(one: Sequence[Moment], other: Sequence[Moment], copies: sli
         ours, theirs = _named_arrays(a), _named_arrays(b)
         for name in {**ours, **theirs}:
             x, y = ours.get(name), theirs.get(name)
-            if (x is None) != (y is None) or (x is not None and not np.array_equal(x[copies], y[copies])):
+            is_same = x is y if x is None or y is None else np.array_equal(x[copies], y[copies])
+            if not is_same:
                 return f"{name} at step {a.t} of episode {a.episode}"
     if len(one) != len(other):
         return f"the number of steps, {len(one)} and {len(other)}"
