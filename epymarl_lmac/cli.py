@@ -20,11 +20,15 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Communicatio
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
-def _host_main() -> Callable[[list[str]], int]:
-    """Returns the host's command line, with the host's folders importable."""
+def _make_host_importable() -> None:
     root = str(source_root())
     if root not in sys.path:
         sys.path.insert(0, root)
+
+
+def _host_main() -> Callable[[list[str]], int]:
+    """Returns the host's command line, with the host's folders importable."""
+    _make_host_importable()
     import main as host
 
     return host.execute
@@ -69,6 +73,15 @@ def plot(
 
     for path in plot_runs(runs, key, out):
         typer.echo(f"curve: {path}")
+
+
+@app.command("check-env", context_settings=PASS_ON)
+def check_env(context: typer.Context) -> None:
+    """Checks an environment against what runners rely on: ENV or module:Class [with env_args.key=value ...]."""
+    _make_host_importable()
+    from envs.check_command import run
+
+    raise typer.Exit(run(list(context.args)))
 
 
 @app.command()

@@ -22,14 +22,14 @@ from components.episode_buffer import ReplayBuffer
 from components.transforms import OneHot
 from controllers import REGISTRY as mac_REGISTRY
 from epymarl_lmac import checkpoint as ckpt
-from epymarl_lmac.errors import CheckpointError, RecordError
+from epymarl_lmac.errors import CheckpointError, RecordError, SettingsError
 from epymarl_lmac.learning.memory import keep_freed_memory
 from epymarl_lmac.record import provenance
 from epymarl_lmac.record.metrics import PERF, MetricsWriter
 from epymarl_lmac.record.screen import Screen, Speed, duration
 from epymarl_lmac.seeding import derive_seed
 from epymarl_lmac.settings.schema import Settings
-from epymarl_lmac.tasks import has_card, task_id
+from epymarl_lmac.tasks import EnvInfo, has_card, task_id
 from learners import REGISTRY as le_REGISTRY
 from runners import REGISTRY as r_REGISTRY
 from utils.logging import Logger
@@ -46,6 +46,26 @@ def set_seeds(seed: int) -> np.random.Generator:
 def task_name(args: Settings) -> str:
     """Returns the task's name for folders and titles, e.g. ``lbf_8x8-2p-2f-s1-coop``."""
     return f"{args.env}_{task_id(args.env, args.env_args)}" if has_card(args.env) else args.env
+
+
+def optional_fields(info: EnvInfo, learner: Any, name: str) -> dict[str, dict[str, Any]]:
+    """Returns the fields of an episode batch that only some environments can fill.
+
+    ``alive``, float32 (B, T, N, 1), is there where the environment tells it; a learner that misses it takes all agents
+    to be alive. ``agent_reward``, float32 (B, T, N, 1), is there where the learner says ``READS_AGENT_REWARD = True``.
+
+    Raises:
+        SettingsError: the learner needs agents' rewards and the environment has none.
+    """
+    per_agent = {"vshape": (1,), "group": "agents", "dtype": torch.float32}
+    fields = {"alive": per_agent} if info.has_alive else {}
+    if getattr(learner, "READS_AGENT_REWARD", False):
+        if not info.reward_per_agent:
+            raise SettingsError(
+                f"learner={name} reads a reward for each agent, which this environment does not give.", "learner"
+            )
+        fields = {**fields, "agent_reward": per_agent}
+    return fields
 
 
 class StopRequest:
@@ -83,6 +103,7 @@ class Experiment:
         info = self.runner.get_env_info()
         self.args = args = args.with_values(**info)
         self.runner.args = args
+        self.env_info = self.runner.env_info
         groups = {"agents": args.n_agents}
         scheme = {
             "state": {"vshape": args.state_shape},
@@ -91,6 +112,7 @@ class Experiment:
             "avail_actions": {"vshape": (args.n_actions,), "group": "agents", "dtype": torch.int},
             "reward": {"vshape": (1,)},
             "terminated": {"vshape": (1,), "dtype": torch.uint8},
+            **optional_fields(self.env_info, le_REGISTRY[args.learner], args.learner),
         }
         preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=args.n_actions)])}
         self.buffer = ReplayBuffer(
@@ -247,6 +269,7 @@ def _describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
         "algorithm": args.name,
         "task": task_name(args),
         "environment_rules": experiment.runner.rules,
+        "runner": experiment.runner.name,
         "seed": args.seed,
         "update_ratio": f"{args.updates_per_episode} updates an episode, {args.batch_size} episodes an update",
         "settings": vars(args),
@@ -278,6 +301,7 @@ def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any) 
     stop = StopRequest()
     screen = Screen(f"{args.name} on {task_name(args)}, seed {args.seed}", args.t_max, runner.t_env)
     logger.setup_screen(screen)
+    screen.line(f"environment: {runner.rules}, {runner.name} runner")
     screen.line(f"record: {folder}")
     started = time.perf_counter()
     try:

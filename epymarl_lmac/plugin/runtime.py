@@ -70,7 +70,7 @@ class MethodEntry:
 
 
 @dataclass(frozen=True)
-class EnvEntry:
+class HostEnvEntry:
     """An environment of ours in a host's registry; called with the host's ``env_args``."""
 
     name: str
@@ -121,7 +121,7 @@ def activate_host(main_file: Any) -> None:
         if not hasattr(module, "REGISTRY"):  # both hosts choose mixers by hand
             module.REGISTRY = {}  # type: ignore[attr-defined]
         for key, name in manifest.registries.get(registry.kind, {}).items():
-            if isinstance(module.REGISTRY.get(key), (MethodEntry, EnvEntry)):
+            if isinstance(module.REGISTRY.get(key), (MethodEntry, HostEnvEntry)):
                 continue
             if key in module.REGISTRY:
                 raise AttachError(
@@ -129,7 +129,7 @@ def activate_host(main_file: Any) -> None:
                     f"run: epymarl-lmac detach {source.parent}, then attach it with --prefix."
                 )
             if registry.kind == "envs":
-                module.REGISTRY[key] = EnvEntry(name, manifest.kind, tuple(manifest.envs[key]["drop"]))
+                module.REGISTRY[key] = HostEnvEntry(name, manifest.kind, tuple(manifest.envs[key]["drop"]))
             else:
                 module.REGISTRY[key] = MethodEntry(
                     registry.package, name, key, manifest.kind, manifest.envs, tuple(manifest.left_open)

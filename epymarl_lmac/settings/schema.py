@@ -32,8 +32,9 @@ class RunSettings:
     label: str = setting("", "free text, kept in the record", resume=True, host=True)
     seed: int = setting(1, "the one seed from which every random stream derives", low=0, host=True)
     runner: str = setting(
-        "vector",
-        '"vector" (many copies in one process), "parallel" (one process a copy) or "episode" (one copy)',
+        "auto",
+        '"auto" ("vector" where the environment is written for batches, else "parallel"), "vector" (many copies in one '
+        'process), "parallel" (one process a copy) or "episode" (one copy)',
         runner=True,
     )
     env: str = setting("lbf", "environment, envs.REGISTRY", host=True)

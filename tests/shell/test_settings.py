@@ -7,7 +7,6 @@ import pytest
 import yaml
 from config_tree import configs, write  # noqa: F401  (a fixture)
 
-from controllers.lmac_controller import LmacMAC
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.paths import config_root
 from epymarl_lmac.plugin.entry_points import plugin_config_roots
@@ -16,6 +15,8 @@ from epymarl_lmac.settings.command_line import parse_update, split_argv
 from epymarl_lmac.settings.files import ALGS, bases, layers, merged, read_yaml
 from epymarl_lmac.settings.load import method_defaults
 from epymarl_lmac.settings.write import targets
+from epymarl_lmac.tasks import ENTRIES
+from modules.comm.lmac import LmacComm
 
 FILES = sorted(path for root in (config_root(), *plugin_config_roots()) for path in root.rglob("*.yaml"))
 
@@ -25,6 +26,7 @@ FILES = sorted(path for root in (config_root(), *plugin_config_roots()) for path
 def test_every_algorithm_and_environment_makes_settings(alg, env):
     settings = load_settings(alg, env)
     assert (settings.name, settings.config, settings.env_config) == (alg, alg, env)
+    assert settings.env in ENTRIES
 
 
 @pytest.mark.parametrize("path", targets(), ids=lambda path: path.name)
@@ -136,6 +138,6 @@ def test_the_default_file_decides_over_the_definitions(configs):  # noqa: F811
 @pytest.mark.parametrize(("key", "default"), [("hidden_dim", 32), ("recon_lambda", 2.0)])
 def test_a_setting_that_two_parts_define_differently_is_refused(monkeypatch, key, default):
     fields = [(key, type(default), setting(default, "a number"))]
-    monkeypatch.setattr(LmacMAC, "SETTINGS", make_dataclass("Own", fields, frozen=True))
-    with pytest.raises(SettingsError, match=rf"mac=lmac_mac defines the setting '{key}' with default {default}"):
+    monkeypatch.setattr(LmacComm, "SETTINGS", make_dataclass("Own", fields, frozen=True))
+    with pytest.raises(SettingsError, match=rf"comm=lmac defines the setting '{key}' with default {default}"):
         merge("lmac_qmix", "lookout")

@@ -8,6 +8,7 @@ from epymarl_lmac.plugin.entry_points import extended
 REGISTRY = extended(
     "comm",
     {
+        "cola": "modules.comm.cola:ColaComm",
         "commnet": "modules.comm.commnet:CommnetComm",
         "fullcomm": "modules.comm.fullcomm:FullcommComm",
         "hammer": "modules.comm.hammer:HammerComm",
