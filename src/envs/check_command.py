@@ -9,7 +9,8 @@ from typing import Any
 
 from envs.check_env import check_env, subject_of
 from epymarl_lmac.errors import SettingsError, TaskError
-from epymarl_lmac.settings.load import merge, parse_update
+from epymarl_lmac.settings import merge
+from epymarl_lmac.settings.command_line import parse_update
 from epymarl_lmac.tasks import ENTRIES, EnvEntry
 from epymarl_lmac.tasks.entry import as_entry, resolve
 

@@ -95,6 +95,7 @@ def test_decoders_read_what_the_controller_reads(builder):
     """x and messages of stored episodes equal those of LmacMAC on the same batch."""
     collecting.import_host()
     from controllers.lmac_controller import LmacMAC
+
     from epymarl_lmac.awareness.inputs import Episodes
     from epymarl_lmac.settings import load_settings
     from run import Experiment

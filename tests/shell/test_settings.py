@@ -16,6 +16,7 @@ from epymarl_lmac.settings.files import ALGS, bases, layers, merged, read_yaml
 from epymarl_lmac.settings.load import method_defaults
 from epymarl_lmac.settings.write import targets
 from epymarl_lmac.tasks import ENTRIES
+from learners.value_learner import ValueLearner
 from modules.comm.lmac import LmacComm
 
 FILES = sorted(path for root in (config_root(), *plugin_config_roots()) for path in root.rglob("*.yaml"))
@@ -35,9 +36,13 @@ def test_written_files_are_what_the_definitions_write(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
-def test_every_key_has_a_comment(path):
+def test_every_key_has_a_comment_and_every_variant_one_for_all_of_its_keys(path):
+    within_variant = False
     for line in path.read_text().splitlines():
-        if re.match(r"\s*[\w-]+:", line) and line.strip() != "env_args:":
+        if re.match(r"\S", line):
+            within_variant = bool(re.match(r"(presets|tasks):", line))
+        is_variants_key = within_variant and re.match(r" {4,}", line)
+        if re.match(r"\s*[\w-]+:", line) and line.strip() != "env_args:" and not is_variants_key:
             assert "#" in line, f"{path.name}: {line}"
 
 
@@ -139,5 +144,7 @@ def test_the_default_file_decides_over_the_definitions(configs):  # noqa: F811
 def test_a_setting_that_two_parts_define_differently_is_refused(monkeypatch, key, default):
     fields = [(key, type(default), setting(default, "a number"))]
     monkeypatch.setattr(LmacComm, "SETTINGS", make_dataclass("Own", fields, frozen=True))
+    other = make_dataclass("Others", [("recon_lambda", float, setting(1.0, "a number"))], frozen=True)
+    monkeypatch.setattr(ValueLearner, "SETTINGS", other, raising=False)
     with pytest.raises(SettingsError, match=rf"comm=lmac defines the setting '{key}' with default {default}"):
         merge("lmac_qmix", "lookout")

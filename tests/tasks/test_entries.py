@@ -40,7 +40,7 @@ def package(tmp_path, monkeypatch):
         Point("old_maze", "maze_pkg:Maze"),
         Point("one_maze", "maze_pkg:make_maze"),
     ]
-    monkeypatch.setattr(entry_points, "entry_points", lambda group: points if group == "epymarl_lmac.envs" else [])
+    monkeypatch.setattr(entry_points, "installed_points", lambda group: points if group == "epymarl_lmac.envs" else [])
     registry = extended("envs", OURS, registry=EntryRegistry)
     for name in ("maze", "old_maze", "one_maze"):
         monkeypatch.setitem(ENTRIES, name, registry._entries[name])

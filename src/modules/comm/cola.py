@@ -67,12 +67,15 @@ class ColaComm(Comm):
 
     SETTINGS = ColaSettings
     sends = False
+    centre: Tensor  # (K,), of the teacher's logits
+    code: Tensor  # (K + 1, width), what an agent reads of its class
 
     def __init__(self, team: Team, args: Any) -> None:
         super().__init__(team, args)
         s = self.settings
         self.student = self._builder(team)
-        self.teacher = no_gradient(self._builder(team))
+        self.teacher = self._builder(team)
+        no_gradient(self.teacher)
         if s.cola_teacher_start == "student":
             follow(self.teacher, self.student, 1.0)
         self.register_buffer("centre", torch.zeros(s.cola_classes))
@@ -84,7 +87,7 @@ class ColaComm(Comm):
         )
         self._logits_seen: Tensor | None = None  # the teacher's, of the latest update, for the centre
 
-    def _builder(self, team: Team) -> nn.Module:
+    def _builder(self, team: Team) -> nn.Sequential:
         """Returns encoder and projector of a student or a teacher."""
         width, inner = self.settings.cola_hidden_dim, 2 * self.settings.cola_hidden_dim
         read = team.x_dim if self.settings.cola_input == "obs" else team.hidden_dim
