@@ -10,7 +10,8 @@ from typing import Any
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks.card import Dimension, TaskCard
 
-_MODULES = {"lbf": "epymarl_lmac.tasks.lbf", "lookout": "epymarl_lmac.tasks.lookout"}
+_NAMES = ("hallway", "hallway_group", "lbf", "lookout", "predator_prey", "traffic_junction")
+_MODULES = {name: f"epymarl_lmac.tasks.{name}" for name in _NAMES}
 
 __all__ = ["Dimension", "TaskCard", "has_card", "task_card", "task_id"]
 

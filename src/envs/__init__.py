@@ -20,7 +20,15 @@ def _unknown(message: str) -> TaskError:
     return TaskError(f"env {message}")
 
 
-BATCHED_REGISTRY = extended("envs", {"lbf": "envs.lbf:LbfEnv", "lookout": "envs.lookout:LookoutEnv"}, _unknown)
+_OURS = {
+    "hallway": "envs.hallway:HallwayEnv",
+    "hallway_group": "envs.hallway:HallwayGroupEnv",
+    "lbf": "envs.lbf:LbfEnv",
+    "lookout": "envs.lookout:LookoutEnv",
+    "predator_prey": "envs.predator_prey:PredatorPreyEnv",
+    "traffic_junction": "envs.traffic_junction:TrafficJunctionEnv",
+}
+BATCHED_REGISTRY = extended("envs", _OURS, _unknown)
 
 
 def check_reward_form(name: str, common_reward: bool, reward_scalarisation: str) -> None:
