@@ -48,7 +48,7 @@ class PredatorPreySettings:
             players=check_integer(env, "players", env_args["players"], 2),
             prey=check_integer(env, "prey", env_args["prey"], 1),
             size=size,
-            vision=check_integer(env, "vision", env_args["vision"], 0, size),
+            vision=check_integer(env, "vision", env_args["vision"], 0, size - 1),
             stay=check_boolean(env, "stay", env_args["stay"]),
             penalty=check_number(env, "penalty", env_args["penalty"], 0),
             max_episode_steps=check_integer(env, "max_episode_steps", env_args["max_episode_steps"], 1),
