@@ -139,14 +139,14 @@ def _best_clocks(s: HallwaySettings) -> float:
 
 
 def _groups_alone(s: HallwaySettings) -> Bounds:
-    """Clocks give the lower bound; groups that never disturb each other give the upper one."""
+    """Clocks give the lower bound; groups that never disturb each other, or that communicate, the upper one."""
     if clock_solves(s):
         return float(s.n_groups), float(s.n_groups)
-    low = _best_clocks(s)
+    low, (_, high) = _best_clocks(s), _groups_together(s)
     if not s.random_lengths:
-        return low, float(s.n_groups)
+        return low, high
     alone = [group_optimum(s, g) for g in range(s.n_groups)]
-    return low, sum(1.0 if value is None else value for value in alone)
+    return low, min(high, sum(1.0 if value is None else value for value in alone))
 
 
 def _groups_together(s: HallwaySettings) -> Bounds:

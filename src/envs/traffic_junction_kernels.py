@@ -107,13 +107,9 @@ def draw_copies(
         locate(cars_BN5[b], cell_RK2, where_N2)
         obs_BNO[b] = 0.0
         _count(where_N2, n_cars_PQ, vision, 1)
-        _observe(
-            cars_BN5[b], where_N2, class_PQ, n_cars_PQ, obs_BNO[b], vision, head, n_classes, car_class, n_routes
-        )
+        _observe(cars_BN5[b], where_N2, class_PQ, n_cars_PQ, obs_BNO[b], vision, head, n_classes, car_class, n_routes)
         _count(where_N2, n_cars_PQ, vision, -1)
-        _write_state(
-            cars_BN5[b], where_N2, state_BS[b], avail_BNA[b], alive_BN[b], last_row, last_col, n_routes, limit
-        )
+        _write_state(cars_BN5[b], where_N2, state_BS[b], avail_BNA[b], alive_BN[b], last_row, last_col, n_routes, limit)
 
 
 @njit(cache=True, nogil=True)
@@ -200,6 +196,4 @@ def step_copies(
         crashed_B[b] |= _reward(cars_N5, where_N2, n_cars_PQ, vision, reward_BN[b])
         _observe(cars_N5, where_N2, class_PQ, n_cars_PQ, obs_BNO[b], vision, head, n_classes, car_class, n_routes)
         _count(where_N2, n_cars_PQ, vision, -1)
-        _write_state(
-            cars_N5, where_N2, state_BS[b], avail_BNA[b], alive_BN[b], last_row, last_col, n_routes, limit
-        )
+        _write_state(cars_N5, where_N2, state_BS[b], avail_BNA[b], alive_BN[b], last_row, last_col, n_routes, limit)
