@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from functools import lru_cache
+from functools import cache
 
 from epymarl_lmac.tasks.hallway import HallwaySettings
 
@@ -17,7 +17,7 @@ MAX_WORK = 400_000  # steps of an enumeration or of the dynamic programme; above
 Bounds = tuple[float, float]  # lowest and highest possible value; equal where it is exact
 
 
-@lru_cache(maxsize=None)
+@cache
 def values(s: HallwaySettings, communication: bool) -> Bounds:
     """Returns bounds of the best expected return; they are equal where the value is exact.
 
@@ -83,7 +83,7 @@ def group_optimum(s: HallwaySettings, group: int) -> float | None:
         return None
     size = math.prod(lengths)
 
-    @lru_cache(maxsize=None)
+    @cache
     def best(time: int, old: tuple[int, ...], fresh: tuple[tuple[int, ...], ...]) -> float:
         """``old``: unused starts of every agent that are no longer fresh; ``fresh``: the others, oldest first."""
         if time > last:
@@ -125,7 +125,7 @@ def _best_clocks(s: HallwaySettings) -> float:
     times = range(1, s.episode_limit + 1)
     table = [[_clock(s, g, time) for time in times] for g in range(s.n_groups)]
 
-    @lru_cache(maxsize=None)
+    @cache
     def best(group: int, taken: frozenset[int]) -> float:
         if group == s.n_groups:
             return 0.0

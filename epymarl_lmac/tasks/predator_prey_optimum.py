@@ -8,7 +8,7 @@ probability that the prey can have been found at all.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 
 from epymarl_lmac.tasks.predator_prey import PredatorPreySettings
 
@@ -38,7 +38,7 @@ def search_values(s: PredatorPreySettings) -> dict[str, float]:
     }
 
 
-@lru_cache(maxsize=None)
+@cache
 def _near_counts(size: int, t: int) -> tuple[int, ...]:
     """Returns for every cell how many other cells lie within t steps of it."""
     cells = [(r, c) for r in range(size) for c in range(size)]

@@ -9,10 +9,27 @@ import abc
 from typing import Any
 
 import numpy as np
+from numba import njit
 
 from envs.batched import BatchedEnv, StepResult
 from envs.random_streams import streams
 from epymarl_lmac.errors import TaskError
+
+
+@njit(cache=True, nogil=True)
+def _finish_copies(live_B, clock_B, limit_B, reward_B, over_B, limit_terminates, paid_B, end_2B):
+    """Advances the clocks of live copies; ``end_2B`` is out: terminations and truncations."""
+    for b in range(live_B.size):
+        paid_B[b] = 0.0
+        end_2B[0, b] = end_2B[1, b] = False
+        if not live_B[b]:
+            continue
+        paid_B[b] = reward_B[b]
+        clock_B[b] += 1
+        is_late = clock_B[b] >= limit_B[b]
+        end_2B[0, b] = over_B[b] or (is_late and limit_terminates)
+        end_2B[1, b] = is_late and not end_2B[0, b]
+        live_B[b] = not (over_B[b] or is_late)
 
 
 class ArrayEnv(BatchedEnv):
@@ -44,6 +61,7 @@ class ArrayEnv(BatchedEnv):
         self._rng_B4 = streams(seed, num_envs)
         self._clock_B = np.zeros(num_envs, np.int32)  # steps of the current episode
         self._live_B = np.zeros(num_envs, np.bool_)  # whether the current episode goes on
+        self._same_limit_B: np.ndarray | None = None
 
     # -- what an environment defines -----------------------------------------------------------------------
 
@@ -98,27 +116,21 @@ class ArrayEnv(BatchedEnv):
         """Advances the clocks of running copies and says which episodes end.
 
         Args:
-            reward_B: float (B,), the team's reward.
+            reward_B: float64 (B,), the team's reward; not read in copies that have ended.
             over_B: bool (B,), whether the game itself is over.
             limit_terminates: whether the time limit counts as a termination or as a truncation.
-            info: float (B,) each.
+            info: float32 (B,) each.
         """
-        was_live_B = self._live_B.copy()
-        self._clock_B[was_live_B] += 1
-        over_B = over_B & was_live_B
-        late_B = was_live_B & (self._clock_B >= self._limit_B()) & ~over_B
-        self._live_B &= ~(over_B | late_B)
-        none_B = np.zeros_like(late_B)
-        return StepResult(
-            np.where(was_live_B, reward_B, 0.0).astype(np.float32),
-            over_B | late_B if limit_terminates else over_B,
-            none_B if limit_terminates else late_B,
-            {key: value_B.astype(np.float32) for key, value_B in info.items()},
-        )
+        paid_B = np.empty(reward_B.shape, np.float32)
+        end_2B = np.empty((2, *reward_B.shape), np.bool_)
+        _finish_copies(self._live_B, self._clock_B, self._limit_B(), reward_B, over_B, limit_terminates, paid_B, end_2B)
+        return StepResult(paid_B, end_2B[0], end_2B[1], info)
 
-    def _limit_B(self) -> np.ndarray | int:
-        """Returns the time limit of every copy's episode, steps."""
-        return self.episode_limit
+    def _limit_B(self) -> np.ndarray:
+        """Returns the time limit of every copy's episode, steps, int32 (B,)."""
+        if self._same_limit_B is None:
+            self._same_limit_B = np.full(self._live_B.shape, self.episode_limit, np.int32)
+        return self._same_limit_B
 
     def _dynamic_arrays(self) -> dict[str, np.ndarray]:
         own = {"rng_B4": self._rng_B4, "clock_B": self._clock_B, "live_B": self._live_B}

@@ -69,7 +69,7 @@ class _Corridors(ArrayEnv):
         self._redraw()
 
     def _limit_B(self) -> np.ndarray:
-        return self._length_BN.max(1) + self.settings.time_slack
+        return self._length_BN.max(1) + np.int32(self.settings.time_slack)
 
     def step(self, actions_BN: np.ndarray) -> StepResult:
         """Moves every copy that has not ended by one step.
@@ -90,7 +90,8 @@ class _Corridors(ArrayEnv):
         reward_B = self._close_groups()
         n_groups = self.settings.n_groups
         over_B = (self._won_B == n_groups) | (self._failed_B == n_groups)
-        info = {"success": self._won_B == n_groups, "groups_won": self._won_B}
+        success_B = (self._won_B == n_groups).astype(np.float32)
+        info = {"success": success_B, "groups_won": self._won_B.astype(np.float32)}
         result = self._finish(reward_B, over_B, self.settings.time_limit_terminates, info)
         self._redraw()
         return result

@@ -119,7 +119,7 @@ class PredatorPreyEnv(ArrayEnv):
                 not possible acts as staying.
 
         Returns:
-            The step's result; ``info`` has ``success`` (all predators on the prey, or no prey left to catch) and, with
+            The step's result; ``info`` has ``success`` (all predators on the prey, or as many prey caught as can be) and, with
             rules "penalty", ``prey_caught``.
 
         Raises:
@@ -130,13 +130,13 @@ class PredatorPreyEnv(ArrayEnv):
 
     def _search(self, actions_BN: np.ndarray) -> StepResult:
         s = self.settings
+        reward_B, info_2B = np.empty(len(self._live_B)), np.empty((2, len(self._live_B)), np.float32)
         search.step_copies(
             actions_BN, self._live_B, self._pos_BK2, self._reached_BN, self.obs_BNO, self.state_BS,
-            self.player_reward_BN, s.size, s.vision,
+            self.player_reward_BN, reward_B, info_2B, s.size, s.vision,
         )  # fmt: skip
-        info = {"success": self._reached_BN.all(1), "reached_prey": self._reached_BN.sum(1)}
-        never_B = np.zeros_like(self._live_B)
-        return self._finish(self.player_reward_BN.sum(1), never_B, s.time_limit_terminates, info)
+        info = {"success": info_2B[0], "reached_prey": info_2B[1]}
+        return self._finish(reward_B, np.zeros(reward_B.shape, np.bool_), s.time_limit_terminates, info)
 
     def _capture(self, actions_BN: np.ndarray) -> StepResult:
         s = self.settings
@@ -145,8 +145,9 @@ class PredatorPreyEnv(ArrayEnv):
             actions_BN, self._rng_B4, self._live_B, self._pos_BK2, self._on_BK, self.obs_BNO, self.state_BS,
             self.avail_BNA, self.alive_BN, reward_B, over_B, s.size, s.vision, s.penalty,
         )  # fmt: skip
-        caught_B = (~self._on_BK[:, s.players :]).sum(1)
-        info = {"success": caught_B == min(s.players // 2, s.prey), "prey_caught": caught_B}
+        caught_B = (~self._on_BK[:, s.players :]).sum(1).astype(np.float32)
+        success_B = (caught_B == min(s.players // 2, s.prey)).astype(np.float32)
+        info = {"success": success_B, "prey_caught": caught_B}
         return self._finish(reward_B, over_B, s.time_limit_terminates, info)
 
     def _as_text(self, copy: int) -> str:

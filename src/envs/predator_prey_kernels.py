@@ -6,7 +6,6 @@ Letters: B copies, N predators, P and Q padded rows and columns, O observation. 
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
 from envs.random_streams import draw_cells
@@ -34,19 +33,21 @@ def _observe(pos_K2, obs_NO, size, vision, is_shown):
     n = obs_NO.shape[0]
     side = 2 * vision + 1
     outside = size * size + 1
+    width = outside + 3
     one = 1.0 if is_shown else 0.0
     for i in range(n):
-        for dr in range(side):
-            for dc in range(side):
-                row, col = pos_K2[i, 0] + dr - vision, pos_K2[i, 1] + dc - vision
-                start = (dr * side + dc) * (outside + 3)
+        top, left = pos_K2[i, 0] - vision, pos_K2[i, 1] - vision
+        start = 0
+        for row in range(top, top + side):
+            for col in range(left, left + side):
                 is_inside = 0 <= row < size and 0 <= col < size
                 obs_NO[i, start + (row * size + col if is_inside else outside)] = one
-                obs_NO[i, start + outside + 1] = obs_NO[i, start + outside + 2] = 0.0
-        for k in range(pos_K2.shape[0] if is_shown else 0):
-            dr, dc = pos_K2[k, 0] - pos_K2[i, 0] + vision, pos_K2[k, 1] - pos_K2[i, 1] + vision
+                start += width
+        for k in range(pos_K2.shape[0]):
+            dr, dc = pos_K2[k, 0] - top, pos_K2[k, 1] - left
             if 0 <= dr < side and 0 <= dc < side:
-                obs_NO[i, (dr * side + dc) * (outside + 3) + outside + (2 if k < n else 1)] += 1.0
+                column = (dr * side + dc) * width + outside + (2 if k < n else 1)
+                obs_NO[i, column] = obs_NO[i, column] + 1.0 if is_shown else 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -85,18 +86,25 @@ def _move(action_N, pos_K2, reached_N, size):
 
 
 @njit(cache=True, nogil=True)
-def step_copies(action_BN, live_B, pos_BK2, reached_BN, obs_BNO, state_BS, reward_BN, size, vision):
+def step_copies(
+    action_BN, live_B, pos_BK2, reached_BN, obs_BNO, state_BS, reward_BN, reward_B, info_2B, size, vision
+):  # fmt: skip
     """Moves every live copy by one step.
 
     Args:
         reward_BN: out, each predator's reward: 0.05 for every predator on the prey if it is there itself, else -0.05.
+        reward_B: out, their sum.
+        info_2B: out, whether all predators are on the prey, and how many.
     """
     n = action_BN.shape[1]
     for b in range(action_BN.shape[0]):
         reward_BN[b] = 0.0
-        if not live_B[b]:
-            continue
+        reward_B[b] = 0.0
         pos_K2, reached_N = pos_BK2[b], reached_BN[b]
+        if not live_B[b]:
+            info_2B[1, b] = reached_N.sum()
+            info_2B[0, b] = info_2B[1, b] == n
+            continue
         _observe(pos_K2, obs_BNO[b], size, vision, False)
         _move(action_BN[b], pos_K2, reached_N, size)
         n_there = 0
@@ -105,5 +113,7 @@ def step_copies(action_BN, live_B, pos_BK2, reached_BN, obs_BNO, state_BS, rewar
             n_there += reached_N[i]
         for i in range(n):
             reward_BN[b, i] = CATCH_REWARD * n_there if reached_N[i] else STEP_REWARD
+            reward_B[b] += reward_BN[b, i]
+        info_2B[0, b], info_2B[1, b] = n_there == n, n_there
         _observe(pos_K2, obs_BNO[b], size, vision, True)
         _write_state(pos_K2, reached_N, state_BS[b], size)

@@ -153,7 +153,7 @@ class TrafficJunctionEnv(ArrayEnv):
             self._cell_RK2, self._length_R, self._class_PQ, self._n_per_arrival,
             s.vision, s.head, s.n_classes, s.car_class, s.max_episode_steps,
         )  # fmt: skip
-        info = {"success": ~self._crashed_B, "add_rate": rate_B}
+        info = {"success": (~self._crashed_B).astype(np.float32), "add_rate": rate_B.astype(np.float32)}
         never_B = np.zeros_like(self._live_B)
         return self._finish(self.player_reward_BN.sum(1), never_B, s.time_limit_terminates, info)
 

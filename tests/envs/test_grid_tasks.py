@@ -39,7 +39,9 @@ def assert_equal_play(first, second):
 def test_same_seed_plays_the_same_and_another_does_not(case):
     first, second, third = (play(make_case(case, 6, seed), 60, 1) for seed in (5, 5, 6))
     assert_equal_play(first, second)
-    assert any(not np.array_equal(a, b) for one, two in zip(first, third, strict=True) for a, b in zip(one, two))
+    assert any(
+        not np.array_equal(a, b) for one, two in zip(first, third, strict=True) for a, b in zip(one, two, strict=True)
+    )
 
 
 @ALL

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from grid_cases import HARD, MEDIUM, make, settings
@@ -107,7 +109,7 @@ def test_routes_stay_on_roads_and_end_at_the_border(difficulty, size, per_arriva
         assert len({tuple(route) for route in arrival}) == len(arrival) == per_arrival
         for route in arrival:
             assert set(route) <= roads and len(set(route)) == len(route)
-            assert all(abs(a[0] - b[0]) + abs(a[1] - b[1]) == 1 for a, b in zip(route, route[1:], strict=False))
+            assert all(abs(a[0] - b[0]) + abs(a[1] - b[1]) == 1 for a, b in itertools.pairwise(route))
             assert route[-1][0] in (0, size - 1) or route[-1][1] in (0, size - 1)
 
 
