@@ -119,8 +119,8 @@ def _rules(s: HallwaySettings) -> str:
     corridors = ", ".join(str(length) for length in s.lengths)
     if s.random_lengths:
         start = (
-            f"Each episode draws every agent's corridor length uniformly from 1 to its largest ({corridors}); the agent "
-            f"starts at the far end, and the episode ends {s.time_slack} steps after the longest length drawn."
+            f"Each episode draws every agent's corridor length uniformly from 1 to its largest ({corridors}); the "
+            f"agent starts at the far end, and the episode ends {s.time_slack} steps after the longest length drawn."
         )
     else:
         start = (
@@ -137,10 +137,11 @@ def _rules(s: HallwaySettings) -> str:
         aim = (
             f"The groups are {groups}. A group whose agents all enter cell 0 in the same step brings the team "
             f"{s.reward_win:g}; a group of which only some do has failed, and its agents cannot move any more. Groups "
-            f"that arrive in the same step lose {0.5 * s.reward_win:g} each instead and cannot win any more. The episode "
-            "ends when all groups have won or all have failed."
+            f"that arrive in the same step lose {0.5 * s.reward_win:g} each instead and cannot win any more. The "
+            "episode ends when all groups have won or all have failed."
         )
-    return f"{s.n_agents} agents walk in corridors of their own, one cell a step, and see only their own cell. {start} {aim}"
+    walk = f"{s.n_agents} agents walk in corridors of their own, one cell a step, and see only their own cell."
+    return f"{walk} {start} {aim}"
 
 
 def _value_of_messages(s: HallwaySettings) -> str:

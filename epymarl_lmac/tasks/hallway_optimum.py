@@ -1,7 +1,7 @@
 """Best expected returns of ``hallway`` and ``hallway_group``, with and without communication.
 
-All that an agent ever learns by itself is the cell x it starts in, so its policy is a time at which it enters cell 0, at
-least x, chosen for every x. Agents that tell each other where they start choose the times together.
+All that an agent ever learns by itself is the cell x it starts in, so its policy is a time at which it enters cell
+0, at least x, chosen for every x. Agents that tell each other where they start choose the times together.
 """
 
 from __future__ import annotations

@@ -69,8 +69,8 @@ class PredatorPreySettings:
             raise TaskError("predator_prey: stay=False needs rules: ic3net; with rules: penalty it must be true.")
         if self.players + self.prey > self.size**2:
             raise TaskError(
-                f"predator_prey: players={self.players} and prey={self.prey} need {self.players + self.prey} cells, but "
-                f"a grid of size {self.size} has {self.size**2}; lower players or raise size."
+                f"predator_prey: players={self.players} and prey={self.prey} need {self.players + self.prey} cells, "
+                f"but a grid of size {self.size} has {self.size**2}; lower players or raise size."
             )
 
     @property
@@ -133,10 +133,10 @@ def _search_goal(s: PredatorPreySettings) -> str:
 
     known = search_values(s)
     return (
-        f"{s.players} predators walk on a {s.size}x{s.size} grid for {s.max_episode_steps} steps and look for one prey that "
-        f"does not move; all start on different cells. A predator sees {_view(s)}: which cells they are, whether the prey "
-        "is there and how many predators are. A predator that reaches the prey stays there. In every step a predator "
-        "that is not on the prey costs 0.05, and each one on it earns 0.05 times the number of predators on it, so the "
+        f"{s.players} predators walk on a {s.size}x{s.size} grid for {s.max_episode_steps} steps and look for one prey "
+        f"that does not move; all start on different cells. A predator sees {_view(s)}: which cells they are, whether "
+        "the prey is there and how many predators are. A predator that reaches the prey stays there. In every step a "
+        "predator that is not on the prey costs 0.05, and each one on it earns 0.05 times the number of predators on it, so the "
         "team gains most if the others are told where the prey is. Success: all predators are on the prey at the end. "
         f"Agents that knew the prey's cell would earn {known['oracle']:.4g} on average; nobody can earn more than "
         f"{known['together_high']:.4g} with communication, or than {known['alone_high']:.4g} without."
@@ -146,13 +146,13 @@ def _search_goal(s: PredatorPreySettings) -> str:
 def _capture_goal(s: PredatorPreySettings) -> str:
     most = min(s.players // 2, s.prey)
     return (
-        f"{s.players} predators hunt {s.prey} prey on a {s.size}x{s.size} grid for at most {s.max_episode_steps} steps. "
-        "Predators move first, one after another in random order, then the prey in random order: each goes to a random "
-        "empty cell beside it. Nobody enters a cell that is taken. A prey beside which at least two predators choose "
-        f"catch in the same step is caught: the team gets 10, and the prey and these predators leave the grid. If only one "
-        f"does, the team loses {s.penalty:g}. A predator sees {_view(s)}, and zeros when it has left. The episode ends when "
-        f"all prey are caught or no predator is left; at most {most} prey can be caught, so no return exceeds "
-        f"{10 * most}. Doing nothing earns 0."
+        f"{s.players} predators hunt {s.prey} prey on a {s.size}x{s.size} grid for at most {s.max_episode_steps} "
+        "steps. Predators move first, one after another in random order, then the prey in random order: each goes to a "
+        "random empty cell beside it. Nobody enters a cell that is taken. A prey beside which at least two predators choose "
+        "catch in the same step is caught: the team gets 10, and the prey and these predators leave the grid. If only "
+        f"one does, the team loses {s.penalty:g}. A predator sees {_view(s)}, and zeros when it has left. The episode "
+        f"ends when all prey are caught or no predator is left; at most {most} prey can be caught, so no return "
+        f"exceeds {10 * most}. Doing nothing earns 0."
     )
 
 

@@ -195,8 +195,8 @@ def _goal(s: TrafficSettings) -> str:
     if s.curriculum is not None:
         c = s.curriculum
         rise = (
-            f" The probability rises from {c.start_rate:g} in the {c.first}th episode of a copy to its full value in the "
-            f"{c.last}th."
+            f" The probability rises from {c.start_rate:g} in episode {c.first} of a copy (counted from 0) to its full "
+            f"value in episode {c.last}."
         )
     view = (
         f"Each car sees its last action, the number of its route and the {(2 * s.vision + 1) ** 2} cells around it"
@@ -204,11 +204,11 @@ def _goal(s: TrafficSettings) -> str:
         else "Each car sees its last action, the number of its route and its own cell"
     )
     return (
-        f"Up to {s.players} cars drive on a {s.side}x{s.side} grid with {roads}, for {s.max_episode_steps} steps. In every "
-        f"step a car arrives at each of the {n_arrivals} arrival points with probability {s.add_rate:g}, as long as a car "
-        f"is left, and takes one of the point's {len(s.routes[0])} route(s) at random.{rise} A car either drives one cell "
-        "along its route (gas) or stands (brake), and leaves at the end of the route; its agent then controls nothing, "
-        "sees zeros and can only choose gas until it enters again. Cars do not stop each other: cars in one cell have "
+        f"Up to {s.players} cars drive on a {s.side}x{s.side} grid with {roads}, for {s.max_episode_steps} steps. In "
+        f"every step a car arrives at each of the {n_arrivals} arrival points with probability {s.add_rate:g}, as long "
+        f"as a car is left, and takes one of the point's {len(s.routes[0])} route(s) at random.{rise} A car either "
+        "drives one cell along its route (gas) or stands (brake), and leaves at the end of the route; its agent then "
+        "controls nothing, sees zeros and can only choose gas until it enters again. Cars do not stop each other: cars in one cell have "
         f"crashed, cost 10 each for every step they share it, and drive on. {view}. Every car in the system costs 0.01 "
         "for each step since it arrived, in every step. An episode is a success if no cars crashed."
     )

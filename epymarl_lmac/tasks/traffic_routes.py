@@ -3,8 +3,8 @@
 Cars drive on the right. ``easy`` has two one-way roads that cross; ``medium`` two two-way roads and one junction of 2x2
 cells; ``hard`` four two-way roads and four junctions, of which a car crosses at most two with a choice of turn.
 
-Source: A. Singh, T. Jain, S. Sukhbaatar, "Learning when to Communicate at Scale in Multiagent Cooperative and Competitive
-Tasks" (IC3Net), ICLR 2019, and the environment it released; the tests compare every route with it.
+Source: A. Singh, T. Jain, S. Sukhbaatar, "Learning when to Communicate at Scale in Multiagent Cooperative and
+Competitive Tasks" (IC3Net), ICLR 2019, and the environment it released; the tests compare every route with it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Hallway: agents in corridors of their own must enter the goal in the same step, alone or in groups.
 
-Rules of ``hallway``: T. Wang, J. Wang, C. Zheng, C. Zhang, "Learning Nearly Decomposable Value Functions via Communication
-Minimization" (NDQ), ICLR 2020, and its released environment. Rules of ``hallway_group``: C. Guan et al. (MASIA), NeurIPS
-2022, and its released environment, whose effect for groups that arrive together is kept: they lose half a reward each and
-stay where they are, and cannot win any more. ``random_lengths`` is ours: see ``epymarl_lmac/tasks/hallway_optimum.py`` for
-why the published form needs no messages and this one does.
+Rules of ``hallway``: T. Wang, J. Wang, C. Zheng, C. Zhang, "Learning Nearly Decomposable Value Functions via
+Communication Minimization" (NDQ), ICLR 2020, and its released environment. Rules of ``hallway_group``: C. Guan et al.
+(MASIA), NeurIPS 2022, and its released environment, whose effect for groups that arrive together is kept: they lose
+half a reward each, may go on moving, and cannot win any more. ``random_lengths`` is ours: see
+``epymarl_lmac/tasks/hallway_optimum.py`` for why the published form needs no messages and this one does.
 """
 
 from __future__ import annotations

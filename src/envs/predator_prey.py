@@ -1,12 +1,13 @@
 """Predator-prey for many copies at once, in the two forms that communication and value methods report on.
 
 ``ic3net``: predators look for a prey that stands still and earn most if all come to it. Rules: A. Singh, T. Jain,
-S. Sukhbaatar (IC3Net), ICLR 2019, mode "cooperative", as the released environment plays them; the tests compare both step
-by step. The loops are in ``predator_prey_kernels.py``.
+S. Sukhbaatar (IC3Net), ICLR 2019, mode "cooperative", as the released environment plays them; the tests compare both
+step by step. The loops are in ``predator_prey_kernels.py``.
 
-``penalty``: a moving prey is caught by two predators at once, and an attempt by one alone is punished. Rules: W. Boehmer,
-V. Kurin, S. Whiteson, "Deep Coordination Graphs", ICML 2020, section "relative overgeneralization", and their released
-settings, without the layer for a second kind of prey, which is empty there. The loops are in ``prey_capture_kernels.py``.
+``penalty``: a moving prey is caught by two predators at once, and an attempt by one alone is punished. Rules:
+W. Boehmer, V. Kurin, S. Whiteson, "Deep Coordination Graphs", ICML 2020, section "relative overgeneralization", and
+their released settings, without the layer for a second kind of prey, which is empty there. The loops are in
+``prey_capture_kernels.py``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from epymarl_lmac.tasks.predator_prey import PredatorPreySettings
 class PredatorPreyEnv(ArrayEnv):
     """B copies of predator-prey.
 
-    With rules "penalty" ``alive_BN`` says which predators are still on the grid; the others see zeros and can only stay.
+    With rules "penalty" ``alive_BN`` says which predators are still on the grid; the others see zeros and can only
+    stay.
 
     Args:
         num_envs: number B of copies.
@@ -119,8 +121,8 @@ class PredatorPreyEnv(ArrayEnv):
                 not possible acts as staying.
 
         Returns:
-            The step's result; ``info`` has ``success`` (all predators on the prey, or as many prey caught as can be) and, with
-            rules "penalty", ``prey_caught``.
+            The step's result; ``info`` has ``success`` (all predators on the prey, or as many prey caught as can be) and,
+            with rules "penalty", ``prey_caught``.
 
         Raises:
             ValueError: wrong shape, or an unknown action. Nothing has changed then.

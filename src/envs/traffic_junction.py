@@ -1,8 +1,8 @@
 """Traffic junction: cars that arrive, cross and leave, and must not share a cell.
 
-Rules: S. Sukhbaatar, A. Szlam, R. Fergus, "Learning Multiagent Communication with Backpropagation" (CommNet), NeurIPS 2016,
-and A. Singh, T. Jain, S. Sukhbaatar (IC3Net), ICLR 2019, as the environment released with the latter plays them; the tests
-compare both step by step. The loops are in ``traffic_junction_kernels.py``, the roads in
+Rules: S. Sukhbaatar, A. Szlam, R. Fergus, "Learning Multiagent Communication with Backpropagation" (CommNet), NeurIPS
+2016, and A. Singh, T. Jain, S. Sukhbaatar (IC3Net), ICLR 2019, as the environment released with the latter plays them;
+the tests compare both step by step. The loops are in ``traffic_junction_kernels.py``, the roads in
 ``epymarl_lmac/tasks/traffic_routes.py``.
 """
 
