@@ -121,8 +121,8 @@ class PredatorPreyEnv(ArrayEnv):
                 not possible acts as staying.
 
         Returns:
-            The step's result; ``info`` has ``success`` (all predators on the prey, or as many prey caught as can be) and,
-            with rules "penalty", ``prey_caught``.
+            The step's result; ``info`` has ``success`` (all predators on the prey, or as many prey caught as can
+            be) and, with rules "penalty", ``prey_caught``.
 
         Raises:
             ValueError: wrong shape, or an unknown action. Nothing has changed then.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,3 +177,13 @@ def test_task_ids():
 def test_impossible_settings_are_named(changes, message):
     with pytest.raises(TaskError, match=message):
         make("traffic_junction", **changes)
+
+
+def test_the_exact_success_of_always_driving_is_what_is_played():
+    optimum = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "results" / "grid_tasks" / "optimum.py"))
+    best, gas = optimum["easy_success"](size=4, players=3, rate=0.4, steps=8)
+    env = make("traffic_junction", 4000, size=4, players=3, add_rate=0.4, max_episode_steps=8)
+    for _ in range(8):
+        played = env.step(np.zeros((4000, 3), int)).info["success"].mean()
+    assert abs(played - gas) < 5 * np.sqrt(gas * (1 - gas) / 4000)
+    assert gas < best <= 1

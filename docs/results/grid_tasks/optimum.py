@@ -194,8 +194,8 @@ def _play(changes: dict[str, Any], policy: str, episodes: int) -> float:
 def _planned(cars_N5: list[list[int]], routes: list[list[tuple[int, int]]]) -> list[int]:
     """Lets cars near their entry go first; a car brakes if its next cell is taken.
 
-    A car may enter the cell of a car that drives on. The plan looks one step ahead only, so its success is a lower bound
-    of what a team that knows everything can reach.
+    A car may enter the cell of a car that drives on. The plan looks one step ahead only, so its success is a lower
+    bound of what a team that knows everything can reach.
     """
     inside = [i for i, car in enumerate(cars_N5) if car[0]]
     here = {i: routes[cars_N5[i][1]][cars_N5[i][2]] for i in inside}
