@@ -13,9 +13,20 @@ from epymarl_lmac.errors import TaskError
 from epymarl_lmac.lazy_registry import LazyRegistry
 from epymarl_lmac.paths import source_root
 from epymarl_lmac.plugin.entry_points import extended
-from epymarl_lmac.tasks.entry import EnvEntry, as_entry
+from epymarl_lmac.tasks.entry import EnvEntry, Score, as_entry
+
+SUCCESS = Score("success_mean", 0, 1)
 
 OURS = {
+    "hallway": EnvEntry(
+        batched="envs.hallway:HallwayEnv", card="epymarl_lmac.tasks.hallway", rules="hallway", score=SUCCESS
+    ),
+    "hallway_group": EnvEntry(
+        batched="envs.hallway:HallwayGroupEnv",
+        card="epymarl_lmac.tasks.hallway_group",
+        rules="hallway in groups",
+        score=SUCCESS,
+    ),
     "lbf": EnvEntry(
         batched="envs.lbf:LbfEnv",
         card="epymarl_lmac.tasks.lbf",
@@ -27,6 +38,18 @@ OURS = {
         card="epymarl_lmac.tasks.lookout",
         rules="lookout 1",
         score="epymarl_lmac.tasks.lookout:score",
+    ),
+    "predator_prey": EnvEntry(
+        batched="envs.predator_prey:PredatorPreyEnv",
+        card="epymarl_lmac.tasks.predator_prey",
+        rules="predator-prey",
+        score=SUCCESS,
+    ),
+    "traffic_junction": EnvEntry(
+        batched="envs.traffic_junction:TrafficJunctionEnv",
+        card="epymarl_lmac.tasks.traffic_junction",
+        rules="traffic junction",
+        score=SUCCESS,
     ),
 }
 

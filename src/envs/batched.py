@@ -33,7 +33,8 @@ class BatchedEnv(abc.ABC):
 
     ``obs_BNO``, ``state_BS`` (float32) and ``avail_BNA`` (uint8) always describe the current step. They belong
     to the environment and are overwritten by the next ``reset`` or ``step``: copy what must outlive it.
-    All agents are alive after a ``reset``.
+    An environment whose agents may be dead right after a ``reset`` keeps ``alive_BN`` in the same way; in others all
+    live then.
     """
 
     num_envs: int
@@ -45,6 +46,7 @@ class BatchedEnv(abc.ABC):
     obs_BNO: np.ndarray
     state_BS: np.ndarray
     avail_BNA: np.ndarray
+    alive_BN: np.ndarray | None = None  # 0/1 (B, N), who lives in the current step, where the environment keeps it
     has_alive: bool = False  # every StepResult has alive_BN
     reward_per_agent: bool = False  # every StepResult has reward_BN
 
@@ -124,7 +126,7 @@ class SingleEnv(MultiAgentEnv):
     def reset(self, seed: int | None = None, options: dict | None = None):
         """Returns (observations, info). ``seed`` is fixed at construction, as the run's seeds are."""
         self.batched.reset()
-        self._alive_N[:] = True
+        self._alive_N[:] = True if self.batched.alive_BN is None else self.batched.alive_BN[0]
         return self.get_obs(), {}
 
     def step(self, actions):

@@ -16,6 +16,7 @@ import numpy as np
 from envs import lbf_kernels as kernels
 from envs import lbf_render
 from envs.batched import BatchedEnv, StepResult
+from envs.random_streams import streams
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks.lbf_settings import ACTIONS, LbfSettings
 
@@ -92,8 +93,7 @@ class LbfEnv(BatchedEnv):
         self._high_F = np.array(settings.food_high or (0,) * settings.max_food, np.int64)  # 0: the players' cap
         self._cap_exclusive = settings.rules == "published"
 
-        streams = np.random.SeedSequence(seed).spawn(num_envs)
-        self._rng_B4 = np.stack([stream.generate_state(4, np.uint64) for stream in streams])
+        self._rng_B4 = streams(seed, num_envs)
         self._field_BRC = np.zeros((num_envs, rows, cols), np.int32)
         self._pos_BN2 = np.zeros((num_envs, self.n_agents, 2), np.int32)
         self._level_BN = np.zeros((num_envs, self.n_agents), np.int32)

@@ -9,39 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from envs.random_streams import draw as _draw
+from envs.random_streams import shuffled as _shuffled
+
 AGENT, FOOD, ACCESS = 0, 1, 2  # layers of the state
 LOAD = 5
 PLACING_DRAWS = 1000  # draws for all foods of an episode; then fewer foods are accepted (the game's rule)
-
-
-@njit(cache=True, nogil=True)
-def _draw(rng_4, n):
-    """Returns a number in [0, n) and advances one stream (xoshiro256**, Blackman and Vigna 2018).
-
-    The upper 32 bits are scaled to n, so a value's probability is off by less than n / 2**32 of itself.
-    """
-    s0, s1, s2, s3 = rng_4[0], rng_4[1], rng_4[2], rng_4[3]
-    x = s1 * np.uint64(5)
-    x = ((x << np.uint64(7)) | (x >> np.uint64(57))) * np.uint64(9)
-    t = s1 << np.uint64(17)
-    s2 ^= s0
-    s3 ^= s1
-    s1 ^= s2
-    s0 ^= s3
-    s2 ^= t
-    s3 = (s3 << np.uint64(45)) | (s3 >> np.uint64(19))
-    rng_4[0], rng_4[1], rng_4[2], rng_4[3] = s0, s1, s2, s3
-    return np.int64(((x >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
-
-
-@njit(cache=True, nogil=True)
-def _shuffled(rng_4, order):
-    """Fills ``order`` with a random permutation of its indices."""
-    for i in range(order.size):
-        order[i] = i
-    for i in range(order.size - 1, 0, -1):
-        j = _draw(rng_4, i + 1)
-        order[i], order[j] = order[j], order[i]
 
 
 @njit(cache=True, nogil=True)

@@ -47,10 +47,6 @@ class _StepViews:
         """Returns whether the batch has a field."""
         return key in self._steps
 
-    def fill(self, key: str, t: int, value: float) -> None:
-        """Writes one value into the whole of step t."""
-        self._steps[key][t].fill_(value)
-
     def write_actions(self, t: int, actions_BN: Tensor) -> None:
         """Writes the actions of step t and what is derived from them."""
         value = self._steps["actions"][t].copy_(actions_BN.unsqueeze(-1))
@@ -106,7 +102,8 @@ def rollout(
     env_s = clock() - began
     mac.init_hidden(batch_size=B)
     if has_alive:
-        views.fill("alive", 0, 1)
+        alive_BN = np.ones((B, env.n_agents)) if env.alive_BN is None else env.alive_BN
+        views.write_array("alive", 0, alive_BN.astype(np.float32))
     while True:
         views.write_array("state", t, env.state_BS)
         views.write_array("obs", t, env.obs_BNO)
