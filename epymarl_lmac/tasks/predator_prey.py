@@ -138,8 +138,10 @@ def _search_goal(s: PredatorPreySettings) -> str:
         "the prey is there and how many predators are. A predator that reaches the prey stays there. In every step a "
         "predator that is not on the prey costs 0.05, and each one on it earns 0.05 times the number of predators on "
         "it, so the team gains most if the others are told where the prey is. Success: all predators are on the prey "
-        f"at the end. Agents that knew the prey's cell would earn {known['oracle']:.4g} on average; nobody can earn more than "
-        f"{known['together_high']:.4g} with communication, or than {known['alone_high']:.4g} if each searches by itself."
+        f"at the end. Agents that knew the prey's cell would earn {known['oracle']:.4g} on average; "
+        "nobody can earn more than "
+        f"{known['together_high']:.4g} with communication, or than {known['alone_high']:.4g} if each "
+        "searches by itself."
     )
 
 
@@ -150,7 +152,8 @@ def _capture_goal(s: PredatorPreySettings) -> str:
         "steps. Predators move first, one after another in random order, then the prey in random order: each goes to a "
         "random empty cell beside it. Nobody enters a cell that is taken. A prey beside which at least two predators "
         "choose catch in the same step is caught: the team gets 10, and the prey and these predators leave the grid. "
-        f"If only one does, the team loses {s.penalty:g}. A predator sees {_view(s)}, and zeros when it has left. The episode "
+        f"If only one does, the team loses {s.penalty:g}. A predator sees {_view(s)}, and zeros when it "
+        "has left. The episode "
         f"ends when all prey are caught or no predator is left; at most {most} prey can be caught, so no return "
         f"exceeds {10 * most}. Doing nothing earns 0."
     )

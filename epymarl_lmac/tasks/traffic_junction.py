@@ -210,7 +210,8 @@ def _goal(s: TrafficSettings) -> str:
         "drives one cell along its route (gas) or stands (brake), and leaves at the end of the route; its agent then "
         "controls nothing, sees zeros and can only choose gas until it enters again. Cars do not stop each other: "
         f"cars in one cell have crashed, cost 10 each for every step they share it, and drive on. {view}. Every car in "
-        "the system costs 0.01 for each step since it arrived, in every step. An episode is a success if no cars crashed."
+        "the system costs 0.01 for each step since it arrived, in every step. An episode is a success if "
+        "no cars crashed."
     )
 
 
