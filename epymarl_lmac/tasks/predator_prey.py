@@ -136,10 +136,12 @@ def _search_goal(s: PredatorPreySettings) -> str:
         f"{s.players} predators walk on a {s.size}x{s.size} grid for {s.max_episode_steps} steps and look for one prey "
         f"that does not move; all start on different cells. A predator sees {_view(s)}: which cells they are, whether "
         "the prey is there and how many predators are. A predator that reaches the prey stays there. In every step a "
-        "predator that is not on the prey costs 0.05, and each one on it earns 0.05 times the number of predators on it, "
-        "so the team gains most if the others are told where the prey is. Success: all predators are on the prey at the end. "
-        f"Agents that knew the prey's cell would earn {known['oracle']:.4g} on average; nobody can earn more than "
-        f"{known['together_high']:.4g} with communication, or than {known['alone_high']:.4g} without."
+        "predator that is not on the prey costs 0.05, and each one on it earns 0.05 times the number of predators on "
+        "it, so the team gains most if the others are told where the prey is. Success: all predators are on the prey "
+        f"at the end. Agents that knew the prey's cell would earn {known['oracle']:.4g} on average; "
+        "nobody can earn more than "
+        f"{known['together_high']:.4g} with communication, or than {known['alone_high']:.4g} if each "
+        "searches by itself."
     )
 
 
@@ -149,8 +151,9 @@ def _capture_goal(s: PredatorPreySettings) -> str:
         f"{s.players} predators hunt {s.prey} prey on a {s.size}x{s.size} grid for at most {s.max_episode_steps} "
         "steps. Predators move first, one after another in random order, then the prey in random order: each goes to a "
         "random empty cell beside it. Nobody enters a cell that is taken. A prey beside which at least two predators "
-        "choose catch in the same step is caught: the team gets 10, and the prey and these predators leave the grid. If only "
-        f"one does, the team loses {s.penalty:g}. A predator sees {_view(s)}, and zeros when it has left. The episode "
+        "choose catch in the same step is caught: the team gets 10, and the prey and these predators leave the grid. "
+        f"If only one does, the team loses {s.penalty:g}. A predator sees {_view(s)}, and zeros when it "
+        "has left. The episode "
         f"ends when all prey are caught or no predator is left; at most {most} prey can be caught, so no return "
         f"exceeds {10 * most}. Doing nothing earns 0."
     )

@@ -208,9 +208,10 @@ def _goal(s: TrafficSettings) -> str:
         f"every step a car arrives at each of the {n_arrivals} arrival points with probability {s.add_rate:g}, as long "
         f"as a car is left, and takes one of the point's {len(s.routes[0])} route(s) at random.{rise} A car either "
         "drives one cell along its route (gas) or stands (brake), and leaves at the end of the route; its agent then "
-        "controls nothing, sees zeros and can only choose gas until it enters again. Cars do not stop each other: cars in "
-        f"one cell have crashed, cost 10 each for every step they share it, and drive on. {view}. Every car in the system costs 0.01 "
-        "for each step since it arrived, in every step. An episode is a success if no cars crashed."
+        "controls nothing, sees zeros and can only choose gas until it enters again. Cars do not stop each other: "
+        f"cars in one cell have crashed, cost 10 each for every step they share it, and drive on. {view}. Every car in "
+        "the system costs 0.01 for each step since it arrived, in every step. An episode is a success if "
+        "no cars crashed."
     )
 
 

@@ -26,7 +26,7 @@ def grid_side(difficulty: str, size: int) -> int:
 def road_blocks(difficulty: str, size: int) -> list[list[Cell]]:
     """Returns the cells of every road, road by road, each row by row. Roads share the cells where they cross."""
     side = grid_side(difficulty, size)
-    lanes = {
+    lanes: dict[str, tuple[list[tuple[int, ...]], list[tuple[int, ...]]]] = {
         "easy": ([(side // 2,)], [(side // 2,)]),
         "medium": ([(side // 2 - 1, side // 2)], [(side // 2 - 1, side // 2)]),
         "hard": (_lane_pairs(side), _lane_pairs(side)),
@@ -62,7 +62,7 @@ def routes(difficulty: str, size: int) -> list[list[list[Cell]]]:
     return [list(_routes_from(start, heading, side, junctions)) for start, heading in arrivals]
 
 
-def _lane_pairs(side: int) -> list[tuple[int, int]]:
+def _lane_pairs(side: int) -> list[tuple[int, ...]]:
     """Returns the rows (and columns) of the two roads of ``hard``."""
     third = side // 3
     return [(third - 2, third - 1), (2 * third, 2 * third + 1)]
