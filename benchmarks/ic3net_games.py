@@ -48,8 +48,7 @@ def _empty_gym() -> types.ModuleType:
 
 def _class_index(_self: Any, class_RC: np.ndarray, axis: int) -> tuple[np.ndarray, ...]:
     """Stands in for the reference's own index of one class a cell, which NumPy 2 does not run."""
-    rows, cols = np.indices(class_RC.shape, sparse=True)
-    return rows, cols, class_RC
+    return (*np.indices(class_RC.shape, sparse=True), class_RC)
 
 
 def make_traffic_junction(checkout: Path, env_args: dict[str, Any]) -> Any:

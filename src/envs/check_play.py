@@ -33,7 +33,10 @@ class Moment(NamedTuple):
 
 
 class Draws:
-    """Random numbers for the choice of actions, an own stream for every copy.
+    """Random numbers for the choice of actions, an own stream for every copy and episode.
+
+    An episode's stream does not depend on how long the episodes before it were: they may end earlier or later with
+    what other copies do.
 
     Args:
         salts: one number a copy; equal numbers give equal streams.
@@ -41,8 +44,15 @@ class Draws:
     """
 
     def __init__(self, salts: Sequence[int], n_agents: int) -> None:
-        self._rngs = [np.random.default_rng([77, salt]) for salt in salts]
+        self._salts = list(salts)
         self._n_agents = n_agents
+        self._episode = -1
+        self.start()
+
+    def start(self) -> None:
+        """Takes the streams of the next episode."""
+        self._episode += 1
+        self._rngs = [np.random.default_rng([77, salt, self._episode]) for salt in self._salts]
 
     def actions_BN(self, avail_BNA: np.ndarray) -> np.ndarray:
         """Returns an available action for every agent, int64; 0 where none is available."""
@@ -107,6 +117,7 @@ def play(env: BatchedEnv, draws: Draws, n_episodes: int, max_steps: int | None =
     moments = []
     for episode in range(n_episodes):
         env.reset()
+        draws.start()
         moments.append(Moment(episode, 0, snapshot(env), None))
         moments += go_on(env, draws, env.episode_limit if max_steps is None else max_steps, episode)
     return moments

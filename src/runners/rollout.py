@@ -58,7 +58,7 @@ class _StepViews:
 
     def mark_filled(self, t: int) -> None:
         """Marks step t as played in all copies."""
-        self.fill("filled", t, 1)
+        self._steps["filled"][t].fill_(1)
 
 
 def rollout(
