@@ -76,3 +76,17 @@ class Packing:
         t_PL = t_P.unsqueeze(1) - back
         index = self.offset_T[t_PL.clamp(min=0)] + place_P.unsqueeze(1)
         return torch.where(t_PL >= 0, index, len(self.rows_P))
+
+    def ahead(self, k: int) -> Tensor:
+        """Returns for every row the packed row ``k`` steps later in its episode, or -1 where the episode is over.
+
+        Returns:
+            Long (P,).
+        """
+        P = len(self.rows_P)
+        following = self.rows_P.new_full((P + 1,), -1)  # the last entry, index -1, leads from the end to the end
+        following[self.now_V] = self.next_V
+        row = torch.arange(P, device=self.rows_P.device)
+        for _ in range(k):
+            row = following[row]
+        return row

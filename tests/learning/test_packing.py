@@ -55,3 +55,13 @@ def test_history_lists_the_last_steps_and_marks_those_before_the_start():
 def test_equal_lengths_keep_their_order():
     packing = Packing.of(torch.ones(2, 3, dtype=torch.long))
     assert packing.rows_P.tolist() == [0, 3, 1, 4, 2, 5]
+
+
+def test_ahead_is_the_row_of_a_later_step_of_the_same_episode():
+    packing = Packing.of(FILLED)
+    rows = torch.cat([packing.pack(VALUE[..., 0]), torch.tensor([-1])])
+    for k in range(4):
+        ahead = packing.ahead(k)
+        for p, row in enumerate(packing.rows_P.tolist()):
+            b, t = divmod(row, T)
+            assert rows[ahead[p]] == (VALUE[b, t + k, 0] if t + k < LENGTHS[b] else -1)

@@ -279,3 +279,24 @@ def test_training_is_not_counted():
 def test_settings_that_fit_no_link_are_refused_by_name(changes, message):
     with pytest.raises(SettingsError, match=message):
         link(**changes)
+
+
+def test_numbers_that_are_not_sent_arrive_as_zero_and_cost_nothing():
+    sent = messages(2, (N, N, M))
+    used = torch.ones(2, N, N, M, dtype=torch.bool)
+    used[0, 0, 1, 1:] = False  # of the message from agent 1 to agent 0 only the first number is sent
+    used[1, 0, 1] = False  # and a step later nothing
+    counted = link()
+    heard = counted.pairs(acting(2, TEST), sent, sent_RNSM=used)
+    assert torch.equal(heard.values, sent * used)
+    assert heard.open_RNS.logical_not().nonzero().tolist() == [[1, 0, 1]]
+    costs = counted.take_costs()
+    assert costs["floats"][0].tolist() == [0, 0.5, M] and costs["links"][0].tolist() == [0, 0.5, 1]
+
+
+def test_a_budget_counts_sent_numbers_of_its_first_columns_only():
+    used = torch.ones(1, N, N, M, dtype=torch.bool)
+    used[0, 0, 1, 0] = False
+    counted = link(channel_budget=2)
+    counted.pairs(acting(1, TEST), messages(1, (N, N, M)), sent_RNSM=used)
+    assert counted.take_costs()["floats"][0].tolist() == [0, 1, 2]

@@ -13,6 +13,8 @@ REGISTRY = extended(
         "fullcomm": "modules.comm.fullcomm:FullcommComm",
         "hammer": "modules.comm.hammer:HammerComm",
         "lmac": "modules.comm.lmac:LmacComm",
+        "masia": "modules.comm.masia:MasiaComm",
+        "ndq": "modules.comm.ndq:NdqComm",
         "qmix_att": "modules.comm.qmix_att:QmixAttComm",
         "tarmac": "modules.comm.tarmac:TarmacComm",
     },

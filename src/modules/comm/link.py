@@ -145,13 +145,31 @@ class Link:
         """
         return self._deliver(steps, message_RSM.unsqueeze(1), gate_RNS, name)
 
-    def pairs(self, steps: Steps, message_RNSM: Tensor, gate_RNS: Tensor | None = None, name: str = "") -> Heard:
-        """Sends a message of its own to every receiver; arguments as for ``broadcast``."""
-        return self._deliver(steps, message_RNSM, gate_RNS, name)
+    def pairs(
+        self,
+        steps: Steps,
+        message_RNSM: Tensor,
+        gate_RNS: Tensor | None = None,
+        name: str = "",
+        sent_RNSM: Tensor | None = None,
+    ) -> Heard:
+        """Sends a message of its own to every receiver; arguments as for ``broadcast``.
 
-    def _deliver(self, steps: Steps, sent: Tensor, gate_RNS: Tensor | None, name: str) -> Heard:
+        Args:
+            sent_RNSM: bool, which numbers of the messages are sent; None: all. The others cost nothing and are 0 at
+                the receiver. An agent's own message must be all True.
+        """
+        if sent_RNSM is None:
+            return self._deliver(steps, message_RNSM, gate_RNS, name)
+        carries_RNS = sent_RNSM.any(-1)
+        gate_RNS = carries_RNS if gate_RNS is None else gate_RNS & carries_RNS
+        return self._deliver(steps, message_RNSM * sent_RNSM, gate_RNS, name, sent_RNSM)
+
+    def _deliver(
+        self, steps: Steps, sent: Tensor, gate_RNS: Tensor | None, name: str, sent_RNSM: Tensor | None = None
+    ) -> Heard:
         open_RNS = self._open_links(steps, gate_RNS)
-        self._count(steps, name, sent.shape[-1], open_RNS)
+        self._count(steps, name, sent.shape[-1], open_RNS, sent_RNSM)
         control = self._control(steps)
         imperfect = self._is_imperfect(steps)
         if not imperfect and control == "none" and open_RNS is None:
@@ -346,13 +364,16 @@ class Link:
         budget = self.settings.channel_budget
         return min(width, budget) if budget else width
 
-    def _count(self, steps: Steps, name: str, width: int, open_RNS: Tensor | None) -> None:
+    def _count(
+        self, steps: Steps, name: str, width: int, open_RNS: Tensor | None, sent_RNSM: Tensor | None = None
+    ) -> None:
         if steps.mode != TEST:
             return
         N = self.n_agents
         others = 1 - torch.eye(N, dtype=torch.float64, device=steps.x_RND.device)
         links = others.expand(steps.n_rows, -1, -1) if open_RNS is None else open_RNS * others
-        self._add_cost(steps, name, links, self._paid(width))
+        paid = self._paid(width)
+        self._add_cost(steps, name, links, paid if sent_RNSM is None else sent_RNSM[..., :paid].sum(-1))
 
     def _count_fixed(self, steps: Steps, name: str, sent_NMS: Tensor, open_RNS: Tensor | None) -> None:
         if steps.mode != TEST:
@@ -363,11 +384,12 @@ class Link:
         self._add_cost(steps, name, links, floats_NS)
 
     def _add_cost(self, steps: Steps, name: str, links_RNS: Tensor, floats: Tensor | int) -> None:
+        """Adds rows to the cost of a message; ``floats`` are numbers an open link carries, broadcast over (R, N, S)."""
+        floats_RNS = links_RNS * floats
         running = None if steps.running is None else steps.running()
         if running is not None:
-            links_RNS = links_RNS[running]
-        opened = links_RNS.sum(0)
-        self.costs.setdefault(name, LinkCost()).add(opened * floats, opened, float(len(links_RNS)))
+            links_RNS, floats_RNS = links_RNS[running], floats_RNS[running]
+        self.costs.setdefault(name, LinkCost()).add(floats_RNS.sum(0), links_RNS.sum(0), float(len(links_RNS)))
 
     def take_costs(self) -> dict[str, Tensor]:
         """Returns what tests cost since the last call, means a step, and forgets it.
