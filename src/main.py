@@ -59,11 +59,14 @@ def _sacred_run(values: dict[str, Any], options: argparse.Namespace) -> int:
     from sacred import SETTINGS, Experiment
     from sacred.observers import FileStorageObserver
 
+    from epymarl_lmac.record.sacred_observer import CarefulObserver
+
     SETTINGS["CAPTURE_MODE"] = "no"  # the screen is live; metrics have their own file
     SETTINGS["CONFIG"]["READ_ONLY_CONFIG"] = False
     experiment = Experiment("epymarl-lmac", save_git_info=False)
     experiment.add_config(values)
-    experiment.observers.append(FileStorageObserver(Path(values["local_results_path"]).expanduser() / "sacred"))
+    folder = Path(values["local_results_path"]).expanduser() / "sacred"
+    experiment.observers.append(CarefulObserver(FileStorageObserver(folder)))
 
     @experiment.main
     def train(_run, _config) -> int:  # sacred passes by these names
