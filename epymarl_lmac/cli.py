@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from epymarl_lmac import __version__
+from epymarl_lmac.compare import cli as compare_cli
 from epymarl_lmac.errors import UserError
 from epymarl_lmac.paths import config_root, protocols_root, source_root
 from epymarl_lmac.plugin import cli as plugin_cli
@@ -93,6 +94,7 @@ def version() -> None:
     typer.echo(__version__)
 
 
+app.command(context_settings=compare_cli.CONTEXT)(compare_cli.compare)
 app.command()(plugin_cli.attach)
 app.command()(plugin_cli.detach)
 

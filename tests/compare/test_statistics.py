@@ -22,6 +22,12 @@ def test_interquartile_mean_of_fewer_than_four_runs_is_the_mean(n):
     assert st.interquartile_mean(THREE[:n]) == pytest.approx(THREE[:n].mean())
 
 
+@pytest.mark.parametrize("n", range(1, 14))
+def test_interquartile_mean_is_the_trimmed_mean_of_scipy(n):
+    sample = np.random.default_rng(n).normal(size=n)
+    assert st.interquartile_mean(sample) == pytest.approx(stats.trim_mean(sample, 0.25))
+
+
 def test_interquartile_mean_of_a_normal_sample_is_near_its_centre():
     sample = stats.norm.ppf((np.arange(1000) + 0.5) / 1000, loc=3.0)
     assert st.interquartile_mean(sample) == pytest.approx(3.0, abs=1e-9)
