@@ -36,7 +36,7 @@ FREE_SETTINGS = frozenset(
         "evaluate",
         "render",
     }
-    | {"log_interval", "label", "use_cuda", "n_threads", "buffer_cpu_only", "test_nepisode"}
+    | {"log_interval", "label", "use_cuda", "n_threads", "buffer_cpu_only", "test_nepisode", "mongo_url"}
 )
 
 

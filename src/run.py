@@ -27,6 +27,8 @@ from epymarl_lmac.learning.memory import keep_freed_memory
 from epymarl_lmac.record import provenance
 from epymarl_lmac.record.identity import evaluation_of, run_id, settings_hash
 from epymarl_lmac.record.metrics import PERF, MetricsWriter
+from epymarl_lmac.record.mongo import MongoTarget
+from epymarl_lmac.record.mongo_sink import MongoSink
 from epymarl_lmac.record.screen import Screen, Speed, duration
 from epymarl_lmac.record.sinks import Mirror, SacredSink, ScreenSink
 from epymarl_lmac.record.status import FINISHED, STOPPED, RunStatus
@@ -203,8 +205,14 @@ def new_run_folder(args: Settings) -> Path:
     return folder
 
 
-def run(args: Settings, logger: Logger, sacred_run: Any = None) -> int:
+def run(args: Settings, logger: Logger, sacred_run: Any = None, mongo: MongoTarget | None = None) -> int:
     """Trains (or evaluates) as the settings say.
+
+    Args:
+        args: the settings.
+        logger: where metrics go.
+        sacred_run: Sacred's run object, or None.
+        mongo: the database that mirrors the record, or None.
 
     Returns:
         0, or 128 + signal number if a signal ended the run early; everything is saved in both cases.
@@ -219,7 +227,7 @@ def run(args: Settings, logger: Logger, sacred_run: Any = None) -> int:
         folder = new_run_folder(args) if resumed is None else resumed
         lock = ckpt.RunLock(folder)
         try:
-            return _train(experiment, folder, resumed is not None, sacred_run)
+            return _train(experiment, folder, resumed is not None, sacred_run, mongo)
         finally:
             lock.release()
     finally:
@@ -267,7 +275,7 @@ def _describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
     }
 
 
-def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any) -> int:
+def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any, mongo: MongoTarget | None) -> int:
     logger, runner = experiment.logger, experiment.runner
     n_rows, description = None, None
     if resume:
@@ -277,6 +285,8 @@ def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any) 
     else:
         description = _describe(experiment, folder)
     status = RunStatus(folder, description, runner.t_env)
+    if mongo is not None:
+        logger.add_sink(MongoSink(mongo, folder, logger.console_logger.warning))
     try:
         return _train_recorded(experiment, folder, status, MetricsWriter(folder, n_rows), sacred_run)
     except BaseException as err:

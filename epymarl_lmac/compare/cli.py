@@ -31,6 +31,7 @@ class Options:
     gpus: list[str]
     key: str
     also: list[Path]
+    sacred: list[tuple[str, Path]]  # environment of the plan, folder of Sacred runs
     allow_unfair: bool
     threshold: float | None
     trials: dict[str, str]
@@ -47,6 +48,7 @@ def compare(
     gpus: Annotated[str, typer.Option(help="devices to share out, e.g. 0,1; one run at a time each")] = "",
     key: Annotated[str, typer.Option(help="metric to compare")] = "test_return_mean",
     also: Annotated[list[Path] | None, typer.Option(help="further folder of runs to use; may be repeated")] = None,
+    sacred: Annotated[list[str] | None, typer.Option(help="ENV=FOLDER of EPyMARL or PyMARL2 Sacred runs")] = None,
     allow_unfair: Annotated[bool, typer.Option(help="run what is not comparable and mark the page")] = False,
     threshold: Annotated[float | None, typer.Option(help="level for times; default: 90 % of the best mean")] = None,
     trials: Annotated[str, typer.Option(help="trials spent on tuning, e.g. qmix=0,lmac_qmix=12")] = "",
@@ -68,6 +70,7 @@ def compare(
         gpus=[gpu for gpu in gpus.split(",") if gpu],
         key=key,
         also=[folder.expanduser() for folder in also or []],
+        sacred=_sacred(sacred or []),
         allow_unfair=allow_unfair,
         threshold=threshold,
         trials=_trials(trials),
@@ -87,6 +90,15 @@ def _jobs(jobs: int, gpus: str) -> int:
     return len(gpus.split(",")) if gpus else max(1, len(os.sched_getaffinity(0)))
 
 
+def _sacred(texts: Sequence[str]) -> list[tuple[str, Path]]:
+    pairs = [text.partition("=") for text in texts]
+    if any(not equals or not env or not folder for env, equals, folder in pairs):
+        raise SettingsError(
+            f"--sacred {' '.join(texts)!r}: write ENV=FOLDER, e.g. lbf=~/epymarl/results/sacred.", "--sacred"
+        )
+    return [(env, Path(folder).expanduser()) for env, _, folder in pairs]
+
+
 def _trials(text: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in text.split(",") if part]
     if any(not equals or not number.isdigit() for _, equals, number in pairs):
@@ -101,6 +113,11 @@ def _compare(options: Options, calibration: bool, dry_run: bool, page_only: bool
     from epymarl_lmac.compare.live import LiveTable, summary_line
     from epymarl_lmac.compare.schedule import Schedule, State
 
+    for env, folder in options.sacred:
+        if env not in options.envs or not folder.is_dir():
+            raise SettingsError(
+                f"--sacred {env}={folder}: {env!r} must be one of --envs and the folder must exist.", "--sacred"
+            )
     cells = plan.make_plan(options.algs, options.envs, options.seeds, options.t_max, options.updates)
     for difference in fairness.require_fair(cells, options.allow_unfair):
         typer.echo(f"unfair: {difference}")
@@ -173,9 +190,11 @@ def _write_page(options: Options, cells, failures: dict[str, list[str]]) -> int:
     from epymarl_lmac.compare.gather import gather
     from epymarl_lmac.compare.page import write_page
     from epymarl_lmac.compare.results import summarise
+    from epymarl_lmac.compare.sacred_folders import read_sacred
     from epymarl_lmac.compare.tables import write_tables
 
-    comparison = gather(cells, [options.out / "runs", *options.also], options.key, failures)
+    foreign = [run for env, folder in options.sacred for run in read_sacred(folder, env, options.key)]
+    comparison = gather(cells, [options.out / "runs", *options.also], options.key, failures, foreign)
     comparison.threshold, comparison.trials = options.threshold, options.trials
     comparison.commands = [command_line(options)]
     if not comparison.curves:

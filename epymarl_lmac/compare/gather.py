@@ -11,6 +11,7 @@ from epymarl_lmac.compare.fairness import method_differences, recorded_differenc
 from epymarl_lmac.compare.plan import Cell
 from epymarl_lmac.compare.records import Record, best_record, read_records
 from epymarl_lmac.compare.results import Comparison, RunCurve
+from epymarl_lmac.compare.sacred_folders import foreign_differences
 from epymarl_lmac.errors import RecordError
 from epymarl_lmac.record.identity import evaluation_of
 from epymarl_lmac.record.metrics import read_metrics
@@ -71,12 +72,16 @@ def gather(
         ours = {f"{run.alg}, seed {run.seed}": run.run for run in curves if run.env == env}
         planned = {(difference.env, difference.key) for difference in marked}
         marked += [d for d in recorded_differences(env, ours) if (d.env, d.key) not in planned]
+    marked += foreign_differences(cells, foreign)
+    for run in foreign:
+        if not run.covers(t_max):
+            unfinished.append((f"{run.alg} on {run.env}, seed {run.seed}", f"ends at step {run.steps[-1]:,.0f}", []))
     return Comparison(
         key=key,
         t_max=t_max,
         algs=algs,
         envs=envs,
-        curves=[*curves, *(run for run in foreign if run.env in envs and run.covers(t_max))],
+        curves=[*curves, *(run for run in foreign if run.covers(t_max))],
         unfinished=unfinished,
         unfair=marked,
         method=method_differences(cells),

@@ -14,6 +14,7 @@ from typing import Any
 
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.record.identity import run_id
+from epymarl_lmac.record.mongo import URL_VARIABLE
 from epymarl_lmac.settings import load_settings
 from epymarl_lmac.settings.load import merge, parse_update
 
@@ -158,4 +159,6 @@ def make_plan(
         key = parse_update(text)[0]
         if key in ("seed", "t_max", "checkpoint_path", "local_results_path", "evaluate"):
             raise SettingsError(f"{key} is decided by compare itself; take it out of 'with ...'.", key)
+        if key == "mongo_url":  # it may hold a password, and commands are shown on the page
+            raise SettingsError(f"Give mongo_url to compare in the environment variable {URL_VARIABLE}.", key)
     return [make_cell(alg, env, seed, t_max, updates) for seed in seeds for env in envs for alg in algs]

@@ -44,6 +44,7 @@ class RunSettings:
     evaluate: bool
     render: bool
     local_results_path: str
+    mongo_url: str
     gamma: float
     batch_size: int
     buffer_size: int

@@ -46,17 +46,17 @@ def records(out):
 
 
 def test_all_runs_are_done_and_none_is_done_twice(tmp_path, monkeypatch):
-    made, said = schedule(monkeypatch, tmp_path, ["", "", ""])
+    made, said = schedule(monkeypatch, tmp_path, ["fine"] * 3)
     assert made.run(lambda tasks: None) is False
     assert states(made) == [State.DONE] * 3 and len(records(tmp_path)) == 3
-    again, said = schedule(monkeypatch, tmp_path, ["", "", ""])
+    again, said = schedule(monkeypatch, tmp_path, ["fine"] * 3)
     assert states(again) == [State.DONE] * 3
     again.run(lambda tasks: None)
     assert said == [] and len(records(tmp_path)) == 3
 
 
 def test_no_more_runs_than_jobs_go_at_a_time(tmp_path, monkeypatch):
-    made, _ = schedule(monkeypatch, tmp_path, [""] * 4, jobs=1)
+    made, _ = schedule(monkeypatch, tmp_path, ["fine"] * 4, jobs=1)
     seen = []
     made.run(lambda tasks: seen.append(sum(task.state is State.RUNNING for task in tasks)))
     assert max(seen) == 1 and states(made) == [State.DONE] * 4
@@ -70,7 +70,7 @@ def test_a_crashed_run_is_tried_once_more(tmp_path, monkeypatch):
 
 
 def test_a_run_that_crashes_twice_reports_its_last_lines(tmp_path, monkeypatch):
-    made, said = schedule(monkeypatch, tmp_path, ["crash", ""])
+    made, said = schedule(monkeypatch, tmp_path, ["crash", "fine"])
     made.run(lambda tasks: None)
     assert states(made) == [State.FAILED, State.DONE] and made.tasks[0].attempts == 2
     assert made.tasks[0].error == ["exit code 1; last lines:", "the engine broke", "ValueError: bad luck"]
@@ -101,10 +101,10 @@ def test_a_signal_lets_the_runs_save_and_the_same_plan_resumes_them(tmp_path, mo
 
 
 def test_a_run_of_another_process_is_waited_for(tmp_path, monkeypatch):
-    one = cell(updates=("label=",))
+    one = cell(updates=("label=fine",))
     folder = write_run(tmp_path / "runs", one, status="running", t_env=10)
     lock = RunLock(folder)
-    made, said = schedule(monkeypatch, tmp_path, [""])
+    made, said = schedule(monkeypatch, tmp_path, ["fine"])
     assert states(made) == [State.ELSEWHERE]
 
     def finish():
@@ -118,20 +118,20 @@ def test_a_run_of_another_process_is_waited_for(tmp_path, monkeypatch):
 
 
 def test_a_dead_run_without_a_checkpoint_starts_anew_beside_the_old_record(tmp_path, monkeypatch):
-    write_run(tmp_path / "runs", cell(updates=("label=",)), status="running", t_env=10)
-    made, _ = schedule(monkeypatch, tmp_path, [""])
+    write_run(tmp_path / "runs", cell(updates=("label=fine",)), status="running", t_env=10)
+    made, _ = schedule(monkeypatch, tmp_path, ["fine"])
     assert states(made) == [State.WAITING] and made.tasks[0].folder is None
     made.run(lambda tasks: None)
     assert len(records(tmp_path)) == 2 and states(made) == [State.DONE]
 
 
 def test_finished_runs_of_other_folders_count(tmp_path, monkeypatch):
-    write_run(tmp_path / "earlier", cell(updates=("label=",)))
-    made, _ = schedule(monkeypatch, tmp_path, [""], also=[tmp_path / "earlier"])
+    write_run(tmp_path / "earlier", cell(updates=("label=fine",)))
+    made, _ = schedule(monkeypatch, tmp_path, ["fine"], also=[tmp_path / "earlier"])
     assert states(made) == [State.DONE]
 
 
 def test_gpus_are_shared_out(tmp_path, monkeypatch):
-    made, _ = schedule(monkeypatch, tmp_path, [""] * 3, jobs=2, gpus=["0", "3"])
+    made, _ = schedule(monkeypatch, tmp_path, ["fine"] * 3, jobs=2, gpus=["0", "3"])
     made.run(lambda tasks: None)
     assert {record["gpu"] for record in records(tmp_path)} <= {"0", "3"} and states(made) == [State.DONE] * 3

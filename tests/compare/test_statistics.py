@@ -53,9 +53,9 @@ def test_t_interval_uses_the_real_number_of_runs():
 
 def test_t_interval_covers_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    found = [st.t_interval(rng.normal(size=3)) for _ in range(4000)]
+    found = [st.t_interval(rng.normal(size=3)) for _ in range(1500)]
     share = np.mean([one.low <= 0 <= one.high for one in found])
-    assert share == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / 4000))
+    assert share == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / 1500))
 
 
 def test_one_run_has_no_interval():
@@ -83,8 +83,8 @@ def test_bootstrap_interval_matches_the_exact_distribution_of_small_samples():
     tasks = [THREE, np.array([0.0, 4.0, 5.0])]
     exact = [np.mean([np.mean(a), np.mean(b)]) for a in product(THREE, repeat=3) for b in product(tasks[1], repeat=3)]
     low, high = np.quantile(exact, [0.025, 0.975])
-    found = st.bootstrap(tasks, st.mean_of_tasks, n_resamples=20_000)
-    assert (found.low, found.high) == pytest.approx((low, high), abs=0.1)
+    found = st.bootstrap(tasks, st.mean_of_tasks, n_resamples=5000)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.15)
     assert found.n == 6
 
 
