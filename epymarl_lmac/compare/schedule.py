@@ -61,6 +61,13 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
 
 
+def _how_it_ended(code: int | None) -> str:
+    """Returns in words how a process ended that left no finished record of its run."""
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}" if code else "ended without a finished record of this run"
+
+
 class Schedule:
     """Runs the cells of a plan as processes.
 
@@ -182,7 +189,7 @@ class Schedule:
         if task.state is State.DONE:
             self._say(f"{task.cell.name}: done")
             return
-        how = f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        how = _how_it_ended(code)
         task.error = [f"{how}; last lines:", *lines]
         if task.attempts < ATTEMPTS:
             task.state = State.WAITING
