@@ -2,8 +2,8 @@
 
     python benchmarks/reliability.py --kills 100
 
-Prints a table; ends with 1 if a metric differs from the uninterrupted run's, or a record is lost or doubled. Moments are
-drawn from a fixed seed over the whole life of a process: start, episodes, updates, tests, metrics and checkpoints.
+Prints a table; ends with 1 if a metric differs from the uninterrupted run's, or a record is lost or doubled. Moments
+are drawn from a fixed seed over the whole life of a process: start, episodes, updates, tests, metrics and checkpoints.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def read_sacred(root: Path, env: str, key: str) -> list[RunCurve]:
     return list(runs.values())
 
 
-def foreign_differences(cells: list[Cell], foreign: list[RunCurve]) -> list[Difference]:
+def foreign_differences(cells: Sequence[Cell], foreign: Sequence[RunCurve]) -> list[Difference]:
     """Returns what Sacred records say differently from our plan, of what a comparison needs equal.
 
     Settings are compared where both programs have one of that name; what the environment was cannot be known.
