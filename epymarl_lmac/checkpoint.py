@@ -22,22 +22,12 @@ import torch
 
 from epymarl_lmac.errors import CheckpointError
 from epymarl_lmac.record.files import whole_file, write_json
+from epymarl_lmac.settings.fields import defaults_of
+from epymarl_lmac.settings.renamed import current_names
+from epymarl_lmac.settings.schema import RESUMABLE, RunSettings
 
 INDEX = "checkpoint.json"
 LOCK = "lock"
-# Settings that may differ between a run and its continuation.
-FREE_SETTINGS = frozenset(
-    {
-        "t_max",
-        "checkpoint_path",
-        "local_results_path",
-        "save_model",
-        "save_model_interval",
-        "evaluate",
-        "render",
-    }
-    | {"log_interval", "label", "use_cuda", "n_threads", "buffer_cpu_only", "test_nepisode", "mongo_url"}
-)
 
 
 class RunLock:
@@ -215,12 +205,17 @@ def load_checkpoint(folder: str | Path) -> dict[str, Any]:
 
 
 def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
-    """Refuses to continue a run under other settings.
+    """Refuses to continue a run under other settings; those of ``RESUMABLE`` may differ.
+
+    A setting that is newer than the checkpoint counts as its default.
 
     Raises:
         CheckpointError: naming every setting that differs with both values.
     """
-    keys = sorted((set(saved) | set(current)) - FREE_SETTINGS)
+    saved = current_names(saved, "the checkpoint")
+    defaults = defaults_of(RunSettings)
+    saved = {**{key: defaults[key] for key in current if key in defaults}, **saved}
+    keys = sorted((set(saved) | set(current)) - RESUMABLE)
     different = [
         f"{key}: {saved.get(key)!r} there, {current.get(key)!r} here"
         for key in keys

@@ -22,11 +22,15 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Communicatio
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
-def _host_main() -> Callable[[list[str]], int]:
-    """Returns the host's command line, with the host's folders importable."""
+def _make_host_importable() -> None:
     root = str(source_root())
     if root not in sys.path:
         sys.path.insert(0, root)
+
+
+def _host_main() -> Callable[[list[str]], int]:
+    """Returns the host's command line, with the host's folders importable."""
+    _make_host_importable()
     import main as host
 
     return host.execute
@@ -35,29 +39,29 @@ def _host_main() -> Callable[[list[str]], int]:
 @app.command(context_settings=PASS_ON)
 def train(context: typer.Context) -> None:
     """Trains: --config=ALG --env-config=ENV [with key=value ...], or --resume RUN [with key=value ...]."""
-    words = list(context.args)
-    if words and words[0] == "--resume":
-        words = _resume_words(words[1:])
-    raise typer.Exit(_host_main()(words))
+    argv = list(context.args)
+    if argv and argv[0] == "--resume":
+        argv = _resume_argv(argv[1:])
+    raise typer.Exit(_host_main()(argv))
 
 
-def _resume_words(words: list[str]) -> list[str]:
-    """Returns the host's words that continue a recorded run with its own settings."""
+def _resume_argv(argv: list[str]) -> list[str]:
+    """Returns the host's command line that continues a recorded run with its own settings."""
     import json
 
     from epymarl_lmac.errors import SettingsError
     from epymarl_lmac.record.provenance import read_run
-    from epymarl_lmac.settings.load import merge
+    from epymarl_lmac.settings import recorded_run
+    from epymarl_lmac.settings.command_line import split_argv
 
-    if not words:
+    flags, extra = split_argv(argv)
+    if not flags:
         raise SettingsError("--resume needs the folder of a run.", "--resume")
-    folder, extra = words[0], [word for word in words[1:] if word != "with"]
-    saved = read_run(folder)["settings"]
-    known = merge(saved["name"], saved["env"])
-    updates = [f"{key}={json.dumps(saved[key])}" for key in known if key in saved and key != "env_args"]
-    updates += [f"env_args.{key}={json.dumps(value)}" for key, value in saved["env_args"].items()]
+    folder, *options = flags
+    alg, env, values = recorded_run(read_run(folder)["settings"])
+    updates = [f"{key}={json.dumps(value)}" for key, value in values.items()]
     updates.append(f"checkpoint_path={folder}")
-    return [f"--config={saved['name']}", f"--env-config={saved['env']}", "with", *updates, *extra]
+    return [f"--config={alg}", f"--env-config={env}", *options, "with", *updates, *extra]
 
 
 @app.command()
@@ -71,6 +75,15 @@ def plot(
 
     for path in plot_runs(runs, key, out):
         typer.echo(f"curve: {path}")
+
+
+@app.command("check-env", context_settings=PASS_ON)
+def check_env(context: typer.Context) -> None:
+    """Checks an environment against what runners rely on: ENV or module:Class [with env_args.key=value ...]."""
+    _make_host_importable()
+    from envs.check_command import run
+
+    raise typer.Exit(run(list(context.args)))
 
 
 @app.command()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from epymarl_lmac.errors import UserError
 from epymarl_lmac.record.screen import console_error
+from epymarl_lmac.settings.command_line import split_argv
 
 SUBCOMMANDS = ("build", "measure")
 
@@ -36,15 +37,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def execute(argv: Sequence[str]) -> int:
     """Does what the command line says; returns the exit code."""
-    words, updates = list(argv), []
-    if "with" in words:
-        cut = words.index("with")
-        words, updates = words[:cut], words[cut + 1 :]
-    if not words or words[0] not in SUBCOMMANDS:
+    flags, updates = split_argv(argv)
+    if not flags or flags[0] not in SUBCOMMANDS:
         from protocol_gen.command import execute as design
 
-        return design(words, updates)
-    options = _parser().parse_args(words)
+        return design(flags, updates)
+    options = _parser().parse_args(flags)
     if options.command == "build":
         from protocol_gen.build import build, split_patterns
 

@@ -5,7 +5,6 @@ The embedded host trains; rounds of episodes are kept evenly over training. Ever
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +20,8 @@ from epymarl_lmac.checkpoint import load_checkpoint
 from epymarl_lmac.errors import RecordError, SettingsError
 from epymarl_lmac.paths import source_root
 from epymarl_lmac.record.provenance import read_run
-from epymarl_lmac.settings import load_settings
-from epymarl_lmac.settings.load import merge
+from epymarl_lmac.settings import load_settings, recorded_run
+from epymarl_lmac.settings.command_line import read_updates
 from epymarl_lmac.tasks import TaskCard
 from protocol_gen.describe import check_card
 from protocol_gen.trajectories import Writer, forecast_bytes
@@ -135,10 +134,8 @@ def _recorded_settings(record: Path, card: TaskCard, words: Sequence[str]) -> An
             f"with {card.settings}.",
             "--from-record",
         )
-    known = merge(saved["name"], saved["env"])
-    updates = [f"{key}={json.dumps(saved[key])}" for key in known if key in saved and key != "env_args"]
-    updates += [f"env_args.{key}={json.dumps(value)}" for key, value in saved["env_args"].items()]
-    return load_settings(saved["name"], saved["env"], [*updates, *words])
+    alg, env, values = recorded_run(saved)
+    return load_settings(alg, env, {**values, **read_updates(words)})
 
 
 def mean_returns(path: Path) -> tuple[float, float]:

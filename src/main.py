@@ -24,6 +24,8 @@ from epymarl_lmac.errors import SettingsError, UserError
 from epymarl_lmac.record.mongo import URL_VARIABLE, MongoTarget, without_password
 from epymarl_lmac.record.screen import console_error
 from epymarl_lmac.settings import algorithms, environments, freeze, load_settings, method_schema
+from epymarl_lmac.settings.command_line import split_argv
+from epymarl_lmac.settings.files import ALGS, ENVS, Kind, variants
 
 USAGE = "python src/main.py --config=ALG --env-config=ENV [options] [with key=value ...]"
 
@@ -40,12 +42,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _with_variants(kind: Kind, names: list[str]) -> list[str]:
+    """Returns a line for every name that has presets or tasks."""
+    found = {name: list(variants(kind, name)) for name in names}
+    return [f"  {name} with {kind.variant}={' | '.join(own)}" for name, own in found.items() if own]
+
+
 def _listing() -> str:
     from epymarl_lmac.paths import protocols_root
 
     lines = [
         "algorithms: " + ", ".join(algorithms()),
+        *_with_variants(ALGS, algorithms()),
         "environments: " + ", ".join(environments()),
+        *_with_variants(ENVS, environments()),
         "protocols:",
     ]
     root = protocols_root()
@@ -98,17 +108,13 @@ def execute(argv: Sequence[str]) -> int:
     """Does what the command line says; returns the exit code.
 
     Args:
-        argv: the words after the program's name.
+        argv: what follows the program's name.
 
     Raises:
         UserError: bad input, with its one message.
     """
-    words = list(argv)
-    updates: list[str] = []
-    if "with" in words:
-        cut = words.index("with")
-        words, updates = words[:cut], words[cut + 1 :]
-    options = _parser().parse_args(words)
+    flags, updates = split_argv(argv)
+    options = _parser().parse_args(flags)
     if options.list:
         print(_listing())
         return 0

@@ -22,7 +22,7 @@ from components.episode_buffer import ReplayBuffer
 from components.transforms import OneHot
 from controllers import REGISTRY as mac_REGISTRY
 from epymarl_lmac import checkpoint as ckpt
-from epymarl_lmac.errors import CheckpointError, RecordError
+from epymarl_lmac.errors import CheckpointError, RecordError, SettingsError
 from epymarl_lmac.learning.memory import keep_freed_memory
 from epymarl_lmac.record import provenance
 from epymarl_lmac.record.identity import evaluation_of, run_id, settings_hash
@@ -34,7 +34,7 @@ from epymarl_lmac.record.sinks import Mirror, SacredSink, ScreenSink
 from epymarl_lmac.record.status import FINISHED, STOPPED, RunStatus
 from epymarl_lmac.seeding import derive_seed
 from epymarl_lmac.settings.schema import Settings
-from epymarl_lmac.tasks import has_card, task_id
+from epymarl_lmac.tasks import EnvInfo, has_card, task_id
 from learners import REGISTRY as le_REGISTRY
 from runners import REGISTRY as r_REGISTRY
 from utils.logging import Logger
@@ -51,6 +51,26 @@ def set_seeds(seed: int) -> np.random.Generator:
 def task_name(args: Settings) -> str:
     """Returns the task's name for folders and titles, e.g. ``lbf_8x8-2p-2f-s1-coop``."""
     return f"{args.env}_{task_id(args.env, args.env_args)}" if has_card(args.env) else args.env
+
+
+def optional_fields(info: EnvInfo, learner: Any, name: str) -> dict[str, dict[str, Any]]:
+    """Returns the fields of an episode batch that only some environments can fill.
+
+    ``alive``, float32 (B, T, N, 1), is there where the environment tells it; a learner that misses it takes all agents
+    to be alive. ``agent_reward``, float32 (B, T, N, 1), is there where the learner says ``READS_AGENT_REWARD = True``.
+
+    Raises:
+        SettingsError: the learner needs agents' rewards and the environment has none.
+    """
+    per_agent = {"vshape": (1,), "group": "agents", "dtype": torch.float32}
+    fields = {"alive": per_agent} if info.has_alive else {}
+    if getattr(learner, "READS_AGENT_REWARD", False):
+        if not info.reward_per_agent:
+            raise SettingsError(
+                f"learner={name} reads a reward for each agent, which this environment does not give.", "learner"
+            )
+        fields = {**fields, "agent_reward": per_agent}
+    return fields
 
 
 class StopRequest:
@@ -88,6 +108,7 @@ class Experiment:
         info = self.runner.get_env_info()
         self.args = args = args.with_values(**info)
         self.runner.args = args
+        self.env_info = self.runner.env_info
         groups = {"agents": args.n_agents}
         scheme = {
             "state": {"vshape": args.state_shape},
@@ -96,6 +117,7 @@ class Experiment:
             "avail_actions": {"vshape": (args.n_actions,), "group": "agents", "dtype": torch.int},
             "reward": {"vshape": (1,)},
             "terminated": {"vshape": (1,), "dtype": torch.uint8},
+            **optional_fields(self.env_info, le_REGISTRY[args.learner], args.learner),
         }
         preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=args.n_actions)])}
         self.buffer = ReplayBuffer(
@@ -107,8 +129,9 @@ class Experiment:
             device="cpu" if args.buffer_cpu_only else device,
         )
         self.mac = mac_REGISTRY[args.mac](self.buffer.scheme, groups, args)
-        for key, field in self.mac.stored_fields(args.buffer_size * (args.episode_limit + 1)).items():
-            self.buffer.add_key(key, field)
+        self.transforms = self.mac.transforms(args.buffer_size * (args.episode_limit + 1))
+        for transform in self.transforms:
+            self.buffer.add_key(transform.key, transform.field)
         self.runner.setup(scheme, groups, preprocess, self.mac)
         self.learner = le_REGISTRY[args.learner](self.mac, self.buffer.scheme, logger, args)
         self.episodes = 0
@@ -162,7 +185,8 @@ class Experiment:
         args = self.args
         with torch.no_grad():
             episodes = self.runner.run(test_mode=False)
-            self.mac.complete(episodes)
+            for transform in self.transforms:
+                transform.fill(episodes)
         self.buffer.insert_episode_batch(episodes)
         self.episodes += episodes.batch_size
         if not self.buffer.can_sample(args.batch_size):
@@ -182,6 +206,8 @@ class Experiment:
         """Plays the test episodes; they are logged by the runner and change nothing else."""
         with torch.no_grad(), torch.random.fork_rng():
             self.runner.run(test_mode=True)
+        for key, value in self.mac.take_message_metrics().items():
+            self.logger.log_stat(f"test_{key}", value, self.runner.t_env)
         self.last_test_t = self.runner.t_env
 
     def timers(self) -> dict[str, float]:
@@ -260,6 +286,7 @@ def _describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
         "algorithm": args.name,
         "task": task_name(args),
         "environment_rules": experiment.runner.rules,
+        "runner": experiment.runner.name,
         "seed": args.seed,
         "run_id": run_id(vars(args)),
         "settings_hash": settings_hash(vars(args)),
@@ -270,7 +297,7 @@ def _describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
         "packages": provenance.package_versions(),
         "git": provenance.git_state(),
         "machine": provenance.machine(),
-        "protocol": getattr(getattr(experiment.mac, "bundle", None), "manifest", None),
+        "communication": None if experiment.mac.comm is None else experiment.mac.comm.description(),
         "folder": folder.name,
     }
 
@@ -317,6 +344,7 @@ def _train_recorded(
         logger.add_sink(ScreenSink(screen.note))
         if sacred_run is not None:
             _connect_sacred(logger, sacred_run, folder, screen)
+        screen.line(f"environment: {runner.rules}, {runner.name} runner")
         screen.line(f"record: {folder}")
         started = time.perf_counter()
         _loop(experiment, folder, metrics, screen, stop, status)

@@ -78,10 +78,13 @@ def compare(
     raise typer.Exit(_compare(options, calibration, dry_run, page_only))
 
 
-def _updates(words: Sequence[str]) -> list[str]:
-    if words and words[0] != "with":
-        raise SettingsError(f"{words[0]!r} is not understood; settings for all runs come after the word 'with'.")
-    return list(words[1:])
+def _updates(argv: Sequence[str]) -> list[str]:
+    from epymarl_lmac.settings.command_line import split_argv
+
+    stray, updates = split_argv(argv)
+    if stray:
+        raise SettingsError(f"{stray[0]!r} is not understood; settings for all runs come after the word 'with'.")
+    return list(updates)
 
 
 def _jobs(jobs: int, gpus: str) -> int:

@@ -16,7 +16,8 @@ from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.record.identity import run_id
 from epymarl_lmac.record.mongo import URL_VARIABLE
 from epymarl_lmac.settings import load_settings
-from epymarl_lmac.settings.load import merge, parse_update
+from epymarl_lmac.settings.command_line import parse_update
+from epymarl_lmac.settings.load import merge
 
 # How every learning curve of a comparison is tested, unless the command line says otherwise.
 EVALUATION = {"test_greedy": True, "test_nepisode": 100, "evaluation_epsilon": 0.0}

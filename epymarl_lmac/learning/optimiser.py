@@ -9,12 +9,29 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from epymarl_lmac.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class OptimiserChoice:
+    """An optimiser and its numbers."""
+
+    kind: str  # "adam" or "rmsprop"
+    lr: float  # learning rate
+    clip: float  # largest gradient norm over its parameters
+    alpha: float = 0.99  # RMSprop's decay
+    eps: float = 1e-5  # RMSprop's epsilon
+
+    @classmethod
+    def of(cls, args: Any) -> OptimiserChoice:
+        """Returns the run's optimiser (settings optimiser, lr, grad_norm_clip, optim_alpha, optim_eps)."""
+        return cls(args.optimiser, args.lr, args.grad_norm_clip, args.optim_alpha, args.optim_eps)
 
 
 class FlatOptimiser:
@@ -66,18 +83,21 @@ class FlatOptimiser:
         self.optimiser.load_state_dict(copy.deepcopy(state))  # torch keeps references to the given tensors
 
 
-def make_optimiser(params: Sequence[nn.Parameter], args) -> FlatOptimiser:
-    """Builds the optimiser that ``args.optimiser`` names.
+def make_optimiser(params: Sequence[nn.Parameter], choice: OptimiserChoice) -> FlatOptimiser:
+    """Builds an optimiser.
 
     Args:
-        params: all trained parameters.
-        args: needs ``optimiser`` ("adam" or "rmsprop"), ``lr``, ``optim_alpha`` and ``optim_eps`` (RMSprop's only).
+        params: the parameters it trains.
+        choice: which one, and its numbers.
+
+    Raises:
+        SettingsError: ``choice.kind`` is not known.
     """
-    if args.optimiser == "adam":
-        return FlatOptimiser(params, lambda flat: torch.optim.Adam(flat, lr=args.lr, fused=True))
-    if args.optimiser == "rmsprop":
+    if choice.kind == "adam":
+        return FlatOptimiser(params, lambda flat: torch.optim.Adam(flat, lr=choice.lr, fused=True))
+    if choice.kind == "rmsprop":
         return FlatOptimiser(
             params,
-            lambda flat: torch.optim.RMSprop(flat, lr=args.lr, alpha=args.optim_alpha, eps=args.optim_eps),
+            lambda flat: torch.optim.RMSprop(flat, lr=choice.lr, alpha=choice.alpha, eps=choice.eps),
         )
-    raise SettingsError(f"optimiser={args.optimiser!r} is not known; choose 'adam' or 'rmsprop'.")
+    raise SettingsError(f"optimiser={choice.kind!r} is not known; choose 'adam' or 'rmsprop'.", "optimiser")

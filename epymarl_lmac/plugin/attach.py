@@ -19,14 +19,14 @@ from epymarl_lmac.paths import source_root
 from epymarl_lmac.plugin.configs import (
     algorithm_file,
     environment_file,
+    flat_algorithms,
+    flat_environments,
     left_to_environments,
     needs_label,
-    read_yaml,
 )
 from epymarl_lmac.plugin.host import REGISTRIES, shared_packages
 from epymarl_lmac.plugin.hosts import Checkout, detect
 from epymarl_lmac.plugin.manifest import FILE, Manifest, digest
-from epymarl_lmac.settings.load import config_files
 
 ENTRY_FILE = "src/main.py"
 ENTRY_LINE = (
@@ -232,8 +232,7 @@ def plan_attach(path: Path, prefix: str = "") -> Plan:
     files: dict[str, bytes] = {}
     kept: list[str] = []
     added = set(old.files) if old else set()
-    envs = {name: read_yaml(file) for name, file in config_files("envs").items()}
-    algs = {name: read_yaml(file) for name, file in config_files("algs").items()}
+    envs, algs = flat_environments(), flat_algorithms()
     left_open = left_to_environments(list(envs.values()), checkout.defaults)
     for folder, ours, shipped in (("envs", envs, host.envs), ("algs", algs, host.algs)):
         taken = {n for n in checkout.configs(folder) if f"src/config/{folder}/{n}.yaml" not in added}
@@ -244,7 +243,7 @@ def plan_attach(path: Path, prefix: str = "") -> Plan:
                 continue
             target = f"src/config/{folder}/{theirs}.yaml"
             if folder == "algs":
-                files[target] = algorithm_file(theirs, values, host, keys, left_open)
+                files[target] = algorithm_file(theirs, name, values, host, keys, left_open)
             else:
                 files[target] = environment_file(keys["envs"][values["env"]], name, values, host, left_open)
     naming.check()

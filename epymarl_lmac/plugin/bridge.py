@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import multiprocessing
 import re
@@ -10,11 +9,13 @@ from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-import yaml
-
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.paths import config_root
-from epymarl_lmac.plugin.host import HOST_SETTINGS, Host
+from epymarl_lmac.plugin.host import Host
+from epymarl_lmac.settings.checks import check_value
+from epymarl_lmac.settings.fields import defaults_of, settings_of
+from epymarl_lmac.settings.files import read_yaml
+from epymarl_lmac.settings.schema import HOSTS_OWN
 
 ENVIRONMENT_SETTINGS = "environment_settings"  # in a config file of ours in a host: what algorithms' files leave open
 SEED_STRIDE = 1_000_003  # between the environment seeds of parallel processes, where the host gives all the same
@@ -27,8 +28,8 @@ class BridgedArgs(SimpleNamespace):
 @functools.cache
 def learning_defaults() -> dict[str, Any]:
     """Returns the settings of our default.yaml that methods read, whatever the host."""
-    values = yaml.safe_load((config_root() / "default.yaml").read_text(encoding="utf-8"))
-    return {key: value for key, value in values.items() if key not in HOST_SETTINGS}
+    values = read_yaml(config_root() / "default.yaml")
+    return {key: value for key, value in values.items() if key not in HOSTS_OWN}
 
 
 def bridged_args(
@@ -64,28 +65,30 @@ def own_env_args(env_args: Mapping[str, Any], drop: list[str]) -> dict[str, Any]
     return {key: value for key, value in env_args.items() if key not in drop}
 
 
-def check_settings(entry: Any, name: str, args: BridgedArgs) -> None:
-    """Refuses settings that a method of ours cannot learn with.
+def with_own_settings(entry: Any, name: str, args: BridgedArgs) -> BridgedArgs:
+    """Returns settings with those of a method's own that the host's files leave out, at their defaults.
 
     Args:
-        entry: the class; its ``SETTINGS`` names the keys it reads beyond the defaults.
-        name: its name in the host's registry, for the message.
+        entry: the class; its ``SETTINGS`` has the settings it reads beyond those of every run.
+        name: its name in the host's registry, for messages.
         args: bridged settings.
 
     Raises:
-        SettingsError: a key is missing, or agents have rewards of their own.
+        SettingsError: a setting without default is missing, one has another type or is out of bounds, or agents have
+            rewards of their own.
     """
     schema = getattr(entry, "SETTINGS", None)
-    fields = [] if schema is None else [field.name for field in dataclasses.fields(schema)]
-    missing = [key for key in fields if not hasattr(args, key)]
-    if missing:
-        raise SettingsError(
-            f"{name} needs the setting {missing[0]!r}; start from one of the config files that "
-            "'epymarl-lmac attach' added.",
-            missing[0],
-        )
+    if schema is not None:
+        args = BridgedArgs(**{**defaults_of(schema), **vars(args)})
+        for item in settings_of(schema):
+            if not hasattr(args, item.key):
+                raise SettingsError(
+                    f"{name} needs the setting {item.key!r}; give it in the algorithm's file.", item.key
+                )
+            check_value(item, getattr(args, item.key), name)
     if not getattr(args, "common_reward", True):
         raise SettingsError(f"{name} learns from one reward for the team; use common_reward=True.", "common_reward")
+    return args
 
 
 def worker_number() -> int:

@@ -1,4 +1,4 @@
-"""Our config files as a host reads them.
+"""Our config files as a host reads them: flat, with bases and presets resolved and a method's defaults written out.
 
 A host merges default.yaml < envs/ENV.yaml < algs/ALG.yaml, as we do, but its default.yaml lacks our settings and has
 other values for some. So every algorithm's file carries along what our default.yaml says about learning.
@@ -7,23 +7,36 @@ other values for some. So every algorithm's file carries along what our default.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from epymarl_lmac.plugin.bridge import ENVIRONMENT_SETTINGS, learning_defaults
-from epymarl_lmac.plugin.host import REGISTRIES, RUNNER_SETTINGS, Host
+from epymarl_lmac.plugin.host import REGISTRIES, Host
+from epymarl_lmac.settings.files import ALGS, ENVS, config_files, flat_values, variants
+from epymarl_lmac.settings.load import method_defaults
+from epymarl_lmac.settings.schema import RUN_SETTINGS, RUNNERS
 
-HEADER = """# Written by "epymarl-lmac attach", taken out by "epymarl-lmac detach". Keys are explained in epymarl-lmac's
-# config/default.yaml and config/{source}. To change one for good, copy this file under another name.
+HEADER = """# Written by "epymarl-lmac attach" from config/{source}, taken out by "epymarl-lmac detach".
+# Keys are explained in epymarl-lmac's docs/settings.md. To change one for good, copy this file under another name.
 """
 LABELS = ("map_name", "key")  # hosts name a run's folder after one of these arguments and need it to be there
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Returns the values of one of our config files."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+def flat_algorithms() -> dict[str, dict[str, Any]]:
+    """Returns what each algorithm's file states, bases resolved; a preset is a further one, ALG-PRESET."""
+    found = {}
+    for name in config_files(ALGS.folder):
+        found[name] = flat_values(ALGS, name)
+        for preset in variants(ALGS, name):
+            found[f"{name}-{preset}"] = flat_values(ALGS, name, preset)
+    return found
+
+
+def flat_environments() -> dict[str, dict[str, Any]]:
+    """Returns what each environment's file states, bases resolved; its tasks are left out."""
+    defaults = {key: RUN_SETTINGS[key].default for key in ("env", "env_args")}
+    return {name: {**defaults, **flat_values(ENVS, name)} for name in config_files(ENVS.folder)}
 
 
 def _dump(values: Mapping[str, Any], source: str) -> bytes:
@@ -43,6 +56,7 @@ def left_to_environments(env_values: list[Mapping[str, Any]], host_defaults: Map
 
 def algorithm_file(
     name: str,
+    file_name: str,
     values: Mapping[str, Any],
     host: Host,
     keys: Mapping[str, Mapping[str, str]],
@@ -52,19 +66,22 @@ def algorithm_file(
 
     Args:
         name: of the algorithm in the host.
-        values: our file's values.
+        file_name: of our algorithm, see ``flat_algorithms``.
+        values: what our file states.
         host: what kind of host it is.
         keys: registry kind -> {our name: name in the host}.
         left_open: settings that are null, see ``left_to_environments``.
     """
+    ours = {**learning_defaults(), **values}
     defaults = {key: None if key in left_open else value for key, value in learning_defaults().items()}
-    merged = {key: value for key, value in {**defaults, **values}.items() if key not in RUNNER_SETTINGS}
+    merged = {**defaults, **method_defaults(ours), **values}
+    merged = {key: value for key, value in merged.items() if key not in RUNNERS}
     for registry in REGISTRIES:
         if merged.get(registry.setting) is not None and registry.setting != "env":
-            ours = merged[registry.setting]
-            merged[registry.setting] = keys[registry.kind].get(ours, ours)
+            entry = merged[registry.setting]
+            merged[registry.setting] = keys[registry.kind].get(entry, entry)
     merged["name"] = name
-    return _dump({host.renamed.get(key, key): value for key, value in merged.items()}, f"algs/{values['name']}.yaml")
+    return _dump({host.renamed.get(key, key): value for key, value in merged.items()}, f"algs/{file_name}.yaml")
 
 
 def environment_file(key: str, file_name: str, values: Mapping[str, Any], host: Host, left_open: set[str]) -> bytes:
@@ -77,7 +94,7 @@ def environment_file(key: str, file_name: str, values: Mapping[str, Any], host: 
         host: what kind of host it is.
         left_open: settings that algorithms' files leave to it, see ``left_to_environments``.
     """
-    kept = {name: value for name, value in values.items() if name not in RUNNER_SETTINGS | left_open}
+    kept = {name: value for name, value in values.items() if name not in RUNNERS | left_open}
     env_args = dict(values["env_args"])
     if needs_label(env_args):
         env_args["map_name"] = key

@@ -49,16 +49,6 @@ REGISTRIES = (
     Registry("envs", "envs", "env"),
 )
 
-# How episodes are played is the host's affair: these settings never go into a host's files.
-RUNNER_SETTINGS = frozenset({"runner", "batch_size_run", "updates_per_episode", "n_threads"})
-
-# Settings of our default.yaml whose value in a host is the host's own default. All others come along.
-HOST_SETTINGS = RUNNER_SETTINGS | frozenset(
-    """name label seed env env_args common_reward reward_scalarisation t_max use_cuda test_nepisode test_interval
-    test_greedy log_interval runner_log_interval learner_log_interval save_model save_model_interval checkpoint_path
-    evaluate render local_results_path buffer_cpu_only""".split()
-)
-
 
 def shared_packages(source: Path) -> list[str]:
     """Returns the packages of ours that a host has too, outer ones first.

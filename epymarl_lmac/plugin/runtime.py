@@ -20,14 +20,16 @@ from epymarl_lmac.plugin.bridge import (
     SEED_STRIDE,
     HostEnv,
     bridged_args,
-    check_settings,
     own_env_args,
+    with_own_settings,
     worker_number,
 )
 from epymarl_lmac.plugin.host import REGISTRIES, shared_packages
 from epymarl_lmac.plugin.hosts import HOSTS
 from epymarl_lmac.plugin.manifest import Manifest
 from epymarl_lmac.plugin.placeholders import stand_in_for_missing
+
+COMM_PACKAGE = "modules.comm"  # of our registry of communication methods; hosts have none
 
 
 @functools.cache
@@ -61,12 +63,14 @@ class MethodEntry:
         *rest, args = arguments
         bridged = bridged_args(args, HOSTS[self.kind], self.envs, self.left_open)
         entry = our_registry(self.package)[self.name]
-        check_settings(entry, self.key, bridged)
+        bridged = with_own_settings(entry, self.key, bridged)
+        if bridged.comm is not None:
+            bridged = with_own_settings(our_registry(COMM_PACKAGE)[bridged.comm], bridged.comm, bridged)
         return entry(*rest, bridged)
 
 
 @dataclass(frozen=True)
-class EnvEntry:
+class HostEnvEntry:
     """An environment of ours in a host's registry; called with the host's ``env_args``."""
 
     name: str
@@ -117,7 +121,7 @@ def activate_host(main_file: Any) -> None:
         if not hasattr(module, "REGISTRY"):  # both hosts choose mixers by hand
             module.REGISTRY = {}  # type: ignore[attr-defined]
         for key, name in manifest.registries.get(registry.kind, {}).items():
-            if isinstance(module.REGISTRY.get(key), (MethodEntry, EnvEntry)):
+            if isinstance(module.REGISTRY.get(key), (MethodEntry, HostEnvEntry)):
                 continue
             if key in module.REGISTRY:
                 raise AttachError(
@@ -125,7 +129,7 @@ def activate_host(main_file: Any) -> None:
                     f"run: epymarl-lmac detach {source.parent}, then attach it with --prefix."
                 )
             if registry.kind == "envs":
-                module.REGISTRY[key] = EnvEntry(name, manifest.kind, tuple(manifest.envs[key]["drop"]))
+                module.REGISTRY[key] = HostEnvEntry(name, manifest.kind, tuple(manifest.envs[key]["drop"]))
             else:
                 module.REGISTRY[key] = MethodEntry(
                     registry.package, name, key, manifest.kind, manifest.envs, tuple(manifest.left_open)

@@ -19,6 +19,7 @@ from epymarl_lmac.protocol.compare import Side, compare, side_of
 from epymarl_lmac.protocol.profile import profile_program
 from epymarl_lmac.protocol.samples import Played, read_samples
 from epymarl_lmac.protocol.tables import column_table, kind_table, pair_table, summary_table, verdict_lines
+from epymarl_lmac.settings.command_line import split_argv
 
 REJECTED = 1  # exit code of `check` for a text that is not accepted, and of `diff` for protocols that differ
 
@@ -34,11 +35,12 @@ Episodes = Annotated[int | None, typer.Option(help="measure on this many random 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
 
 
-def _updates(words: Sequence[str]) -> list[str]:
+def _updates(argv: Sequence[str]) -> list[str]:
     """Returns the settings after ``with``."""
-    if words and words[0] != "with":
-        raise SettingsError(f"Unexpected word {words[0]!r}; settings of the task come after `with`.", words[0])
-    return list(words[1:])
+    before, updates = split_argv(argv)
+    if before:
+        raise SettingsError(f"Unexpected word {before[0]!r}; settings of the task come after `with`.", before[0])
+    return updates
 
 
 def _sizes(env_config: str | None, updates: Sequence[str], agents: int | None, dim: int | None) -> tuple[int, int]:

@@ -12,14 +12,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from epymarl_lmac.checkpoint import FREE_SETTINGS
+from epymarl_lmac.settings.schema import RESUMABLE
 
 HASH_LENGTH = 12  # hexadecimal digits; 48 bits, so a million experiments collide with a chance of 1 in 500
 EVALUATION = ("test_nepisode", "test_interval", "test_greedy", "evaluation_epsilon")
 LOGGING = ("runner_log_interval", "learner_log_interval")
 # Sizes that a run adds to its settings once the environment exists; they follow from the environment's settings.
 DERIVED = ("state_shape", "obs_shape", "n_actions", "n_agents", "episode_limit", "device")
-NOT_LEARNING = FREE_SETTINGS | {"seed", *EVALUATION, *LOGGING, *DERIVED}
+NOT_LEARNING = RESUMABLE | {"seed", *EVALUATION, *LOGGING, *DERIVED}
 
 
 def learning_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,144 +1,60 @@
-"""Reads and merges the yaml files and the command line's updates."""
+"""Puts a run's settings together.
+
+Order: default.yaml and the method's own defaults < environment < task < algorithm (its bases first) < preset <
+command line.
+"""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib
 import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
-
-import yaml
 
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.paths import config_root, source_root
-from epymarl_lmac.plugin.entry_points import plugin_config_roots
-from epymarl_lmac.settings.schema import RunSettings, Settings, freeze, suggestion, types_of
+from epymarl_lmac.settings.checks import suggestion
+from epymarl_lmac.settings.command_line import COMMAND_LINE, at_path, leaves, read_updates, set_at_path
+from epymarl_lmac.settings.fields import Setting, defaults_of, settings_of
+from epymarl_lmac.settings.files import ALGS, ENVS, Layer, layers, merged, read_yaml
+from epymarl_lmac.settings.renamed import current_names
+from epymarl_lmac.settings.schema import RUN_SETTINGS, RunSettings, Settings, freeze
 
-_METHOD_REGISTRIES = {
+METHOD_REGISTRIES = {
     "learner": "learners",
     "mac": "controllers",
     "agent": "modules.agents",
     "mixer": "modules.mixers",
+    "comm": "modules.comm",
 }
+OPTIONAL_PARTS = ("mixer", "comm")  # null leaves them out
 
 
-def config_files(folder: str) -> dict[str, Path]:
-    """Returns the files of ``config/algs`` or ``config/envs`` by name, those of third-party packages included.
+@dataclass
+class Assembled:
+    """Settings put together but not checked, and where each was stated."""
 
-    Raises:
-        SettingsError: two of them have one name.
-    """
-    files: dict[str, Path] = {}
-    for root in (config_root(), *plugin_config_roots()):
-        for path in (root / folder).glob("*.yaml"):
-            if path.stem in files:
-                raise SettingsError(f"{path} and {files[path.stem]} have one name; rename the package's file.")
-            files[path.stem] = path
-    return dict(sorted(files.items()))
+    values: dict[str, Any]
+    schema: dict[str, Setting]  # of the chosen method, beyond RunSettings
+    origins: dict[str, str] = field(default_factory=dict)
 
 
-def algorithms() -> list[str]:
-    """Returns the names for ``--config``."""
-    return list(config_files("algs"))
-
-
-def environments() -> list[str]:
-    """Returns the names for ``--env-config``."""
-    return list(config_files("envs"))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as err:
-        raise SettingsError(f"{path.name} is not valid yaml: {err}") from err
-    if not isinstance(content, dict):
-        raise SettingsError(f"{path.name} must hold keys and values, found {type(content).__name__}.")
-    return content
-
-
-def _read_named(folder: str, name: str, what: str, flag: str) -> dict[str, Any]:
-    known = config_files(folder)
-    if name not in known:
-        raise SettingsError(
-            f"Unknown {what} {name!r}{suggestion(name, known)} {flag} takes one of: {', '.join(known)}.", flag
-        )
-    return _read(known[name])
-
-
-def parse_update(text: str) -> tuple[str, Any]:
-    """Splits ``key=value`` (``env_args.key=value``); the value is read as yaml.
+def method_schema(values: Mapping[str, Any]) -> dict[str, Setting]:
+    """Returns the settings of a run's learner, controller, agent, mixer and communication, by key.
 
     Raises:
-        SettingsError: no ``=`` in the text, or a value that is not yaml.
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise SettingsError(f"{text!r} is not of the form key=value.", text)
-    try:
-        return key.strip(), _number(yaml.safe_load(value))
-    except yaml.YAMLError as err:
-        raise SettingsError(f"The value of {key!r} cannot be read: {value!r}.", key) from err
-
-
-def _number(value: Any) -> Any:
-    """Returns a float for texts such as 5e-4, which yaml 1.1 reads as text."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-def merge(alg: str, env: str, updates: Iterable[str] | Mapping[str, Any] = ()) -> dict[str, Any]:
-    """Returns the merged values of a run: default < environment < algorithm < updates.
-
-    Args:
-        alg: name of a file in ``config/algs``.
-        env: name of a file in ``config/envs``.
-        updates: ``key=value`` texts, or a mapping with nested ``env_args``.
-
-    Raises:
-        SettingsError: unknown names or keys, each with the nearest known one.
-    """
-    values = _read(config_root() / "default.yaml")
-    env_values = _read_named("envs", env, "environment", "--env-config")
-    alg_values = _read_named("algs", alg, "algorithm", "--config")
-    for source, extra in ((f"envs/{env}.yaml", env_values), (f"algs/{alg}.yaml", alg_values)):
-        env_args = extra.get("env_args", {})
-        if not isinstance(env_args, dict):
-            raise SettingsError(f"env_args in {source} must hold keys and values, got {env_args!r}.", "env_args")
-        values = {**values, **extra, "env_args": {**values["env_args"], **env_args}}
-    pairs = list(updates.items()) if isinstance(updates, Mapping) else [parse_update(text) for text in updates]
-    known = [*values, *(f"env_args.{key}" for key in values["env_args"])]
-    for key, value in pairs:
-        nested = value.items() if key == "env_args" and isinstance(value, Mapping) else None
-        for path, item in [(f"env_args.{k}", v) for k, v in nested] if nested is not None else [(key, value)]:
-            if path not in known or path == "env_args":
-                raise SettingsError(f"Unknown setting {path!r}{suggestion(path, known)}", path)
-            if path.startswith("env_args."):
-                values["env_args"][path.removeprefix("env_args.")] = item
-            else:
-                values[path] = item
-    return copy.deepcopy(values)
-
-
-def method_schema(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns name and type of the keys that a run's learner, controller, agent and mixer read.
-
-    Raises:
-        SettingsError: a name that is in no registry.
+        SettingsError: a name that is in no registry, or two definitions of one setting that differ.
     """
     root = str(source_root())
     if root not in sys.path:
         sys.path.insert(0, root)
-    expected: dict[str, Any] = {}
-    for key, module in _METHOD_REGISTRIES.items():
+    found: dict[str, Setting] = {}
+    for key, module in METHOD_REGISTRIES.items():
         name = values.get(key)
-        if name is None and key == "mixer":
+        if name is None and key in OPTIONAL_PARTS:
             continue
         registry = importlib.import_module(module).REGISTRY
         if name not in registry:
@@ -148,17 +64,115 @@ def method_schema(values: Mapping[str, Any]) -> dict[str, Any]:
                 key,
             )
         schema: type | None = getattr(registry[name], "SETTINGS", None)
-        if schema is not None:
-            expected.update(types_of(schema))
-    return expected
+        for item in () if schema is None else settings_of(schema):
+            _refuse_redefined(item, f"{key}={name}", found)
+            found[item.key] = item
+    return {key: item for key, item in found.items() if key not in RUN_SETTINGS}
+
+
+def _refuse_redefined(item: Setting, part: str, found: Mapping[str, Setting]) -> None:
+    """Raises SettingsError if a part gives a default to a setting that is defined elsewhere with another one."""
+    other = RUN_SETTINGS.get(item.key) or found.get(item.key)
+    if other is not None and item.default is not dataclasses.MISSING and item.default != other.default:
+        raise SettingsError(
+            f"{part} defines the setting {item.key!r} with default {item.default!r}, which is defined with "
+            f"{other.default!r} elsewhere; rename it, or state the value in the algorithm's yaml.",
+            item.key,
+        )
+
+
+def method_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the defaults of a method's own settings; raises as ``method_schema``."""
+    return _defaults(method_schema(values))
+
+
+def _defaults(schema: Mapping[str, Setting]) -> dict[str, Any]:
+    return {key: item.default for key, item in schema.items() if item.default is not dataclasses.MISSING}
+
+
+def _default_layer() -> Layer:
+    path = config_root() / "default.yaml"
+    return Layer(path.name, {**defaults_of(RunSettings), **read_yaml(path)})
+
+
+def _flat_updates(updates: Iterable[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the command line's updates by dotted key, under today's names."""
+    pairs = current_names(read_updates(updates), COMMAND_LINE)
+    for key, flag in (("config", ALGS.flag), ("env_config", ENVS.flag)):
+        if key in pairs:
+            raise SettingsError(f"{key!r} is chosen by {flag}, not after `with`.", key)
+    return pairs
+
+
+def _layers(alg: str, env: str, pairs: Mapping[str, Any]) -> list[Layer]:
+    """Returns what default.yaml, the environment's files and the algorithm's files state, in order of precedence."""
+    default = _default_layer()
+    chosen = {kind.variant: pairs.get(kind.variant, default.values[kind.variant]) for kind in (ENVS, ALGS)}
+    for key, name in chosen.items():
+        if not isinstance(name, str):
+            raise SettingsError(f"{key}={name!r} must be of type str ({COMMAND_LINE}).", key)
+    return [default, *layers(ENVS, env, chosen["task"]), *layers(ALGS, alg, chosen["preset"])]
+
+
+def assemble(alg: str, env: str, updates: Iterable[str] | Mapping[str, Any] = ()) -> Assembled:
+    """Returns a run's settings before they are checked; see ``merge``."""
+    pairs = _flat_updates(updates)
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for layer in _layers(alg, env, pairs):
+        values = merged(values, layer.values)
+        origins.update(dict.fromkeys(layer.values, layer.origin))
+    values.update({"config": alg, "env_config": env})
+    if origins["name"] != f"algs/{alg}.yaml":  # a base's name is not this file's
+        values["name"] = alg
+    schema = method_schema({**values, **{key: pairs[key] for key in METHOD_REGISTRIES if key in pairs}})
+    for key in values:
+        if key not in RUN_SETTINGS and key not in schema:
+            known = [*RUN_SETTINGS, *schema]
+            raise SettingsError(f"Unknown setting {key!r} in {origins[key]}{suggestion(key, known)}", key)
+    found = Assembled(copy.deepcopy({**_defaults(schema), **values}), schema, origins)
+    _update(found, pairs)
+    return found
+
+
+def _update(found: Assembled, pairs: Mapping[str, Any]) -> None:
+    """Lays the command line over the files."""
+    for key, value in pairs.items():
+        for path, leaf in leaves(key, value, at_path(found.values, key)):
+            set_at_path(found.values, path, copy.deepcopy(leaf))
+        found.origins[key.partition(".")[0]] = COMMAND_LINE
+
+
+def merge(alg: str, env: str, updates: Iterable[str] | Mapping[str, Any] = ()) -> dict[str, Any]:
+    """Returns the merged values of a run, in the order that this module's docstring states.
+
+    Args:
+        alg: name of a file in ``config/algs``.
+        env: name of a file in ``config/envs``.
+        updates: ``key=value`` texts, or a mapping; keys may be dotted, mappings nested.
+
+    Raises:
+        SettingsError: unknown names or keys, each with the nearest known one.
+    """
+    return assemble(alg, env, updates).values
 
 
 def load_settings(alg: str, env: str, updates: Iterable[str] | Mapping[str, Any] = ()) -> Settings:
     """Returns the checked settings of a run; see ``merge`` and ``freeze``."""
-    values = merge(alg, env, updates)
-    unknown_here = set(values) - set(types_of(RunSettings))
-    schema = method_schema(values)
-    for key in unknown_here - set(schema):
-        known = [*types_of(RunSettings), *schema]
-        raise SettingsError(f"Unknown setting {key!r} in {alg}.yaml or {env}.yaml{suggestion(key, known)}", key)
-    return freeze(values, schema)
+    found = assemble(alg, env, updates)
+    return freeze(found.values, found.schema, found.origins)
+
+
+def recorded_run(saved: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """Returns what makes the settings of a recorded run again: algorithm's file, environment's file, updates.
+
+    Args:
+        saved: the ``settings`` of its record; sizes and other values that are no settings are left out.
+
+    Raises:
+        SettingsError: its method is not registered any more.
+    """
+    values = {**defaults_of(RunSettings), **current_names(saved, "the record")}
+    known = {*RUN_SETTINGS, *method_schema(values)}
+    alg, env = values.pop("config") or values["name"], values.pop("env_config") or values["env"]
+    return alg, env, {key: value for key, value in values.items() if key in known}

@@ -1,81 +1,131 @@
-"""Names and types of all settings, and the rules between them. Values live in ``config/`` only."""
+"""The settings that every run has, and the rules between them.
+
+Each is stated once, here; ``config/default.yaml`` and ``docs/settings.md`` are written from it
+(``python -m epymarl_lmac.settings write``).
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import math
-import types
-import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.settings.checks import check_all
+from epymarl_lmac.settings.fields import Setting, setting, settings_of
+
+COMMON = "common"  # the preset that is the algorithm's file itself
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The keys of ``config/default.yaml``, where each is explained."""
+    """The settings of every run; "steps" are environment steps summed over all copies of the environment."""
 
-    name: str
-    label: str
-    seed: int
-    runner: str
-    env: str
-    env_args: dict
-    common_reward: bool
-    reward_scalarisation: str
-    t_max: int
-    batch_size_run: int
-    updates_per_episode: float
-    n_threads: int
-    use_cuda: bool
-    test_nepisode: int
-    test_interval: int
-    test_greedy: bool
-    log_interval: int
-    runner_log_interval: int
-    learner_log_interval: int
-    save_model: bool
-    save_model_interval: int
-    checkpoint_path: str
-    evaluate: bool
-    render: bool
-    local_results_path: str
-    mongo_url: str
-    gamma: float
-    batch_size: int
-    buffer_size: int
-    buffer_cpu_only: bool
-    optimiser: str
-    lr: float
-    optim_alpha: float
-    optim_eps: float
-    grad_norm_clip: float
-    double_q: bool
-    standardise_rewards: bool
-    standardise_returns: bool
-    target_update_interval_or_tau: float
-    action_selector: str
-    epsilon_start: float
-    epsilon_finish: float
-    epsilon_anneal_time: int
-    evaluation_epsilon: float
-    learner: str
-    mac: str
-    agent: str
-    mixer: str | None
-    agent_output_type: str
-    hidden_dim: int
-    use_rnn: bool
-    obs_last_action: bool
-    obs_agent_id: bool
-    add_state: bool
-    mixing_embed_dim: int
-    hypernet_layers: int
-    hypernet_embed: int
+    name: str = setting("unnamed", "name of the algorithm in records and plots", host=True, section="what runs")
+    config: str = setting("", "file in config/algs that the run started from; --config", resume=True, host=True)
+    env_config: str = setting("", "file in config/envs that the run started from; --env-config", resume=True, host=True)
+    preset: str = setting(
+        COMMON, 'named variant in the algorithm\'s file; "common" is the file itself', resume=True, host=True
+    )
+    task: str = setting("", 'named task in the environment\'s file; "" is the file itself', resume=True, host=True)
+    label: str = setting("", "free text, kept in the record", resume=True, host=True)
+    seed: int = setting(1, "the one seed from which every random stream derives", low=0, host=True)
+    runner: str = setting(
+        "auto",
+        '"auto" ("vector" where the environment is written for batches, else "parallel"), "vector" (many copies in one '
+        'process), "parallel" (one process a copy) or "episode" (one copy)',
+        runner=True,
+    )
+    env: str = setting("lbf", "environment, envs.REGISTRY", host=True)
+    env_args: dict = setting({}, "its arguments, given by the environment's file", host=True)
+    common_reward: bool = setting(
+        True, "one reward for the team; the only form from which the methods here learn", host=True
+    )
+    reward_scalarisation: str = setting("sum", "how agents' rewards make the team's; only \"sum\"", host=True)
+    t_max: int = setting(2_000_000, "length of training, steps", low=1, resume=True, host=True)
+    batch_size_run: int = setting(16, "episodes played side by side between updates", low=1, runner=True)
+    updates_per_episode: float = setting(
+        1.0, "gradient steps for every episode played, however many are played side by side", above=0, runner=True
+    )
+    n_threads: int = setting(1, "CPU threads that PyTorch may use", low=1, resume=True, runner=True)
+    use_cuda: bool = setting(True, "use a CUDA device where there is one", resume=True, host=True)
+
+    test_nepisode: int = setting(
+        100, "episodes of one test", low=1, resume=True, host=True, section="testing, logging, saving"
+    )
+    test_interval: int = setting(50_000, "steps between tests", low=1, host=True)
+    test_greedy: bool = setting(True, "test without exploration; False keeps the training's epsilon", host=True)
+    log_interval: int = setting(
+        10_000, "steps between lines on the screen when it is not a terminal", low=1, resume=True, host=True
+    )
+    runner_log_interval: int = setting(10_000, "steps between records of training returns", low=0, host=True)
+    learner_log_interval: int = setting(10_000, "steps between records of losses", low=0, host=True)
+    save_model: bool = setting(True, "write checkpoints", resume=True, host=True)
+    save_model_interval: int = setting(
+        200_000, "steps between checkpoints; one more is written at the end", low=1, resume=True, host=True
+    )
+    checkpoint_path: str = setting(
+        "", 'folder of a run to resume, or to evaluate; "" starts anew', resume=True, host=True
+    )
+    evaluate: bool = setting(
+        False, "play test_nepisode episodes with checkpoint_path's networks and leave", resume=True, host=True
+    )
+    render: bool = setting(False, "show test episodes as text while evaluating", resume=True, host=True)
+    local_results_path: str = setting("results", "folder under which runs are recorded", resume=True, host=True)
+    mongo_url: str = setting(
+        "",
+        'MongoDB that mirrors the record, mongodb://host[:port][/database]; "" for none; with a password, rather in '
+        "EPYMARL_LMAC_MONGO_URL",
+        resume=True,
+        host=True,
+    )
+
+    gamma: float = setting(0.99, "discount a step", low=0, high=1, section="learning")
+    batch_size: int = setting(32, "episodes in a gradient step", low=1)
+    buffer_size: int = setting(5000, "episodes kept for replay", low=1)
+    buffer_cpu_only: bool = setting(
+        True, "keep the replay buffer in main memory even where learning is on a GPU", resume=True, host=True
+    )
+    optimiser: str = setting("adam", "algorithm of the gradient step", choices=("adam", "rmsprop"))
+    lr: float = setting(0.0005, "learning rate", above=0)
+    optim_alpha: float = setting(0.99, "RMSprop's decay; not read by Adam", low=0, high=1)
+    optim_eps: float = setting(0.00001, "RMSprop's epsilon; not read by Adam", low=0)
+    grad_norm_clip: float = setting(10, "largest gradient norm over all parameters", above=0)
+    double_q: bool = setting(True, "next action by the online network, its value by the target network")
+    standardise_rewards: bool = setting(
+        True, "subtract the rewards' running mean and divide by their running standard deviation"
+    )
+    standardise_returns: bool = setting(False, "the same for TD targets")
+    target_update_interval_or_tau: float = setting(
+        200, "> 1: copy the target every so many updates; <= 1: moving-average rate an update", above=0
+    )
+
+    action_selector: str = setting("epsilon_greedy", "components.action_selectors.REGISTRY", section="exploration")
+    epsilon_start: float = setting(1.0, "probability of a random action at the start", low=0, high=1)
+    epsilon_finish: float = setting(0.05, "and after epsilon_anneal_time", low=0, high=1)
+    epsilon_anneal_time: int = setting(50_000, "steps over which it falls, linearly", low=0)
+    evaluation_epsilon: float = setting(0.0, "probability of a random action in tests", low=0, high=1)
+
+    learner: str = setting("q_learner", "learners.REGISTRY", section="networks")
+    mac: str = setting("basic_mac", "controllers.REGISTRY")
+    agent: str = setting("rnn", "modules.agents.REGISTRY")
+    mixer: str | None = setting("qmix", "modules.mixers.REGISTRY; null: each agent's Q-values are learned alone")
+    comm: str | None = setting(None, "modules.comm.REGISTRY; null: no communication")
+    hidden_dim: int = setting(64, "width of the agents' hidden layers", low=1)
+    use_rnn: bool = setting(True, "recurrent agents (True) or agents without memory (False)")
+    obs_last_action: bool = setting(True, "x includes the agent's last action, one-hot")
+    obs_agent_id: bool = setting(True, "x includes the agent's index, one-hot")
+    add_state: bool = setting(False, "agents read the global state as well (an oracle)")
+    mixing_embed_dim: int = setting(32, "QMIX: width of the mixing layer", low=1)
+    hypernet_layers: int = setting(2, "QMIX: layers of the weight-producing networks", choices=(1, 2))
+    hypernet_embed: int = setting(64, "QMIX: their hidden width, where they have two layers", low=1)
+
+
+RUN_SETTINGS: dict[str, Setting] = {item.key: item for item in settings_of(RunSettings)}
+RESUMABLE = frozenset(item.key for item in RUN_SETTINGS.values() if item.resume)
+HOSTS_OWN = frozenset(item.key for item in RUN_SETTINGS.values() if item.host)
+RUNNERS = frozenset(item.key for item in RUN_SETTINGS.values() if item.runner)
 
 
 class Settings(SimpleNamespace):
@@ -95,85 +145,12 @@ class Settings(SimpleNamespace):
         return Settings(**{**vars(self), **values})
 
 
-def suggestion(key: str, known: Iterable[str]) -> str:
-    """Returns "did you mean ...?" for the nearest known key, or ""."""
-    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def types_of(schema: type) -> dict[str, Any]:
-    """Returns the fields of a dataclass type and their types."""
-    hints = typing.get_type_hints(schema)
-    return {field.name: hints[field.name] for field in dataclasses.fields(schema)}
-
-
-def _fits(value: Any, expected: Any) -> bool:
-    if isinstance(expected, types.UnionType) or typing.get_origin(expected) is typing.Union:
-        return any(_fits(value, option) for option in typing.get_args(expected))
-    if expected is type(None):
-        return value is None
-    if expected is bool:
-        return isinstance(value, bool)
-    if expected is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if expected is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
-    if expected is dict:
-        return isinstance(value, Mapping)
-    return isinstance(value, expected)
-
-
-def _type_name(expected: Any) -> str:
-    return expected.__name__ if isinstance(expected, type) else str(expected).replace("None", "null")
-
-
-def check_types(values: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Raises SettingsError for an unknown key, a missing key or a value of another type."""
-    for key in values:
-        if key not in expected:
-            raise SettingsError(f"Unknown setting {key!r}{suggestion(key, expected)}", key)
-    for key, kind in expected.items():
-        if key not in values:
-            raise SettingsError(f"Setting {key!r} is missing; give it in the algorithm's or environment's yaml.", key)
-        if not _fits(values[key], kind):
-            raise SettingsError(f"{key}={values[key]!r} must be of type {_type_name(kind)}.", key)
-
-
-_AT_LEAST = {
-    "seed": 0,
-    "t_max": 1,
-    "batch_size_run": 1,
-    "n_threads": 1,
-    "test_nepisode": 1,
-    "test_interval": 1,
-    "log_interval": 1,
-    "runner_log_interval": 0,
-    "learner_log_interval": 0,
-    "save_model_interval": 1,
-    "batch_size": 1,
-    "buffer_size": 1,
-    "hidden_dim": 1,
-    "epsilon_anneal_time": 0,
-}
-_POSITIVE = ("updates_per_episode", "lr", "grad_norm_clip", "target_update_interval_or_tau")
-_SHARES = ("gamma", "epsilon_start", "epsilon_finish", "evaluation_epsilon", "optim_alpha")
-
-
 def validate(values: Mapping[str, Any]) -> None:
-    """Checks ranges and the rules between settings.
+    """Checks the rules between settings.
 
     Raises:
-        SettingsError: naming the value, the limit and the key.
+        SettingsError: naming the values and the key to change.
     """
-    for key, low in _AT_LEAST.items():
-        if values[key] < low:
-            raise SettingsError(f"{key}={values[key]} must be at least {low}.", key)
-    for key in _POSITIVE:
-        if not values[key] > 0:
-            raise SettingsError(f"{key}={values[key]} must be greater than 0.", key)
-    for key in _SHARES:
-        if not 0 <= values[key] <= 1:
-            raise SettingsError(f"{key}={values[key]} must lie between 0 and 1.", key)
     if values["epsilon_finish"] > values["epsilon_start"]:
         raise SettingsError(
             f"epsilon_finish={values['epsilon_finish']} is above epsilon_start={values['epsilon_start']}.",
@@ -201,16 +178,19 @@ def validate(values: Mapping[str, Any]) -> None:
         raise SettingsError("evaluate=True needs checkpoint_path, the folder of the run to evaluate.", "evaluate")
 
 
-def freeze(values: Mapping[str, Any], method: Mapping[str, Any]) -> Settings:
+def freeze(
+    values: Mapping[str, Any], method: Mapping[str, Setting], origins: Mapping[str, str] | None = None
+) -> Settings:
     """Returns checked, immutable settings.
 
     Args:
         values: all keys with their values.
-        method: name and type of the keys that the chosen method reads beyond ``RunSettings``.
+        method: the settings that the chosen method has beyond ``RunSettings``, by key.
+        origins: where each value was stated, for messages.
 
     Raises:
         SettingsError: unknown or missing key, wrong type, value out of range.
     """
-    check_types(values, {**types_of(RunSettings), **method})
+    check_all(values, {**RUN_SETTINGS, **method}, origins or {})
     validate(values)
     return Settings(**values)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from epymarl_lmac.tasks.card import Dimension, TaskCard
+from epymarl_lmac.tasks.entry import Score
 from epymarl_lmac.tasks.lbf_settings import ACTIONS, LAYERS, LbfSettings
 
 
@@ -42,6 +43,18 @@ def task_id(env_args: Mapping[str, Any]) -> str:
         TaskError: the settings describe no playable game.
     """
     return _task_id(LbfSettings.from_env_args(env_args))
+
+
+def score(env_args: Mapping[str, Any]) -> Score:
+    """Returns that the mean return tells how well a team plays; 1, all food eaten in time, bounds its optimum.
+
+    Rewards that are not normalised, or with a penalty, have no such range.
+
+    Raises:
+        TaskError: the settings describe no playable game.
+    """
+    s = LbfSettings.from_env_args(env_args)
+    return Score("return_mean", 0, 1, optimum=1) if s.normalize_reward and not s.penalty else Score()
 
 
 def _task_id(s: LbfSettings) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks.card import Dimension, TaskCard
+from epymarl_lmac.tasks.entry import Score
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ def optimum(env_args: Mapping[str, Any], communication: bool) -> float:
     if not communication:
         return 1 / K
     return max(1 - settings.noise, settings.noise / (K - 1))
+
+
+def score(env_args: Mapping[str, Any]) -> Score:
+    """Returns that the mean return tells how well a team plays, with its exact optimum."""
+    return Score("return_mean", 0, 1, optimum(env_args, True), optimum(env_args, False))
 
 
 def task_id(env_args: Mapping[str, Any]) -> str:

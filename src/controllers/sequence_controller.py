@@ -1,12 +1,18 @@
-"""The controller that all value-based methods share: ``forward`` acts, ``unroll`` gives a learner every step.
+"""The controller that all methods share: ``forward`` acts, ``unroll`` gives a learner every step.
 
-Letters: B episodes, T steps, N agents, R = B * N rows, D input, A actions, P existing steps of all episodes.
-Sequences are packed (``epymarl_lmac.learning.packing``): no layer and no loss ever sees a padded step.
+A communication method (``modules/comm/base.py``) is called at fixed places: before the agents' GRU, between the GRU and
+the Q layer, and after the Q layer. Acting and learning call the same hooks.
+
+Letters: B episodes, T steps, N agents, D agent input, H hidden, A actions, P existing steps of all episodes. Sequences
+are packed (``epymarl_lmac.learning.packing``): no layer and no loss ever sees a padded step.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from components.action_selectors import REGISTRY as action_REGISTRY
+from epymarl_lmac.learning.episode_transform import EpisodeTransform
+from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.learning.packing import Packing
 from modules.agents import REGISTRY as agent_REGISTRY
+from modules.comm import REGISTRY as comm_REGISTRY
+from modules.comm.base import Comm, Kept, Team
+from modules.comm.steps import ACT, LEARN, TEST, Steps
+
+NO_OP = 0  # SMAC's action of dead agents
 
 
 @dataclass
@@ -23,98 +36,113 @@ class Unrolled:
     """What a controller computed for every existing step of a batch."""
 
     q_PNA: Tensor  # Q-values of all actions
-    latent_PNZ: Tensor | None = None  # what the agents inferred from messages, where the method has it
+    hidden_PNH: Tensor  # the agents' states after every step
+    kept: Kept = field(default_factory=dict)  # what the communication method kept for its losses
 
 
-@dataclass
-class SharedInputs:
-    """What the online and the target network have in common for a batch."""
-
-    packing: Packing
-    inputs_PND: Tensor  # what the agent network reads, but for what the method itself infers
-
-
-class SequenceMAC:
-    """Parameter-shared agents on x = [obs, last action, agent id(, state)].
+class SequenceMac:
+    """Parameter-shared agents on x = [obs, last action, agent id(, state)], with or without communication.
 
     Args:
         scheme: the replay buffer's scheme; gives the widths.
         groups: ``{"agents": N}``.
-        args: the run's settings.
+        args: the run's settings; ``comm`` names the communication method, None for none.
     """
-
-    SETTINGS: type | None = None
-    X_KEYS = ("obs", "actions_onehot")  # what the extended observation is made of
 
     def __init__(self, scheme, groups, args) -> None:
         self.n_agents = args.n_agents
         self.args = args
-        self.agent_output_type = args.agent_output_type
-        self.x_dim = self._x_dim(scheme)
-        self.agent = agent_REGISTRY[args.agent](self._agent_input_dim(), args)
+        self.layout = XLayout(args.n_actions, args.obs_last_action, args.obs_agent_id)
+        self.obs_dim = _width(scheme["obs"]["vshape"])
+        self.x_dim = self.layout.width(self.obs_dim, self.n_agents)
+        team = Team(
+            n_agents=self.n_agents,
+            n_actions=args.n_actions,
+            obs_dim=self.obs_dim,
+            state_dim=int(args.state_shape),
+            x_dim=self.x_dim,
+            own_dim=self.x_dim + (int(args.state_shape) if args.add_state else 0),
+            hidden_dim=args.hidden_dim,
+            layout=self.layout,
+        )
+        kind: type[Comm] | None = None if args.comm is None else comm_REGISTRY[args.comm]
+        sizes = Comm.sizes(team, None) if kind is None else kind.sizes(team, kind.read_settings(args))
+        self.agent = agent_REGISTRY[args.agent](sizes.input_dim, args)
+        self.agent.widen_head(sizes.head_dim)
+        self.comm: Comm | None = None if kind is None else kind(team, args)
         self.action_selector = action_REGISTRY[args.action_selector](args)
         self.hidden_states: Tensor | None = None
-
-    # -- sizes -------------------------------------------------------------------------------------------
-
-    def _x_dim(self, scheme) -> int:
-        """Returns the width D of the extended observation."""
-        width = scheme["obs"]["vshape"]
-        width = width if isinstance(width, int) else int(torch.tensor(width).prod())
-        if self.args.obs_last_action:
-            width += scheme["actions_onehot"]["vshape"][0]
-        if self.args.obs_agent_id:
-            width += self.n_agents
-        return width
-
-    def _agent_input_dim(self) -> int:
-        """Returns the width of what the agent network reads."""
-        return self.x_dim + (int(self.args.state_shape) if self.args.add_state else 0)
+        self.last_costs: dict[str, Tensor] = {}  # what the latest tests' messages cost, see Link.take_costs
+        self._memory: dict[str, Any] = {}  # acting: what the method remembers between steps
 
     # -- inputs ------------------------------------------------------------------------------------------
 
-    def extended_obs(self, ep_batch, t: int) -> Tensor:
-        """Returns x of one step, (B, N, D). The last action is all zero at t = 0."""
-        obs = ep_batch["obs"][:, t]
-        parts = [obs]
-        if self.args.obs_last_action:
-            onehot = ep_batch["actions_onehot"]
-            parts.append(torch.zeros_like(onehot[:, 0]) if t == 0 else onehot[:, t - 1])
-        if self.args.obs_agent_id:
-            ids = torch.eye(self.n_agents, device=obs.device, dtype=obs.dtype)
-            parts.append(ids.expand(obs.shape[0], -1, -1))
-        return torch.cat(parts, dim=-1)
+    def steps(self, ep_batch, mode: str = LEARN) -> Steps:
+        """Returns all existing steps of a batch; the online and the target network share the object.
 
-    def extended_obs_packed(self, ep_batch, packing: Packing) -> Tensor:
-        """Returns x of all existing steps, (P, N, D)."""
-        obs = packing.pack(ep_batch["obs"])
-        P, N, O = obs.shape
-        x = obs.new_empty(P, N, self.x_dim)
-        x[..., :O] = obs
-        column = O
-        if self.args.obs_last_action:
-            onehot = ep_batch["actions_onehot"]
-            A = onehot.shape[-1]
-            before = (packing.rows_P - 1).clamp(min=0)  # one step earlier in the same episode, except at t = 0
-            last = onehot.reshape(-1, N, A).index_select(0, before)
-            last[: packing.counts[0]] = 0
-            x[..., column : column + A] = last
-            column += A
-        if self.args.obs_agent_id:
-            x[..., column:] = torch.eye(N, device=obs.device, dtype=obs.dtype)
-        return x
+        Args:
+            ep_batch: B episodes of up to T steps.
+            mode: LEARN, or TEST to see them as a test would.
+        """
+        packing = Packing.of(ep_batch["filled"].squeeze(-1))
+        actions = ep_batch["actions_onehot"] if self.layout.last_action else None
+        look = _field_of(ep_batch, packing.pack)
+        return Steps(
+            x_RND=self.layout.packed(ep_batch["obs"], actions, packing),
+            obs_dim=self.obs_dim,
+            layout=self.layout,
+            counts=packing.counts,
+            mode=mode,
+            packing=packing,
+            alive_RN=self._alive(look),
+            look=look,
+        )
 
-    def _with_state(self, x: Tensor, state: Tensor) -> Tensor:
-        """Appends the global state (..., S) to every agent's x (..., N, D) if ``add_state`` is set."""
+    def step(self, ep_batch, t: int, mode: str) -> Steps:
+        """Returns step t of every episode, with this controller's memory of the steps before."""
+        onehot = ep_batch["actions_onehot"][:, t - 1] if self.layout.last_action and t > 0 else None
+
+        def running() -> Tensor:
+            return ~ep_batch["terminated"][:, :t].bool().flatten(1).any(1)
+
+        look = _field_of(ep_batch, lambda value: value[:, t])
+        x_BND = self.layout.step(ep_batch["obs"][:, t], onehot)
+        return Steps(
+            x_RND=x_BND,
+            obs_dim=self.obs_dim,
+            layout=self.layout,
+            counts=[len(x_BND)],
+            mode=mode,
+            memory=self._memory,
+            alive_RN=self._alive(look),
+            running=running,
+            look=look,
+        )
+
+    def _alive(self, look: Callable[[str], Tensor | None]) -> Tensor | None:
+        """Returns which agents live, bool (R, N), or None where everyone does or nobody asks."""
+        if self.comm is None:
+            return None
+        if getattr(self.comm.settings, "comm_dead", "auto") == "noop":
+            avail_RNA = look("avail_actions")
+            assert avail_RNA is not None
+            return (avail_RNA[..., NO_OP] == 0) | (avail_RNA.sum(-1) > 1)
+        alive_RN1 = look("alive")
+        return None if alive_RN1 is None else alive_RN1.squeeze(-1) > 0
+
+    def _own(self, steps: Steps) -> Tensor:
+        """Returns what an agent reads without communication, (R, N, D): x, and the state if ``add_state`` is set."""
         if not self.args.add_state:
-            return x
-        return torch.cat([x, state.unsqueeze(-2).expand(*x.shape[:-1], state.shape[-1])], dim=-1)
+            return steps.x_RND
+        state = steps.stored("state").unsqueeze(1).expand(-1, self.n_agents, -1)
+        return torch.cat([steps.x_RND, state], dim=-1)
 
     # -- acting ------------------------------------------------------------------------------------------
 
     def init_hidden(self, batch_size: int) -> None:
         """Forgets everything before a new episode."""
         self.hidden_states = self.agent.init_hidden().expand(batch_size * self.n_agents, -1)
+        self._memory = {}
 
     @torch.no_grad()  # EPyMARL's runners act with gradients on, and the hidden state would keep an episode's graph
     def select_actions(self, ep_batch, t_ep, t_env, bs=slice(None), test_mode=False) -> Tensor:
@@ -129,61 +157,132 @@ class SequenceMAC:
 
     def forward(self, ep_batch, t: int, test_mode: bool = False) -> Tensor:
         """Returns the Q-values of step t, (B, N, A), and moves the hidden state on."""
-        x = self._with_state(self.extended_obs(ep_batch, t), ep_batch["state"][:, t])
-        B = x.shape[0]
-        q_RA, self.hidden_states = self.agent(x.reshape(B * self.n_agents, -1), self.hidden_states)
-        return q_RA.view(B, self.n_agents, -1)
+        steps = self.step(ep_batch, t, TEST if test_mode else ACT)
+        assert self.hidden_states is not None
+        h_BNH = self._advance(steps, self._own(steps), self.hidden_states.reshape(steps.n_rows, self.n_agents, -1), {})
+        self.hidden_states = h_BNH.flatten(0, 1)
+        return self._q_values(steps, h_BNH, {})
+
+    def _advance(self, steps: Steps, own_RND: Tensor, before_RNH: Tensor, kept: Kept) -> Tensor:
+        """Moves the agents' states (R, N, H) on by one step."""
+        R, N, H = before_RNH.shape
+        inputs = own_RND
+        if self.comm is not None:
+            seen = before_RNH if self.comm.reads_hidden == "through" else before_RNH.detach()
+            inputs = self.comm.inputs(steps, own_RND, None if self.comm.reads_hidden == "no" else seen, kept)
+        return self.agent.step(inputs.reshape(R * N, -1), before_RNH.reshape(R * N, H)).view(R, N, H)
+
+    def _q_values(self, steps: Steps, h_RNH: Tensor, kept: Kept) -> Tensor:
+        """Returns the Q-values (R, N, A) from the agents' states after the step."""
+        if self.comm is None:
+            return self.agent.fc2(h_RNH)
+        q = self.agent.fc2(self.comm.hidden(steps, h_RNH, kept))
+        return self.comm.values(steps, h_RNH, q, kept)
 
     # -- learning ----------------------------------------------------------------------------------------
 
-    def stored_fields(self, n_steps: int) -> dict[str, dict[str, Any]]:
-        """Returns what the replay buffer should store beside the scheme, as a scheme; ``complete`` writes it.
-
-        Args:
-            n_steps: steps the buffer has room for.
-        """
-        return {}
-
-    def complete(self, ep_batch) -> None:
-        """Adds ``stored_fields`` to episodes that were played."""
-
-    def shared_inputs(self, ep_batch) -> Any:
-        """Returns what the online and the target network have in common for a batch, computed once."""
-        packing = Packing.of(ep_batch["filled"].squeeze(-1))
-        x_PND = self.extended_obs_packed(ep_batch, packing)
-        return SharedInputs(packing, self._with_packed_state(x_PND, ep_batch, packing))
-
-    def _with_packed_state(self, x_PND: Tensor, ep_batch, packing: Packing) -> Tensor:
-        if not self.args.add_state:
-            return x_PND
-        return self._with_state(x_PND, packing.pack(ep_batch["state"]))
-
-    def unroll(self, ep_batch, shared: Any = None) -> Unrolled:
+    def unroll(self, ep_batch, steps: Steps | None = None) -> Unrolled:
         """Computes all steps of a batch from fresh hidden states.
 
         Args:
             ep_batch: B episodes of up to T steps.
-            shared: what ``shared_inputs`` returned for this batch; computed if None.
+            steps: what ``steps`` returned for this batch; made if None.
         """
-        shared = self.shared_inputs(ep_batch) if shared is None else shared
-        return Unrolled(self._q_values(shared.inputs_PND, shared.packing))
+        steps = self.steps(ep_batch) if steps is None else steps
+        kept: Kept = {}
+        h_PNH = self._states(steps, kept)
+        return Unrolled(self._q_values(steps, h_PNH, kept), h_PNH, kept)
 
-    def _q_values(self, inputs_PND: Tensor, packing: Packing) -> Tensor:
-        """Runs the agent over packed inputs (P, N, *); returns (P, N, A)."""
+    def _states(self, steps: Steps, kept: Kept) -> Tensor:
+        """Returns the agents' states after all steps, (P, N, H)."""
+        own, comm = self._own(steps), self.comm
+        if comm is None:
+            return self._run_agents(own, steps)
+        if comm.reads_hidden == "no":
+            return self._run_agents(comm.inputs(steps, own, None, kept), steps)
+        if comm.reads_hidden == "detached" and not comm.link.is_random(steps):
+            # The messages' gradient stops at h(t - 1), so its values are enough: they come from a pass without
+            # gradient, after which everything but the GRU is again one call over all steps.
+            with torch.no_grad():
+                before = self._one_by_one(steps, own, {}, states_before=True)
+            return self._run_agents(comm.inputs(steps, own, before, kept), steps)
+        return self._one_by_one(steps, own, kept)
+
+    def _run_agents(self, inputs_PND: Tensor, steps: Steps) -> Tensor:
+        """Runs the agents over packed inputs (P, N, *); returns their states (P, N, H)."""
         P, N, _ = inputs_PND.shape
-        h0 = self.agent.init_hidden().expand(packing.counts[0] * N, -1)
-        q_RA = self.agent.unroll(inputs_PND.reshape(P * N, -1), h0, [c * N for c in packing.counts])
-        return q_RA.view(P, N, -1)
+        h0 = self.agent.init_hidden().expand(steps.counts[0] * N, -1)
+        h = self.agent.states(inputs_PND.reshape(P * N, -1), h0, [count * N for count in steps.counts])
+        return h.view(P, N, -1)
+
+    def _one_by_one(self, steps: Steps, own_PND: Tensor, kept: Kept, states_before: bool = False) -> Tensor:
+        """Moves the agents step by step; returns their states after (or before) every step, (P, N, H)."""
+        h = self.agent.init_hidden().expand(steps.counts[0] * self.n_agents, -1)
+        h = h.reshape(steps.counts[0], self.n_agents, -1)
+        before, after, start = [], [], 0
+        parts: dict[str, list[Tensor]] = {}
+        for step in steps.one_by_one():
+            h = h[: step.n_rows]
+            before.append(h)
+            kept_now: Kept = {}
+            h = self._advance(step, own_PND[start : start + step.n_rows], h, kept_now)
+            after.append(h)
+            start += step.n_rows
+            for name, value in kept_now.items():
+                parts.setdefault(name, []).append(value)
+        kept.update({name: torch.cat(values) for name, values in parts.items()})
+        return torch.cat(before if states_before else after)
+
+    def transforms(self, n_steps: int) -> list[EpisodeTransform]:
+        """Returns what is computed once for every episode that enters the replay buffer.
+
+        Args:
+            n_steps: steps the buffer has room for.
+        """
+        fields = [] if self.comm is None else self.comm.stored_fields(n_steps)
+        return [
+            EpisodeTransform(f.key, {"vshape": (f.width,), "group": "agents"}, partial(self._padded, f.compute))
+            for f in fields
+        ]
+
+    def _padded(self, compute: Callable[[Steps], Tensor], ep_batch) -> Tensor:
+        """Returns ``compute`` of all existing steps, (B, T, ...), zeros where no step is stored."""
+        steps = self.steps(ep_batch)
+        assert steps.packing is not None
+        return steps.packing.pad(compute(steps))
+
+    # -- what messages cost ------------------------------------------------------------------------------
+
+    def take_message_metrics(self) -> dict[str, float]:
+        """Returns what messages cost in the tests since the last call, means a step; empty where nothing is sent.
+
+        Keys: ``message_floats`` and ``message_bits`` an ordered pair, ``links_open`` (share of ordered pairs that
+        carried anything), and for a central messenger ``uplink_floats`` and ``downlink_floats`` an agent.
+        """
+        if self.comm is None:
+            return {}
+        costs = self.comm.link.take_costs()
+        self.last_costs = costs
+        n_pairs = max(1, self.n_agents * (self.n_agents - 1))
+        metrics = {f"{name}_floats": float(costs[name].mean()) for name in ("uplink", "downlink") if name in costs}
+        if "floats" in costs:
+            floats = float(costs["floats"].sum()) / n_pairs
+            metrics |= {
+                "message_floats": floats,
+                "message_bits": floats * self.comm.link.bits_per_float,
+                "links_open": float(costs["links"].sum()) / n_pairs,
+            }
+        return metrics
 
     # -- parameters --------------------------------------------------------------------------------------
 
     def networks(self) -> dict[str, nn.Module]:
         """Returns every network of this controller under the name of its file in a checkpoint."""
-        return {"agent": self.agent}
+        return {"agent": self.agent} if self.comm is None else {"agent": self.agent, "comm": self.comm}
 
-    def parameters(self):
+    def parameters(self) -> list[nn.Parameter]:
         """Returns all trained parameters."""
-        return [p for network in self.networks().values() for p in network.parameters()]
+        return [p for network in self.networks().values() for p in network.parameters() if p.requires_grad]
 
     def train(self, mode: bool = True) -> None:
         """Sets train mode (dropout on) for an update, or eval mode for everything else."""
@@ -191,15 +290,15 @@ class SequenceMAC:
             network.train(mode)
 
     def load_state(self, other_mac) -> None:
-        """Copies another controller's parameters."""
+        """Copies another controller's parameters and buffers."""
         for name, network in self.networks().items():
             network.load_state_dict(other_mac.networks()[name].state_dict())
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
-        """Returns the parameters of every network."""
+        """Returns the parameters and buffers of every network."""
         return {name: network.state_dict() for name, network in self.networks().items()}
 
-    def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Restores what ``state_dict`` returned."""
         for name, network in self.networks().items():
             network.load_state_dict(state[name])
@@ -218,3 +317,16 @@ class SequenceMAC:
         """Reads what ``save_models`` wrote."""
         for name, network in self.networks().items():
             network.load_state_dict(torch.load(Path(path) / f"{name}.th", map_location="cpu", weights_only=True))
+
+
+def _field_of(ep_batch, take: Callable[[Tensor], Tensor]) -> Callable[[str], Tensor | None]:
+    """Returns a function that gives the wanted rows of a stored field by name, None where it is not stored."""
+
+    def look(key: str) -> Tensor | None:
+        return take(ep_batch[key]) if key in ep_batch.scheme else None
+
+    return look
+
+
+def _width(vshape) -> int:
+    return vshape if isinstance(vshape, int) else math.prod(vshape)

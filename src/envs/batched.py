@@ -11,15 +11,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs.multiagentenv import MultiAgentEnv
+from epymarl_lmac.tasks.env_info import EnvInfo
 
 
 class StepResult(NamedTuple):
-    """What one step did in every copy. A copy that had already ended reports 0, False, False."""
+    """What one step did in every copy. A copy that had already ended reports 0, False, False.
+
+    The last two are given by environments that say so in ``has_alive`` and ``reward_per_agent``, at every step.
+    """
 
     reward_B: np.ndarray  # float32 (B,), common reward of the team
     terminated_B: np.ndarray  # bool (B,), the task ended (no bootstrapping past here)
     truncated_B: np.ndarray  # bool (B,), the time limit cut the episode (bootstrapping allowed)
     info: dict[str, np.ndarray]  # float32 (B,) each; read by runners in the step in which a copy ends
+    alive_BN: np.ndarray | None = None  # bool (B, N), which agents are alive in the step now reached
+    reward_BN: np.ndarray | None = None  # float32 (B, N), reward of every agent
 
 
 class BatchedEnv(abc.ABC):
@@ -27,9 +33,10 @@ class BatchedEnv(abc.ABC):
 
     ``obs_BNO``, ``state_BS`` (float32) and ``avail_BNA`` (uint8) always describe the current step. They belong
     to the environment and are overwritten by the next ``reset`` or ``step``: copy what must outlive it.
+    All agents are alive after a ``reset``.
     """
 
-    n_envs: int
+    num_envs: int
     n_agents: int
     n_actions: int
     episode_limit: int
@@ -38,6 +45,8 @@ class BatchedEnv(abc.ABC):
     obs_BNO: np.ndarray
     state_BS: np.ndarray
     avail_BNA: np.ndarray
+    has_alive: bool = False  # every StepResult has alive_BN
+    reward_per_agent: bool = False  # every StepResult has reward_BN
 
     @abc.abstractmethod
     def reset(self) -> None:
@@ -71,33 +80,51 @@ class BatchedEnv(abc.ABC):
     def close(self) -> None:
         """Frees what the environment holds; most hold nothing."""
 
+    def describe(self) -> EnvInfo:
+        """Returns the sizes, and which optional facts its steps have."""
+        return EnvInfo(
+            n_agents=self.n_agents,
+            n_actions=self.n_actions,
+            obs_dim=self.obs_dim,
+            state_dim=self.state_dim,
+            episode_limit=self.episode_limit,
+            has_alive=self.has_alive,
+            reward_per_agent=self.reward_per_agent,
+        )
+
     def env_info(self) -> dict[str, int]:
         """Returns the sizes under EPyMARL's names."""
-        return {
-            "state_shape": self.state_dim,
-            "obs_shape": self.obs_dim,
-            "n_actions": self.n_actions,
-            "n_agents": self.n_agents,
-            "episode_limit": self.episode_limit,
-        }
+        return self.describe().as_epymarl()
 
 
 class SingleEnv(MultiAgentEnv):
     """One copy of a batched environment behind EPyMARL's environment interface.
 
     Any host with ``episode`` or ``parallel`` runners can use our environments through it.
+
+    Args:
+        batched: an environment of one copy.
+        common_reward: whether ``step`` returns the team's reward, or a list with every agent's.
     """
 
-    def __init__(self, batched: BatchedEnv) -> None:
-        if batched.n_envs != 1:
-            raise ValueError(f"SingleEnv wraps one copy, got n_envs={batched.n_envs}.")
+    def __init__(self, batched: BatchedEnv, common_reward: bool = True) -> None:
+        if batched.num_envs != 1:
+            raise ValueError(f"SingleEnv wraps one copy, got num_envs={batched.num_envs}.")
+        if not common_reward and not batched.reward_per_agent:
+            raise ValueError(f"{type(batched).__name__} has no reward for each agent; use common_reward=True.")
         self.batched = batched
+        self.common_reward = common_reward
+        self.has_alive = batched.has_alive
+        self.reward_per_agent = batched.reward_per_agent
+        self._alive_N = np.ones(batched.n_agents, np.bool_)
+        self._reward_N = np.zeros(batched.n_agents, np.float32)
         self.n_agents = batched.n_agents
         self.episode_limit = batched.episode_limit
 
     def reset(self, seed: int | None = None, options: dict | None = None):
         """Returns (observations, info). ``seed`` is fixed at construction, as the run's seeds are."""
         self.batched.reset()
+        self._alive_N[:] = True
         return self.get_obs(), {}
 
     def step(self, actions):
@@ -108,8 +135,20 @@ class SingleEnv(MultiAgentEnv):
         truncated = bool(result.truncated_B[0])
         if truncated:
             info["episode_limit"] = True
-        reward = float(result.reward_B[0])
+        if result.alive_BN is not None:
+            self._alive_N = result.alive_BN[0].copy()
+        if result.reward_BN is not None:
+            self._reward_N = result.reward_BN[0].copy()
+        reward = float(result.reward_B[0]) if self.common_reward else self._reward_N.tolist()
         return self.get_obs(), reward, bool(result.terminated_B[0]), truncated, info
+
+    def get_alive(self) -> np.ndarray:
+        """Returns which agents are alive now, bool (N,)."""
+        return self._alive_N
+
+    def get_agent_rewards(self) -> np.ndarray:
+        """Returns every agent's reward of the last step, float32 (N,)."""
+        return self._reward_N
 
     def get_obs(self):
         return list(self.batched.obs_BNO[0].copy())

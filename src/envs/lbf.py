@@ -26,7 +26,7 @@ class LbfEnv(BatchedEnv):
     """B copies of level-based foraging.
 
     Args:
-        n_envs: number B of copies.
+        num_envs: number B of copies.
         seed: root of the copies' random streams; copy b's stream depends on (seed, b) only, not on B.
         rules: "published" or "v3".
         players: number N of players.
@@ -53,7 +53,7 @@ class LbfEnv(BatchedEnv):
 
     def __init__(
         self,
-        n_envs: int,
+        num_envs: int,
         seed: int,
         *,
         rules: str,
@@ -73,12 +73,12 @@ class LbfEnv(BatchedEnv):
         penalty: float,
         observe_agent_levels: bool,
     ) -> None:
-        env_args = {key: value for key, value in locals().items() if key not in ("self", "n_envs", "seed")}
+        env_args = {key: value for key, value in locals().items() if key not in ("self", "num_envs", "seed")}
         env_args.pop("__class__", None)
-        if n_envs < 1:
-            raise TaskError(f"lbf: n_envs={n_envs} copies is not possible; it must be at least 1.")
+        if num_envs < 1:
+            raise TaskError(f"lbf: num_envs={num_envs} copies is not possible; it must be at least 1.")
         self.settings = settings = LbfSettings.from_env_args(env_args)
-        self.n_envs = n_envs
+        self.num_envs = num_envs
         self.n_agents = settings.players
         self.n_actions = len(ACTIONS)
         self.episode_limit = settings.max_episode_steps
@@ -92,21 +92,21 @@ class LbfEnv(BatchedEnv):
         self._high_F = np.array(settings.food_high or (0,) * settings.max_food, np.int64)  # 0: the players' cap
         self._cap_exclusive = settings.rules == "published"
 
-        streams = np.random.SeedSequence(seed).spawn(n_envs)
+        streams = np.random.SeedSequence(seed).spawn(num_envs)
         self._rng_B4 = np.stack([stream.generate_state(4, np.uint64) for stream in streams])
-        self._field_BRC = np.zeros((n_envs, rows, cols), np.int32)
-        self._pos_BN2 = np.zeros((n_envs, self.n_agents, 2), np.int32)
-        self._level_BN = np.zeros((n_envs, self.n_agents), np.int32)
-        self._clock_B = np.zeros(n_envs, np.int32)
-        self._foods_B2 = np.zeros((n_envs, 2), np.int32)
-        self._total_B = np.zeros(n_envs, np.int32)
-        self._live_B = np.zeros(n_envs, np.bool_)
+        self._field_BRC = np.zeros((num_envs, rows, cols), np.int32)
+        self._pos_BN2 = np.zeros((num_envs, self.n_agents, 2), np.int32)
+        self._level_BN = np.zeros((num_envs, self.n_agents), np.int32)
+        self._clock_B = np.zeros(num_envs, np.int32)
+        self._foods_B2 = np.zeros((num_envs, 2), np.int32)
+        self._total_B = np.zeros(num_envs, np.int32)
+        self._live_B = np.zeros(num_envs, np.bool_)
 
-        self._layers_B3PQ = np.zeros((n_envs, 3, *settings.padded_size), np.float32)
-        self.state_BS = self._layers_B3PQ.reshape(n_envs, self.state_dim)
-        self.obs_BNO = np.zeros((n_envs, self.n_agents, self.obs_dim), np.float32)
-        self.avail_BNA = np.ones((n_envs, self.n_agents, self.n_actions), np.uint8)
-        self.player_reward_BN = np.zeros((n_envs, self.n_agents), np.float64)  # of the last step
+        self._layers_B3PQ = np.zeros((num_envs, 3, *settings.padded_size), np.float32)
+        self.state_BS = self._layers_B3PQ.reshape(num_envs, self.state_dim)
+        self.obs_BNO = np.zeros((num_envs, self.n_agents, self.obs_dim), np.float32)
+        self.avail_BNA = np.ones((num_envs, self.n_agents, self.n_actions), np.uint8)
+        self.player_reward_BN = np.zeros((num_envs, self.n_agents), np.float64)  # of the last step
         self.reset()
 
     @property
@@ -117,10 +117,10 @@ class LbfEnv(BatchedEnv):
         """Starts a new episode in every copy, or only in those that ``which_B`` (bool (B,)) names."""
         s = self.settings
         if which_B is None:
-            which_B = np.ones(self.n_envs, np.bool_)
-        elif which_B.shape != (self.n_envs,) or which_B.dtype != np.bool_:
+            which_B = np.ones(self.num_envs, np.bool_)
+        elif which_B.shape != (self.num_envs,) or which_B.dtype != np.bool_:
             raise ValueError(
-                f"lbf: reset got {which_B.dtype} {which_B.shape}; expected one bool for each of {self.n_envs} copies."
+                f"lbf: reset got {which_B.dtype} {which_B.shape}; expected one bool for each of {self.num_envs} copies."
             )
         kernels.reset_copies(
             which_B, self._rng_B4, self._field_BRC, self._pos_BN2, self._level_BN, self._clock_B,
@@ -143,13 +143,14 @@ class LbfEnv(BatchedEnv):
             ValueError: wrong shape, or an action outside 0..5. Nothing has changed then.
         """
         actions_BN = np.ascontiguousarray(actions_BN, np.int64)
-        if actions_BN.shape != (self.n_envs, self.n_agents):
+        if actions_BN.shape != (self.num_envs, self.n_agents):
             raise ValueError(
-                f"lbf: actions have shape {actions_BN.shape}; expected {(self.n_envs, self.n_agents)} (copies, agents)."
+                f"lbf: actions have shape {actions_BN.shape}; expected "
+                f"{(self.num_envs, self.n_agents)} (copies, agents)."
             )
         s = self.settings
-        reward_B = np.empty(self.n_envs, np.float32)
-        end_2B = np.empty((2, self.n_envs), np.bool_)
+        reward_B = np.empty(self.num_envs, np.float32)
+        end_2B = np.empty((2, self.num_envs), np.bool_)
         is_stepped = kernels.step_copies(
             actions_BN, self._field_BRC, self._pos_BN2, self._level_BN, self._clock_B, self._foods_B2,
             self._total_B, self._live_B, self._layers_B3PQ, self.obs_BNO, self.player_reward_BN,
@@ -206,7 +207,7 @@ class LbfEnv(BatchedEnv):
     def _redraw(self) -> None:
         """Draws layers and observations of every copy from the positions and the field."""
         s = self.settings
-        for b in range(self.n_envs):
+        for b in range(self.num_envs):
             field_RC, pos_N2, level_N = self._field_BRC[b], self._pos_BN2[b], self._level_BN[b]
             layers_3PQ, obs_NO = self._layers_B3PQ[b], self.obs_BNO[b]
             kernels.draw_layers(field_RC, pos_N2, level_N, layers_3PQ, s.sight, s.observe_agent_levels)
@@ -221,8 +222,8 @@ class LbfEnv(BatchedEnv):
         Raises:
             ValueError: an unknown mode or copy.
         """
-        if not 0 <= copy < self.n_envs:
-            raise ValueError(f"lbf: copy {copy} does not exist; there are copies 0..{self.n_envs - 1}.")
+        if not 0 <= copy < self.num_envs:
+            raise ValueError(f"lbf: copy {copy} does not exist; there are copies 0..{self.num_envs - 1}.")
         drawers = {"text": lbf_render.as_text, "rgb": lbf_render.as_rgb}
         if mode not in drawers:
             raise ValueError(f"lbf: render mode {mode!r} is not known; choose one of {sorted(drawers)}.")

@@ -303,13 +303,13 @@ def step_copies(
     Returns:
         False, with nothing changed, if an action is outside 0..5; else True.
     """
-    n_envs, n = actions_BN.shape
-    for b in range(n_envs):
+    num_envs, n = actions_BN.shape
+    for b in range(num_envs):
         for i in range(n):
             if actions_BN[b, i] < 0 or actions_BN[b, i] > LOAD:
                 return False
     wish_N2, food_N2 = np.empty((n, 2), np.int64), np.empty((n, 2), np.int64)
-    for b in range(n_envs):
+    for b in range(num_envs):
         end_2B[0, b] = end_2B[1, b] = False
         reward_B[b] = 0.0
         reward_BN[b] = 0.0

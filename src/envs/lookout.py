@@ -22,7 +22,7 @@ class LookoutEnv(BatchedEnv):
     with probability ``noise``, drawn once an episode), and whether it is the scout; the others see zeros.
 
     Args:
-        n_envs: B.
+        num_envs: B.
         seed: every copy draws from its own stream derived from it.
         players: N, at least 2.
         targets: K, at least 2.
@@ -35,23 +35,23 @@ class LookoutEnv(BatchedEnv):
         TaskError: impossible settings.
     """
 
-    def __init__(self, n_envs: int, seed: int, **env_args: Any) -> None:
+    def __init__(self, num_envs: int, seed: int, **env_args: Any) -> None:
         self.settings = LookoutSettings.of(env_args)
-        self.n_envs, self.n_agents = n_envs, self.settings.players
+        self.num_envs, self.n_agents = num_envs, self.settings.players
         self.n_actions = K = self.settings.targets
         self.episode_limit = self.settings.steps
         self.obs_dim = K + 1
         self.state_dim = K + self.n_agents
-        streams = np.random.SeedSequence(seed).spawn(n_envs)
+        streams = np.random.SeedSequence(seed).spawn(num_envs)
         self._rngs = [np.random.Generator(np.random.PCG64(s)) for s in streams]
-        self._target = np.zeros(n_envs, dtype=np.int64)
-        self._seen = np.zeros(n_envs, dtype=np.int64)
-        self._scout = np.zeros(n_envs, dtype=np.int64)
-        self._t = np.zeros(n_envs, dtype=np.int64)
-        self._ended = np.ones(n_envs, dtype=bool)
-        self.obs_BNO = np.zeros((n_envs, self.n_agents, self.obs_dim), dtype=np.float32)
-        self.state_BS = np.zeros((n_envs, self.state_dim), dtype=np.float32)
-        self.avail_BNA = np.ones((n_envs, self.n_agents, K), dtype=np.uint8)
+        self._target = np.zeros(num_envs, dtype=np.int64)
+        self._seen = np.zeros(num_envs, dtype=np.int64)
+        self._scout = np.zeros(num_envs, dtype=np.int64)
+        self._t = np.zeros(num_envs, dtype=np.int64)
+        self._ended = np.ones(num_envs, dtype=bool)
+        self.obs_BNO = np.zeros((num_envs, self.n_agents, self.obs_dim), dtype=np.float32)
+        self.state_BS = np.zeros((num_envs, self.state_dim), dtype=np.float32)
+        self.avail_BNA = np.ones((num_envs, self.n_agents, K), dtype=np.uint8)
 
     @property
     def rules(self) -> str:
@@ -75,7 +75,7 @@ class LookoutEnv(BatchedEnv):
 
     def _write(self) -> None:
         """Writes observations and states; they do not change within an episode."""
-        copies = np.arange(self.n_envs)
+        copies = np.arange(self.num_envs)
         K = self.n_actions
         self.obs_BNO[:] = 0
         self.obs_BNO[copies, self._scout, self._seen] = 1
@@ -91,7 +91,7 @@ class LookoutEnv(BatchedEnv):
         over = running & (self._t >= self.episode_limit)
         self._ended |= over
         reward = right.astype(np.float32) / np.float32(self.episode_limit)
-        none = np.zeros(self.n_envs, dtype=bool)
+        none = np.zeros(self.num_envs, dtype=bool)
         terminates = self.settings.time_limit_terminates
         return StepResult(reward, over if terminates else none, none if terminates else over, {})
 

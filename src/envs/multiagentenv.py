@@ -7,10 +7,16 @@ from typing import Any
 
 
 class MultiAgentEnv(abc.ABC):
-    """One environment with N agents and a common reward."""
+    """One environment with N agents and a common reward.
+
+    Optional, for our runners: an environment with ``has_alive`` also has ``get_alive() -> bool (N,)``, the agents alive
+    now; one with ``reward_per_agent`` has ``get_agent_rewards() -> float32 (N,)``, the rewards of the last step.
+    """
 
     n_agents: int
     episode_limit: int  # longest episode, steps
+    has_alive: bool = False
+    reward_per_agent: bool = False
 
     @abc.abstractmethod
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[list, dict]:

@@ -1,7 +1,6 @@
 """Learners: what one gradient step minimises."""
 
 from epymarl_lmac.plugin.entry_points import extended
-from learners.lmac_learner import LmacLearner
 from learners.value_learner import ValueLearner
 
-REGISTRY = extended("learners", {"q_learner": ValueLearner, "lmac_learner": LmacLearner})
+REGISTRY = extended("learners", {"q_learner": ValueLearner})

@@ -1,9 +1,9 @@
-"""One learner core for every value-based method here: IQL, VDN, QMIX and the communication methods on top.
+"""The learner that all value-based methods share.
 
-    batch -> shared inputs (messages included) -> online and target unroll -> mixer -> TD loss + the method's own
+    batch -> steps -> online and target unroll -> mixer -> TD loss + the communication method's own losses
 
-A method adds its own losses in ``extra_losses`` and nothing else. Sequences come from the controller's ``unroll``;
-messages and inputs are computed once and shared by the online and the target network.
+Sequences come from the controller's ``unroll``; what depends on no trained parameter is computed once and shared by the
+online and the target network.
 
 Letters: P existing steps of all episodes, V transitions, N agents, A actions, S state.
 """
@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from epymarl_lmac.learning.optimiser import make_optimiser
+from epymarl_lmac.learning.optimiser import FlatOptimiser, OptimiserChoice, make_optimiser
 from epymarl_lmac.learning.packing import Packing
 from epymarl_lmac.learning.running_stats import RunningMeanStd
+from modules.comm.base import LossContext, follow
 from modules.mixers import REGISTRY as mixer_REGISTRY
 
 UNAVAILABLE = -9999999.0  # Q-value of an action that cannot be taken
@@ -29,7 +30,8 @@ class Transitions(NamedTuple):
     """The transitions of a batch, V of them, without padding."""
 
     packing: Packing
-    reward_V1: Tensor
+    reward_V1: Tensor  # as the TD loss sees them: standardised where the run asks for it
+    raw_reward_V1: Tensor  # as the environment gave them
     actions_VN1: Tensor
     terminated_V1: Tensor
     avail_next_VNA: Tensor
@@ -49,8 +51,6 @@ class ValueLearner:
     Source: Rashid et al., QMIX, ICML 2018, equation 6; double Q as in PyMARL.
     """
 
-    SETTINGS: type | None = None
-
     def __init__(self, mac, scheme, logger, args) -> None:
         self.args = args
         self.mac = mac
@@ -61,7 +61,7 @@ class ValueLearner:
         self.target_mac = copy.deepcopy(mac)
         self.target_mixer = copy.deepcopy(self.mixer)
         self.params = list(mac.parameters()) + ([] if self.mixer is None else list(self.mixer.parameters()))
-        self.optimiser = make_optimiser(self.params, args)
+        self.optimisers = self._make_optimisers()
         self.n_updates = 0
         self.last_target_update = 0
         self.log_stats_t = -args.learner_log_interval - 1
@@ -70,6 +70,14 @@ class ValueLearner:
         self.mac.train(False)
         self.target_mac.train(False)
 
+    def _make_optimisers(self) -> dict[str, tuple[FlatOptimiser, float]]:
+        """Returns every optimiser with its largest gradient norm; "main" trains what no method claims."""
+        own = {} if self.mac.comm is None else self.mac.comm.optimisers()
+        claimed = {id(p) for params, _ in own.values() for p in params}
+        main = OptimiserChoice.of(self.args)
+        groups = {"main": ([p for p in self.params if id(p) not in claimed], main), **own}
+        return {name: (make_optimiser(list(params), choice), choice.clip) for name, (params, choice) in groups.items()}
+
     # -- one update --------------------------------------------------------------------------------------
 
     def train(self, batch, t_env: int, episode_num: int) -> None:
@@ -77,42 +85,56 @@ class ValueLearner:
 
         Args:
             batch: ``EpisodeBatch`` of B episodes on this learner's device.
-            t_env: environment steps so far; decides when to log.
+            t_env: environment steps so far; decides when to log, and drives schedules.
             episode_num: episodes so far; kept for EPyMARL's signature.
         """
         should_log = t_env - self.log_stats_t >= self.args.learner_log_interval
         self.mac.train(True)
-        loss, stats = self.loss(batch, should_log)
+        loss, stats = self.loss(batch, should_log, t_env)
         self.mac.train(False)
-        self.optimiser.zero_grad()
+        for optimiser, _ in self.optimisers.values():
+            optimiser.zero_grad()
         loss.backward()
-        grad_norm = self.optimiser.clip_and_step(self.args.grad_norm_clip)
+        norms = {name: optimiser.clip_and_step(clip) for name, (optimiser, clip) in self.optimisers.items()}
         self.n_updates += 1
+        if self.mac.comm is not None:
+            self.mac.comm.after_update(t_env)
         self._update_targets()
         if should_log:
-            stats["grad_norm"] = grad_norm
+            stats["grad_norm"] = norms.pop("main")
+            stats |= {f"grad_norm_{name}": norm for name, norm in norms.items()}
             for key, value in stats.items():
                 self.logger.log_stat(key, float(value), t_env)
             self.log_stats_t = t_env
 
-    def loss(self, batch, with_stats: bool = True) -> tuple[Tensor, dict[str, Any]]:
-        """Returns the total loss of a batch (a scalar with gradient) and the figures to log."""
-        shared = self.mac.shared_inputs(batch)
-        transitions = self._transitions(batch, shared.packing)
-        online = self.mac.unroll(batch, shared)
+    def loss(self, batch, with_stats: bool = True, t_env: int = 0) -> tuple[Tensor, dict[str, Any]]:
+        """Returns the total loss of a batch (a scalar with gradient) and the metrics to log."""
+        steps = self.mac.steps(batch)
+        transitions = self._transitions(batch, steps.packing)
+        online = self.mac.unroll(batch, steps)
         with torch.no_grad():
-            target_q_PNA = self.target_mac.unroll(batch, shared).q_PNA
-        loss, stats = self.td_loss(transitions, online.q_PNA, target_q_PNA, with_stats)
-        for name, (weight, value) in self.extra_losses(transitions, online, with_stats, stats).items():
+            target = self.target_mac.unroll(batch, steps)
+        loss, stats = self.td_loss(transitions, online.q_PNA, target.q_PNA, with_stats)
+        if self.mac.comm is None:
+            return loss, stats
+        context = LossContext(
+            batch=batch,
+            steps=steps,
+            transitions=transitions,
+            online=online,
+            target=target,
+            mac=self.mac,
+            target_mac=self.target_mac,
+            mixer=self.mixer,
+            target_mixer=self.target_mixer,
+            t_env=t_env,
+            with_stats=with_stats,
+            stats=stats,
+        )
+        for name, (weight, value) in self.mac.comm.losses(context).items():
             loss = loss + weight * value
             stats[name] = value.detach()
         return loss, stats
-
-    def extra_losses(
-        self, transitions: Transitions, online, with_stats: bool, stats: dict[str, Any]
-    ) -> dict[str, tuple[float, Tensor]]:
-        """Returns the method's own losses by name, each with its weight; may add figures to ``stats``."""
-        return {}
 
     def _transitions(self, batch, packing: Packing) -> Transitions:
         now, following = packing.rows_P[packing.now_V], packing.rows_P[packing.next_V]
@@ -121,13 +143,14 @@ class ValueLearner:
             value = batch[key]
             return value.reshape(-1, *value.shape[2:]).index_select(0, rows)
 
-        reward = take("reward", now)
+        raw_reward = reward = take("reward", now)
         if self.rew_ms is not None:
             self.rew_ms.update(reward)
             reward = (reward - self.rew_ms.mean) / self.rew_ms.var.sqrt()
         return Transitions(
             packing=packing,
             reward_V1=reward.float(),
+            raw_reward_V1=raw_reward.float(),
             actions_VN1=take("actions", now),
             terminated_V1=take("terminated", now).float(),
             avail_next_VNA=take("avail_actions", following),
@@ -138,7 +161,7 @@ class ValueLearner:
     def td_loss(
         self, transitions: Transitions, q_PNA: Tensor, target_q_PNA: Tensor, with_stats: bool
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Returns the mean squared TD error over transitions (and agents, without a mixer) and its figures.
+        """Returns the mean squared TD error over transitions (and agents, without a mixer) and its metrics.
 
         Args:
             transitions: see ``Transitions``.
@@ -180,20 +203,18 @@ class ValueLearner:
         return mixer(q_VN.unsqueeze(0), state_VS.unsqueeze(0)).squeeze(0)
 
     def _update_targets(self) -> None:
+        """Copies parameters and buffers into the target networks every so many updates, or moves them a little."""
         interval_or_tau = self.args.target_update_interval_or_tau
-        if interval_or_tau > 1:
-            if self.n_updates - self.last_target_update >= interval_or_tau:
-                self.target_mac.load_state(self.mac)
-                if self.mixer is not None and self.target_mixer is not None:
-                    self.target_mixer.load_state_dict(self.mixer.state_dict())
-                self.last_target_update = self.n_updates
+        rate = 1.0 if interval_or_tau > 1 else interval_or_tau
+        if interval_or_tau > 1 and self.n_updates - self.last_target_update < interval_or_tau:
             return
-        targets = list(self.target_mac.parameters())
-        if self.target_mixer is not None:
-            targets += list(self.target_mixer.parameters())
-        with torch.no_grad():
-            for target, source in zip(targets, self.params, strict=True):
-                target.lerp_(source, interval_or_tau)
+        self.last_target_update = self.n_updates
+        for name, network in self.mac.networks().items():
+            follow(self.target_mac.networks()[name], network, rate)
+        if self.mixer is not None and self.target_mixer is not None:
+            follow(self.target_mixer, self.mixer, rate)
+        if self.mac.comm is not None:
+            self.mac.comm.after_target_update()
 
     # -- state -------------------------------------------------------------------------------------------
 
@@ -204,7 +225,7 @@ class ValueLearner:
             "target_mac": self.target_mac.state_dict(),
             "mixer": None if self.mixer is None else self.mixer.state_dict(),
             "target_mixer": None if self.target_mixer is None else self.target_mixer.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": {name: optimiser.state_dict() for name, (optimiser, _) in self.optimisers.items()},
             "n_updates": self.n_updates,
             "last_target_update": self.last_target_update,
             "log_stats_t": self.log_stats_t,
@@ -219,7 +240,8 @@ class ValueLearner:
         if self.mixer is not None and self.target_mixer is not None:
             self.mixer.load_state_dict(state["mixer"])
             self.target_mixer.load_state_dict(state["target_mixer"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for name, (optimiser, _) in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
         self.n_updates = state["n_updates"]
         self.last_target_update = state["last_target_update"]
         self.log_stats_t = state["log_stats_t"]
@@ -241,7 +263,8 @@ class ValueLearner:
         self.mac.save_models(path)
         if self.mixer is not None:
             torch.save(self.mixer.state_dict(), Path(path) / "mixer.th")
-        torch.save(self.optimiser.state_dict(), Path(path) / "opt.th")
+        states = {name: optimiser.state_dict() for name, (optimiser, _) in self.optimisers.items()}
+        torch.save(states, Path(path) / "opt.th")
 
     def load_models(self, path) -> None:
         """Reads what ``save_models`` wrote, into the online and the target networks.
@@ -254,6 +277,8 @@ class ValueLearner:
             weights = torch.load(Path(path) / "mixer.th", map_location="cpu", weights_only=True)
             self.mixer.load_state_dict(weights)
             self.target_mixer.load_state_dict(weights)
-        optimiser = Path(path) / "opt.th"
-        if optimiser.is_file():
-            self.optimiser.load_state_dict(torch.load(optimiser, map_location="cpu", weights_only=True))
+        optimisers = Path(path) / "opt.th"
+        if optimisers.is_file():
+            states = torch.load(optimisers, map_location="cpu", weights_only=True)
+            for name, (optimiser, _) in self.optimisers.items():
+                optimiser.load_state_dict(states[name])

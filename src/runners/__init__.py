@@ -12,6 +12,7 @@ def _unknown(message: str) -> SettingsError:
 
 REGISTRY = LazyRegistry(
     {
+        "auto": "runners.auto:auto_runner",
         "vector": "runners.vector_runner:VectorRunner",
         "episode": "runners.episode_runner:EpisodeRunner",
         "parallel": "runners.parallel_runner:ParallelRunner",

@@ -22,9 +22,9 @@ class OneEnv(BatchedEnv):
     """
 
     def __init__(self, env: MultiAgentEnv) -> None:
-        self.env = env
+        self.env: Any = env
         sizes = env.get_env_info()
-        self.n_envs = 1
+        self.num_envs = 1
         self.n_agents = sizes["n_agents"]
         self.n_actions = sizes["n_actions"]
         self.episode_limit = sizes["episode_limit"]
@@ -33,6 +33,8 @@ class OneEnv(BatchedEnv):
         self.obs_BNO = np.zeros((1, self.n_agents, self.obs_dim), np.float32)
         self.state_BS = np.zeros((1, self.state_dim), np.float32)
         self.avail_BNA = np.zeros((1, self.n_agents, self.n_actions), np.uint8)
+        self.has_alive = bool(getattr(env, "has_alive", False))
+        self.reward_per_agent = bool(getattr(env, "reward_per_agent", False))
 
     def _observe(self) -> None:
         self.obs_BNO[0] = np.asarray(self.env.get_obs(), np.float32).reshape(self.n_agents, self.obs_dim)
@@ -62,6 +64,8 @@ class OneEnv(BatchedEnv):
                 for key, value in info.items()
                 if key != "episode_limit" and isinstance(value, Number | np.bool_)
             },
+            alive_BN=np.array([self.env.get_alive()], np.bool_) if self.has_alive else None,
+            reward_BN=np.array([self.env.get_agent_rewards()], np.float32) if self.reward_per_agent else None,
         )
 
     def _saved(self) -> Any:

@@ -15,8 +15,9 @@ import numpy as np
 
 from components.episode_buffer import EpisodeBatch
 from envs.batched import BatchedEnv
-from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.errors import CheckpointError, SettingsError
 from epymarl_lmac.seeding import derive_seed
+from epymarl_lmac.tasks.env_info import EnvInfo
 from runners.rollout import Outcome, rollout
 
 
@@ -57,12 +58,19 @@ class Runner(abc.ABC):
             and in whole test runs ("test").
     """
 
+    name: str  # in the registry of runners
     max_test_copies = 128  # test episodes played side by side at most; bounds the memory of the test batch
 
     def __init__(self, args: Any, logger: Any) -> None:
         for key in ("batch_size_run", "test_nepisode"):
             if getattr(args, key) < 1:
                 raise SettingsError(f"{key}={getattr(args, key)} episodes is not possible; use 1 or more.", key)
+        if not args.common_reward:
+            raise SettingsError(
+                "common_reward=False: the learners here learn from one reward for the team; use common_reward=True. "
+                "Rewards of single agents, where an environment has them, come beside it (StepResult.reward_BN).",
+                "common_reward",
+            )
         self.args = args
         self.logger = logger
         self.batch_size: int = args.batch_size_run
@@ -89,6 +97,11 @@ class Runner(abc.ABC):
     def rules(self) -> str:
         """Name and version of the environment's rules, for the run record."""
         return self._env.rules
+
+    @property
+    def env_info(self) -> EnvInfo:
+        """Sizes and facts of the environment."""
+        return self._env.describe()
 
     def get_env_info(self) -> dict[str, int]:
         """Returns the sizes a learner needs, under EPyMARL's names."""
@@ -139,7 +152,7 @@ class Runner(abc.ABC):
         batch = EpisodeBatch(
             self._scheme,
             self._groups,
-            env.n_envs,
+            env.num_envs,
             env.episode_limit + 1,
             preprocess=self._preprocess,
             device=self.args.device,
@@ -161,7 +174,7 @@ class Runner(abc.ABC):
             batch, outcome = self._play(self._test_env, test_mode=True)
             # Which copies count in a last, smaller round is settled before they play: short episodes get no
             # larger share.
-            n_counted = min(n_left, self._test_env.n_envs)
+            n_counted = min(n_left, self._test_env.num_envs)
             stats.add(outcome, n_counted)
             n_left -= n_counted
         stats.log(self.logger, "test_", self.t_env)
@@ -186,6 +199,7 @@ class Runner(abc.ABC):
         selector = self.mac.action_selector
         return {
             "t_env": self.t_env,
+            "rules": self.rules,
             "log_train_stats_t": self._log_train_stats_t,
             "train_returns": list(self._train_stats.returns),
             "train_sums": dict(self._train_stats.sums),
@@ -195,7 +209,16 @@ class Runner(abc.ABC):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what ``state_dict`` returned; call it after ``setup``."""
+        """Restores what ``state_dict`` returned; call it after ``setup``.
+
+        Raises:
+            CheckpointError: the episodes were played by other rules, e.g. another engine.
+        """
+        if state.get("rules", self.rules) != self.rules:
+            raise CheckpointError(
+                f"The run was played by {state['rules']!r}; here env {self.args.env!r} is {self.rules!r}. Resume it "
+                "where the same rules or engine are at hand, or start a new run."
+            )
         self.t_env = state["t_env"]
         self._log_train_stats_t = state["log_train_stats_t"]
         self._train_stats.returns = list(state["train_returns"])

@@ -22,6 +22,7 @@ import numpy as np
 
 from envs.multiagentenv import MultiAgentEnv
 from epymarl_lmac.errors import UserError
+from epymarl_lmac.tasks.env_info import EnvInfo
 from runners.adapters import OneEnv
 
 LOG_LIMIT_BYTES = 1_000_000  # what an environment prints is kept for error messages only
@@ -85,8 +86,8 @@ def _describe(error: Exception) -> dict[str, Any]:
     }
 
 
-def _describe_env(env: OneEnv, _: None) -> tuple[dict[str, int], str]:
-    return env.env_info(), env.rules
+def _describe_env(env: OneEnv, _: None) -> tuple[EnvInfo, str]:
+    return env.describe(), env.rules
 
 
 def _views(env: OneEnv) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -102,7 +103,8 @@ def _step(env: OneEnv, actions_N: np.ndarray) -> Any:
     result = env.step(actions_N[None])
     info = {key: float(value[0]) for key, value in result.info.items()}
     ends = bool(result.terminated_B[0]), bool(result.truncated_B[0])
-    return _views(env), float(result.reward_B[0]), *ends, info
+    optional = [None if array is None else array[0] for array in (result.alive_BN, result.reward_BN)]
+    return _views(env), float(result.reward_B[0]), *ends, info, *optional
 
 
 def _load(env: OneEnv, state: dict[str, np.ndarray]) -> Any:

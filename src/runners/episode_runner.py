@@ -18,6 +18,7 @@ class EpisodeRunner(Runner):
         TaskError: an unknown environment, or settings it refuses.
     """
 
+    name = "episode"
     max_test_copies = 1
 
     def __init__(self, args: Any, logger: Any) -> None:

@@ -20,6 +20,8 @@ class ParallelRunner(Runner):
         EnvWorkerError: an environment process failed, was killed or gave no answer.
     """
 
+    name = "parallel"
+
     def __init__(self, args: Any, logger: Any) -> None:
         self.max_test_copies = args.batch_size_run  # each is a process
         super().__init__(args, logger)

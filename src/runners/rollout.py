@@ -43,6 +43,14 @@ class _StepViews:
         target = self._steps[key][t]
         target.copy_(torch.from_numpy(values).view(target.shape))
 
+    def has(self, key: str) -> bool:
+        """Returns whether the batch has a field."""
+        return key in self._steps
+
+    def fill(self, key: str, t: int, value: float) -> None:
+        """Writes one value into the whole of step t."""
+        self._steps[key][t].fill_(value)
+
     def write_actions(self, t: int, actions_BN: Tensor) -> None:
         """Writes the actions of step t and what is derived from them."""
         value = self._steps["actions"][t].copy_(actions_BN.unsqueeze(-1))
@@ -54,7 +62,7 @@ class _StepViews:
 
     def mark_filled(self, t: int) -> None:
         """Marks step t as played in all copies."""
-        self._steps["filled"][t].fill_(1)
+        self.fill("filled", t, 1)
 
 
 def rollout(
@@ -69,7 +77,9 @@ def rollout(
 
     Stored are, at every step, the last included: state, obs, avail_actions and actions (as EPyMARL does; the
     last actions are not played); and where a step was taken: reward and ``terminated``, which is 1 only where
-    the task ended and not where the time limit cut it.
+    the task ended and not where the time limit cut it. Where the batch has the fields: ``alive``, float32 (B, T, N, 1),
+    at every step, 1 for agents that are alive when they observe it; ``agent_reward``, float32 (B, T, N, 1), beside
+    ``reward``.
 
     Args:
         env: B copies.
@@ -80,19 +90,23 @@ def rollout(
         on_step: called after every step, e.g. to draw it.
 
     Raises:
-        TaskError: an episode went on beyond the environment's own limit.
+        TaskError: an episode went on beyond the environment's own limit, or a step lacks what the batch has a field
+            for.
         ValueError: the controller's actions have the wrong shape.
     """
-    B, clock = env.n_envs, time.perf_counter
+    B, clock = env.num_envs, time.perf_counter
     views = _StepViews(batch)
     return_B, length_B = np.zeros(B), np.zeros(B, np.int64)
     info: dict[str, np.ndarray] = {"episode_limit": np.zeros(B)}  # 1 where the time limit cut the episode
     n_running, t, inference_s = B, 0, 0.0
+    has_alive, has_agent_reward = views.has("alive"), views.has("agent_reward")
 
     began = clock()
     env.reset()
     env_s = clock() - began
     mac.init_hidden(batch_size=B)
+    if has_alive:
+        views.fill("alive", 0, 1)
     while True:
         views.write_array("state", t, env.state_BS)
         views.write_array("obs", t, env.obs_BNO)
@@ -123,9 +137,13 @@ def rollout(
         env_s += clock() - began
         views.write_array("reward", t, result.reward_B)
         views.write_array("terminated", t, result.terminated_B & ~result.truncated_B)
+        if has_agent_reward:
+            views.write_array("agent_reward", t, _given(result.reward_BN, "reward_BN", env))
         return_B += result.reward_B
         ended_B = result.terminated_B | result.truncated_B
         t += 1
+        if has_alive:
+            views.write_array("alive", t, _given(result.alive_BN, "alive_BN", env))
         if ended_B.any():
             n_running -= int(ended_B.sum())
             length_B[ended_B] = t
@@ -137,6 +155,20 @@ def rollout(
 
     _clear_idle_steps(batch, length_B, t)
     return Outcome(return_B, length_B, info, env_s, inference_s)
+
+
+def _given(array: np.ndarray | None, name: str, env: BatchedEnv) -> np.ndarray:
+    """Returns an optional part of a step's result.
+
+    Raises:
+        TaskError: the environment did not give it.
+    """
+    if array is None:
+        raise TaskError(
+            f"{type(env).__name__}.step() returned no {name}, which the episode batch has a field for; return it at "
+            "every step, or say False in has_alive and reward_per_agent."
+        )
+    return array
 
 
 def _clear_idle_steps(batch: EpisodeBatch, length_B: np.ndarray, last_t: int) -> None:

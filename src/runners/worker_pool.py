@@ -75,11 +75,11 @@ class WorkerPool(BatchedEnv):
         start_timeout_s: float = START_TIMEOUT_S,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> None:
-        self.n_envs = len(factories)
+        self.num_envs = len(factories)
         self._name = name
         self._seeds = list(seeds)
         self._timeout_s = answer_timeout_s
-        self._n_steps = [0] * self.n_envs
+        self._n_steps = [0] * self.num_envs
         self._is_closed = False
         self._logs = Path(tempfile.mkdtemp(prefix="epymarl-lmac-workers-"))
         # "spawn": a forked child would hold copies of its siblings' pipes and hide that one of them ended.
@@ -106,17 +106,15 @@ class WorkerPool(BatchedEnv):
             theirs.close()
             self._pipes.append(ours)
             self._processes.append(process)
-        described = self._ask_all("describe", [None] * self.n_envs, start_timeout_s)
-        sizes, self._rules = described[0]
-        self.n_agents = sizes["n_agents"]
-        self.n_actions = sizes["n_actions"]
-        self.episode_limit = sizes["episode_limit"]
-        self.obs_dim = sizes["obs_shape"]
-        self.state_dim = sizes["state_shape"]
-        self.obs_BNO = np.zeros((self.n_envs, self.n_agents, self.obs_dim), np.float32)
-        self.state_BS = np.zeros((self.n_envs, self.state_dim), np.float32)
-        self.avail_BNA = np.zeros((self.n_envs, self.n_agents, self.n_actions), np.uint8)
-        self._is_running_B = np.zeros(self.n_envs, np.bool_)
+        described = self._ask_all("describe", [None] * self.num_envs, start_timeout_s)
+        info, self._rules = described[0]
+        self.n_agents, self.n_actions, self.episode_limit = info.n_agents, info.n_actions, info.episode_limit
+        self.obs_dim, self.state_dim = info.obs_dim, info.state_dim
+        self.has_alive, self.reward_per_agent = info.has_alive, info.reward_per_agent
+        self.obs_BNO = np.zeros((self.num_envs, self.n_agents, self.obs_dim), np.float32)
+        self.state_BS = np.zeros((self.num_envs, self.state_dim), np.float32)
+        self.avail_BNA = np.zeros((self.num_envs, self.n_agents, self.n_actions), np.uint8)
+        self._is_running_B = np.zeros(self.num_envs, np.bool_)
 
     @property
     def rules(self) -> str:
@@ -130,43 +128,50 @@ class WorkerPool(BatchedEnv):
     # -- the environment -----------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        for i, views in enumerate(self._ask_all("reset", [None] * self.n_envs)):
+        for i, views in enumerate(self._ask_all("reset", [None] * self.num_envs)):
             self._see(i, views)
         self._is_running_B[:] = True
 
     def step(self, actions_BN: np.ndarray) -> StepResult:
         """Moves every copy that has not ended; those that have are not asked."""
-        reward_B = np.zeros(self.n_envs, np.float32)
-        terminated_B, truncated_B = np.zeros((2, self.n_envs), np.bool_)
+        reward_B = np.zeros(self.num_envs, np.float32)
+        terminated_B, truncated_B = np.zeros((2, self.num_envs), np.bool_)
+        alive_BN = np.zeros((self.num_envs, self.n_agents), np.bool_) if self.has_alive else None
+        reward_BN = np.zeros((self.num_envs, self.n_agents), np.float32) if self.reward_per_agent else None
         info: dict[str, np.ndarray] = {}
         running = np.flatnonzero(self._is_running_B).tolist()
         deadline = time.monotonic() + self._timeout_s
         for i in running:
             self._send(i, "step", actions_BN[i])
         for i in running:
-            views, reward_B[i], terminated_B[i], truncated_B[i], worker_info = self._receive(i, "step", deadline)
+            answer = self._receive(i, "step", deadline)
+            views, reward_B[i], terminated_B[i], truncated_B[i], worker_info, alive_N, reward_N = answer
+            if alive_BN is not None:
+                alive_BN[i] = alive_N
+            if reward_BN is not None:
+                reward_BN[i] = reward_N
             self._n_steps[i] += 1
             self._see(i, views)
             for key, value in worker_info.items():
-                info.setdefault(key, np.zeros(self.n_envs, np.float32))[i] = value
+                info.setdefault(key, np.zeros(self.num_envs, np.float32))[i] = value
         self._is_running_B &= ~(terminated_B | truncated_B)
-        return StepResult(reward_B, terminated_B, truncated_B, info)
+        return StepResult(reward_B, terminated_B, truncated_B, info, alive_BN, reward_BN)
 
     def _see(self, i: int, views: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
         self.obs_BNO[i], self.state_BS[i], self.avail_BNA[i] = views
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Returns the states of all workers' environments, named ``"<worker>.<array>"``."""
-        states = self._ask_all("state_dict", [None] * self.n_envs)
+        states = self._ask_all("state_dict", [None] * self.num_envs)
         return {f"{i}.{key}": value for i, state in enumerate(states) for key, value in state.items()}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        states: list[dict[str, np.ndarray]] = [{} for _ in range(self.n_envs)]
+        states: list[dict[str, np.ndarray]] = [{} for _ in range(self.num_envs)]
         for name, value in state.items():
             worker, _, key = name.partition(".")
-            if int(worker) >= self.n_envs:
+            if int(worker) >= self.num_envs:
                 raise ValueError(
-                    f"the saved state has an environment {worker}, but only {self.n_envs} run side by side; "
+                    f"the saved state has an environment {worker}, but only {self.num_envs} run side by side; "
                     "load it with the settings it was saved with."
                 )
             states[int(worker)][key] = value
@@ -186,9 +191,9 @@ class WorkerPool(BatchedEnv):
 
     def _ask_all(self, command: str, data: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
         deadline = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
-        for i in range(self.n_envs):
+        for i in range(self.num_envs):
             self._send(i, command, data[i])
-        return [self._receive(i, command, deadline) for i in range(self.n_envs)]
+        return [self._receive(i, command, deadline) for i in range(self.num_envs)]
 
     def _send(self, i: int, command: str, data: Any) -> None:
         if self._is_closed:

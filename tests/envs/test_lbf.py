@@ -19,8 +19,8 @@ PUBLISHED = YAML["env_args"]
 V3 = {**PUBLISHED, "rules": "v3"}
 
 
-def make(n_envs=1, seed=0, base=PUBLISHED, **changes):
-    return LbfEnv(n_envs, seed, **{**base, **changes})
+def make(num_envs=1, seed=0, base=PUBLISHED, **changes):
+    return LbfEnv(num_envs, seed, **{**base, **changes})
 
 
 def place(env, field_RC, positions, levels=None):
@@ -54,7 +54,7 @@ def test_reset_spaces_foods_and_places_everything_on_its_own_cell():
     env = make(2000, players=6, field_size=9, max_food=4)
     state = env.state_dict()
     assert (state["foods_B2"] == 4).all()
-    for b in range(env.n_envs):
+    for b in range(env.num_envs):
         foods = np.argwhere(state["field_BRC"][b])
         assert foods.min() >= 1 and foods.max() <= 7
         gaps = np.abs(foods[:, None] - foods[None]).sum(-1)
@@ -207,7 +207,7 @@ def play(env, steps, seed):
     rng = np.random.default_rng(seed)
     seen = []
     for _ in range(steps):
-        result = env.step(rng.integers(0, 6, (env.n_envs, env.n_agents)))
+        result = env.step(rng.integers(0, 6, (env.num_envs, env.n_agents)))
         seen.append([*result[:3], env.obs_BNO.copy(), env.state_BS.copy()])
         env.reset(result.terminated_B | result.truncated_B)
     return seen
@@ -304,7 +304,7 @@ def test_impossible_settings_are_refused_with_their_numbers(changes, words):
 
 
 def test_no_copies_and_bad_actions_are_refused_before_anything_changes():
-    with pytest.raises(TaskError, match="n_envs=0"):
+    with pytest.raises(TaskError, match="num_envs=0"):
         make(0)
     env = make(2)
     before = env.state_dict()

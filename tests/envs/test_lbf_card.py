@@ -151,7 +151,7 @@ def test_every_grid_dimension_is_the_state_at_that_offset(name):
         for d in game.obs:
             layer, cell = d.name.rstrip("]").split("[")
             dr, dc = (int(x) for x in cell.split(","))
-            for b in range(env.n_envs):
+            for b in range(env.num_envs):
                 for i, (row, col) in enumerate(pos_BN2[b].tolist()):
                     expected = env.state_BS[b, column[f"{layer}[{row + dr},{col + dc}]"]]
                     assert env.obs_BNO[b, i, d.index] == expected, d.name
@@ -163,7 +163,7 @@ def test_every_vector_dimension_is_what_its_name_says(name):
     n_seen = 0
     for env in collect(SETTINGS[name], steps=60, copies=4):
         raw, sight = env.state_dict(), env.settings.sight
-        for b in range(env.n_envs):
+        for b in range(env.num_envs):
             foods = [(r, c, raw["field_BRC"][b, r, c]) for r, c in np.argwhere(raw["field_BRC"][b]).tolist()]
             for i in range(env.n_agents):
                 row, col = raw["pos_BN2"][b, i].tolist()

@@ -13,8 +13,8 @@ from epymarl_lmac.tasks.lookout import optimum
 ARGS = {"players": 3, "targets": 4, "steps": 2, "noise": 0.0, "random_scout": False, "time_limit_terminates": True}
 
 
-def make(n_envs=8, seed=1, **changes):
-    env = LookoutEnv(n_envs, seed, **{**ARGS, **changes})
+def make(num_envs=8, seed=1, **changes):
+    env = LookoutEnv(num_envs, seed, **{**ARGS, **changes})
     env.reset()
     return env
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from learner_fixtures import FakeFlow, fake_bundle
 
-import controllers.lmac_controller as lmac_controller
+from modules.comm import lmac
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +15,6 @@ def one_thread():
 @pytest.fixture(autouse=True)
 def bundle(monkeypatch):
     made = fake_bundle()
-    monkeypatch.setattr(lmac_controller, "load_bundle_for", lambda args, n_obs: made)
-    monkeypatch.setattr(lmac_controller, "flow_map", lambda program: FakeFlow())
+    monkeypatch.setattr(lmac, "load_bundle_for", lambda args, n_obs: made)
+    monkeypatch.setattr(lmac, "flow_map", lambda program: FakeFlow())
     return made

@@ -8,6 +8,8 @@ import torch
 
 from components.episode_buffer import EpisodeBatch
 from components.transforms import OneHot
+from epymarl_lmac.settings.fields import defaults_of
+from modules.comm import REGISTRY as comm_REGISTRY
 
 N, A, O, S, T = 3, 4, 5, 7, 6  # agents, actions, observation, state, stored steps
 HISTORY = 3
@@ -24,8 +26,20 @@ class Recorder:
         self.stats.setdefault(key, []).append((t_env, value))
 
 
+# Settings that keep a method's networks small here.
+SMALL = {
+    "lmac": {
+        "latent_dim": 4,
+        "comm_dropout": 0.0,
+        "message_cache_mib": 0.0,
+        "recon_form": "published",
+        "cycle_form": "published",
+    },
+}
+
+
 def settings(**changes):
-    """Returns the settings of a small run; ``changes`` override."""
+    """Returns the settings of a small run, a method's own defaults among them; ``changes`` override."""
     values = {
         "n_agents": N,
         "n_actions": A,
@@ -39,7 +53,6 @@ def settings(**changes):
         "mac": "basic_mac",
         "mixer": "qmix",
         "learner": "q_learner",
-        "agent_output_type": "q",
         "action_selector": "epsilon_greedy",
         "epsilon_start": 1.0,
         "epsilon_finish": 0.05,
@@ -65,30 +78,10 @@ def settings(**changes):
         "mixing_embed_dim": 4,
         "hypernet_layers": 2,
         "hypernet_embed": 8,
-        "protocol_path": "auto",
-        "protocol_steps": 3,
-        "latent_dim": 4,
-        "comm_dropout": 0.0,
-        "comm_carry": "sum",
-        "normalise_latent": False,
-        "detach_latent": True,
-        "message_cache_mib": 0,
-        "channel_drop": 0.0,
-        "channel_delay": 0,
-        "channel_noise": 0.0,
-        "channel_bits": 0,
-        "channel_range": 1.0,
-        "channel_budget": 0,
-        "channel_when": "always",
-        "zero_messages": False,
-        "zero_test_messages": False,
-        "recon_lambda": 1.0,
-        "meta_lambda": 0.1,
-        "consistency_lambda": 1.0,
-        "mse_thres": 0.05,
-        "recon_form": "published",
-        "cycle_form": "published",
+        "comm": None,
     }
+    if changes.get("comm"):
+        values |= {**defaults_of(comm_REGISTRY[changes["comm"]].SETTINGS), **SMALL.get(changes["comm"], {})}
     unknown = set(changes) - set(values)
     assert not unknown, unknown
     return SimpleNamespace(**{**values, **changes})

@@ -10,7 +10,7 @@ from controllers import REGISTRY as mac_REGISTRY
 from epymarl_lmac.errors import SettingsError
 from learners import REGISTRY
 
-LMAC = {"mac": "lmac_mac", "agent": "lmac", "learner": "lmac_learner"}
+LMAC = {"comm": "lmac"}
 KINDS = {
     "iql": {"mixer": None},
     "vdn": {"mixer": "vdn"},
@@ -26,6 +26,11 @@ def make(**changes):
     args = settings(**changes)
     mac = mac_REGISTRY[args.mac](full_scheme(), GROUPS, args)
     return REGISTRY[args.learner](mac, full_scheme(), Recorder(), args)
+
+
+def zero_grad(learner):
+    for optimiser, _ in learner.optimisers.values():
+        optimiser.zero_grad()
 
 
 def test_vdn_loss_of_two_steps_by_hand():
@@ -75,7 +80,7 @@ def test_padded_steps_do_not_change_the_loss(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient_reaches_every_parameter_and_no_target(kind):
     learner = make(**KINDS[kind])
-    learner.optimiser.zero_grad()
+    zero_grad(learner)
     learner.loss(batch_of([T - 1] * 8))[0].backward()
     assert all(p.grad.abs().sum() > 0 for p in learner.params)
     targets = list(learner.target_mac.parameters())
@@ -160,7 +165,7 @@ def test_cycle_target_passes_gradient_only_in_the_published_form(form, pulls):
     with torch.no_grad():  # the cycle encoder answers a constant, so only the target's side can pull on z
         learner.mac.comm.cycle[-1].weight.zero_()
         learner.mac.comm.cycle[-1].bias.fill_(3.0)
-    learner.optimiser.zero_grad()
+    zero_grad(learner)
     learner.loss(batch_of([T - 1] * 2))[0].backward()
     assert (learner.mac.comm.value.weight.grad.abs().sum() > 0) == pulls
 
@@ -169,8 +174,8 @@ def test_variance_form_is_the_squared_error_in_units_of_the_states_variance():
     batch = batch_of([T - 1] * 4)
     published = make(**LMAC).loss(batch)[1]
     weighted = make(**LMAC, recon_form="variance").loss(batch)[1]
-    torch.testing.assert_close(weighted["recon_loss"], 1 - weighted["recon_skill"])
-    assert weighted["recon_skill"] == published["recon_skill"]
+    torch.testing.assert_close(weighted["recon_loss"], 1 - weighted["recon_r2"])
+    assert weighted["recon_r2"] == published["recon_r2"]
 
 
 @pytest.mark.parametrize("key", ["recon_form", "cycle_form"])
@@ -179,8 +184,8 @@ def test_an_unknown_form_is_named(key):
         make(**LMAC, **{key: "other"})
 
 
-def test_lmac_reports_reconstruction_skill():
+def test_lmac_reports_the_r2_of_its_reconstruction():
     learner = make(**LMAC)
     _, stats = learner.loss(batch_of([T - 1] * 2))
-    assert stats["recon_skill"] < 0.5  # untrained
+    assert stats["recon_r2"] < 0.5  # untrained
     assert 0 <= stats["recovery_rate"] <= 1

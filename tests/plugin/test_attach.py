@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from epymarl_lmac.cli import app
 from epymarl_lmac.errors import AttachError
+from epymarl_lmac.paths import config_root
 from epymarl_lmac.plugin.attach import ENTRY_LINE, plan_attach, plan_detach, with_entry_line
 from epymarl_lmac.plugin.manifest import FILE, Manifest
 from epymarl_lmac.settings import algorithms, environments
@@ -292,3 +294,33 @@ def test_algorithm_files_carry_our_learning_defaults_and_not_the_runners(host):
     lookout = yaml.safe_load((host / "src/config/envs/lookout.yaml").read_text())
     assert lookout["environment_settings"]["epsilon_anneal_time"] == 10000
     assert lookout["env_args"]["map_name"] == "lookout"
+
+
+def test_algorithm_files_are_flat_and_leave_the_environments_settings_to_them(host):
+    attach(host)
+    for name in ("lmac_qmix", "qmix_state", "iql"):
+        values = yaml.safe_load((host / f"src/config/algs/{name}.yaml").read_text())
+        assert values["target_update_interval_or_tau"] is None, name  # lookout says 50, these algorithms nothing
+        assert not {"base", "presets", "tasks", "preset", "task", "config", "env_config"} & set(values), name
+    values = yaml.safe_load((host / "src/config/algs/lmac_qmix.yaml").read_text())
+    assert (values["comm_dropout"], values["comm"]) == (0.1, None)
+    lookout = yaml.safe_load((host / "src/config/envs/lookout.yaml").read_text())
+    assert lookout["environment_settings"]["target_update_interval_or_tau"] == 50
+    assert "tasks" not in yaml.safe_load((host / "src/config/envs/lbf.yaml").read_text())
+
+
+def test_presets_are_files_of_their_own_and_what_an_algorithm_states_is_in_its_file(host, tmp_path, monkeypatch):
+    configs = tmp_path / "config"
+    shutil.copytree(config_root(), configs)
+    (configs / "algs/m.yaml").write_text(
+        "base: vdn\ntarget_update_interval_or_tau: 7\npresets: {official: {lr: 0.25, learner: lmac_learner}}\n"
+    )
+    monkeypatch.setattr("epymarl_lmac.settings.files.config_root", lambda: configs)
+    attach(host)
+    plain, official = (
+        yaml.safe_load((host / f"src/config/algs/{name}.yaml").read_text()) for name in ("m", "m-official")
+    )
+    assert (plain["mixer"], plain["target_update_interval_or_tau"], plain["lr"]) == ("vdn", 7, 0.0005)
+    assert (official["mixer"], official["target_update_interval_or_tau"], official["lr"]) == ("vdn", 7, 0.25)
+    assert official["recon_lambda"] == 1.0 and "recon_lambda" not in plain
+    assert (plain["name"], official["name"]) == ("m", "m-official")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -10,9 +11,10 @@ import pytest
 from envs import REGISTRY as ENVS
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.plugin import bridge
-from epymarl_lmac.plugin.bridge import BridgedArgs, HostEnv, bridged_args, check_settings, learning_defaults
+from epymarl_lmac.plugin.bridge import BridgedArgs, HostEnv, bridged_args, learning_defaults, with_own_settings
 from epymarl_lmac.plugin.hosts import HOSTS, registry_names, step_values
 from epymarl_lmac.plugin.placeholders import stand_in_for_missing
+from epymarl_lmac.settings import setting
 
 OWN_ENVS = {"p-lookout": {"name": "lookout", "drop": ["seed", "map_name"]}}
 
@@ -65,13 +67,33 @@ def test_the_hosts_settings_are_not_changed_and_bridging_twice_is_bridging_once(
     assert bridged_args(once, HOSTS["pymarl2"], OWN_ENVS) is once
 
 
-def test_settings_are_checked():
-    from learners import REGISTRY
+@dataclass(frozen=True)
+class OwnSettings:
+    path: str  # no default: a yaml must state it
+    width: int = setting(4, "width of a message", low=1)
 
-    with pytest.raises(SettingsError, match="needs the setting 'recon_lambda'"):
-        check_settings(REGISTRY["lmac_learner"], "lmac_learner", BridgedArgs())
-    with pytest.raises(SettingsError, match="common_reward=True"):
-        check_settings(REGISTRY["q_learner"], "q_learner", BridgedArgs(common_reward=False))
+
+class Method:
+    SETTINGS = OwnSettings
+
+
+def test_a_methods_own_defaults_fill_what_the_hosts_file_leaves_out():
+    args = with_own_settings(Method, "m", BridgedArgs(path="here"))
+    assert (args.width, args.path) == (4, "here")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "m needs the setting 'path'"),
+        ({"path": "here", "width": 0}, r"width=0 must be at least 1 \(m\)"),
+        ({"path": "here", "width": "wide"}, r"width='wide' must be of type int \(m\)"),
+        ({"path": "here", "common_reward": False}, "common_reward=True"),
+    ],
+)
+def test_settings_are_checked(values, message):
+    with pytest.raises(SettingsError, match=message):
+        with_own_settings(Method, "m", BridgedArgs(**values))
 
 
 @pytest.mark.parametrize("five_values", [True, False])

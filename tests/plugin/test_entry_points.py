@@ -63,6 +63,12 @@ def test_the_examples_own_key_is_checked(site):
     assert done.returncode == 2 and "shout_dim='wide' must be of type int" in done.stderr
 
 
+def test_the_examples_file_repeats_nothing_that_it_inherits(site):
+    own = "no_algorithms_file_repeats_what_it_inherits and shout_qmix"
+    done = run(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/shell/test_settings.py", "-k", own)
+    assert "1 passed" in done.stdout
+
+
 def test_the_example_comes_along_into_a_host(site, tmp_path):
     root = make_host(tmp_path / "host", "pymarl2")
     commit(root)
@@ -86,7 +92,9 @@ def installed(monkeypatch):
     """Pretends that packages are installed: group -> entry points."""
     points = {}
     monkeypatch.setattr(entry_points, "entry_points", lambda group: points.get(group, []))
-    return points
+    entry_points.installed_points.cache_clear()
+    yield points
+    entry_points.installed_points.cache_clear()
 
 
 def test_entries_are_not_imported_until_used(installed):

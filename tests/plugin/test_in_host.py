@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,21 @@ def attached(tmp_path_factory):
     return attached_host(tmp_path_factory.mktemp("pymarl2"), "pymarl2")
 
 
+@contextmanager
+def edited(root, *changes):
+    """Changes texts of an attached lmac_qmix.yaml for a while: (before, after) each; appends where before is ""."""
+    config = root / "src/config/algs/lmac_qmix.yaml"
+    text = changed = config.read_text()
+    for before, after in changes:
+        assert before in changed
+        changed = changed.replace(before, after) if before else changed + after
+    try:
+        config.write_text(changed)
+        yield
+    finally:
+        config.write_text(text)
+
+
 def attached_configs(root, folder):
     prefix = f"src/config/{folder}/"
     return sorted(Path(name).stem for name in Manifest.read(root).files if name.startswith(prefix))
@@ -67,13 +83,8 @@ def test_every_algorithm_learns_on_every_environment(every_kind):
 
 
 def test_the_hosts_name_for_the_hidden_width_is_the_one_that_counts(attached):
-    config = attached / "src/config/algs/lmac_qmix.yaml"
-    text = config.read_text()
-    try:
-        config.write_text(text.replace("rnn_hidden_dim: 64", "rnn_hidden_dim: 24"))
+    with edited(attached, ("rnn_hidden_dim: 64", "rnn_hidden_dim: 24")):
         assert results(run_host(attached, "lmac_qmix:lookout"))["lmac_qmix:lookout"]["hidden"] == 24
-    finally:
-        config.write_text(text)
 
 
 def test_a_missing_package_is_named_when_its_environment_is_used(attached):
@@ -82,24 +93,22 @@ def test_a_missing_package_is_named_when_its_environment_is_used(attached):
     assert "Battle needs the package 'smac', which is not installed." in done.stderr
 
 
-def test_a_setting_that_a_method_needs_is_named(attached):
-    config = attached / "src/config/algs/lmac_qmix.yaml"
-    text = config.read_text()
-    try:
-        config.write_text(text.replace("latent_dim: 20\n", ""))
-        assert "lmac_mac needs the setting 'latent_dim'" in run_host(attached, "lmac_qmix:lookout").stderr
-    finally:
-        config.write_text(text)
+def test_a_setting_that_the_file_leaves_out_has_its_default(attached):
+    with edited(attached, ("latent_dim: 20\n", ""), ("recon_lambda: 1.0\n", "")):
+        assert results(run_host(attached, "lmac_qmix:lookout"))["lmac_qmix:lookout"]["steps"] > 0
 
 
-def test_rewards_of_single_agents_are_refused(attached):
-    config = attached / "src/config/algs/lmac_qmix.yaml"
-    text = config.read_text()
-    try:
-        config.write_text(text + "common_reward: false\n")
-        assert "common_reward=True" in run_host(attached, "lmac_qmix:lookout").stderr
-    finally:
-        config.write_text(text)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("latent_dim: 20\n", "latent_dim: 0\n"), "latent_dim=0 must be at least 1 (lmac_mac)"),
+        (("", "common_reward: false\n"), "common_reward=True"),
+    ],
+    ids=["a value out of bounds", "rewards of single agents"],
+)
+def test_settings_that_do_not_fit_are_refused(attached, change, message):
+    with edited(attached, change):
+        assert message in run_host(attached, "lmac_qmix:lookout").stderr
 
 
 def test_a_host_without_record_says_what_to_do(tmp_path):

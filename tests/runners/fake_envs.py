@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from envs.batched import BatchedEnv, SingleEnv, StepResult
+from envs.batched import BatchedEnv, StepResult
 from envs.multiagentenv import MultiAgentEnv
 
 LIMIT = 5
@@ -44,22 +44,22 @@ def reward_of(game: int, t: int, actions) -> float:
 class FakeBatched(BatchedEnv):
     """See the module's text; ``noise`` adds a random column to the state from the copy's generator."""
 
-    def __init__(self, n_envs, seed, *, lengths, noise=False):
-        self.n_envs, self.seed, self.lengths, self.noise = n_envs, seed, lengths, noise
+    def __init__(self, num_envs, seed, *, lengths, noise=False):
+        self.num_envs, self.seed, self.lengths, self.noise = num_envs, seed, lengths, noise
         self.n_agents, self.n_actions, self.obs_dim, self.state_dim = N, A, O, S
         self.episode_limit = LIMIT
-        self.obs_BNO = np.zeros((n_envs, N, O), np.float32)
-        self.state_BS = np.zeros((n_envs, S), np.float32)
-        self.avail_BNA = np.zeros((n_envs, N, A), np.uint8)
-        self.generators = [np.random.default_rng([seed, b]) for b in range(n_envs)]
+        self.obs_BNO = np.zeros((num_envs, N, O), np.float32)
+        self.state_BS = np.zeros((num_envs, S), np.float32)
+        self.avail_BNA = np.zeros((num_envs, N, A), np.uint8)
+        self.generators = [np.random.default_rng([seed, b]) for b in range(num_envs)]
         self.episode = -1
-        self.t_B = np.zeros(n_envs, np.int64)
-        self.live_B = np.zeros(n_envs, bool)
+        self.t_B = np.zeros(num_envs, np.int64)
+        self.live_B = np.zeros(num_envs, bool)
 
     rules = "fake 1"
 
     def game(self, b):
-        return b + self.n_envs * self.episode
+        return b + self.num_envs * self.episode
 
     def _show(self, b):
         g, t = self.game(b), int(self.t_B[b])
@@ -70,13 +70,13 @@ class FakeBatched(BatchedEnv):
     def reset(self):
         self.episode += 1
         self.t_B[:], self.live_B[:] = 0, True
-        for b in range(self.n_envs):
+        for b in range(self.num_envs):
             self._show(b)
 
     def step(self, actions_BN):
-        reward_B = np.zeros(self.n_envs, np.float32)
-        over_B, cut_B = np.zeros((2, self.n_envs), bool)
-        won_B = np.zeros(self.n_envs, np.float32)
+        reward_B = np.zeros(self.num_envs, np.float32)
+        over_B, cut_B = np.zeros((2, self.num_envs), bool)
+        won_B = np.zeros(self.num_envs, np.float32)
         for b in np.flatnonzero(self.live_B):
             g, t = self.game(b), int(self.t_B[b])
             assert all(self.avail_BNA[b, n, a] for n, a in enumerate(actions_BN[b]))
@@ -107,9 +107,14 @@ class FakeBatched(BatchedEnv):
             generator.bit_generator.state = saved
 
 
-def make_single(*, seed, common_reward, reward_scalarisation, **env_args):
-    """The fake behind EPyMARL's interface and calling convention."""
-    return SingleEnv(FakeBatched(1, seed, **env_args))
+def make_either(num_envs, seed, *, engine):
+    """The fake as the embedded form of an environment that also has an engine."""
+    return FakeBatched(num_envs, seed, lengths=[2, 5])
+
+
+def choose_form(env_args):
+    """ "single" where the engine is asked for."""
+    return "single" if env_args["engine"] == "real" else "batched"
 
 
 class Engine(MultiAgentEnv):
@@ -159,5 +164,5 @@ class Engine(MultiAgentEnv):
         return A
 
 
-def make_engine(*, seed, common_reward, reward_scalarisation, **env_args):
+def make_engine(*, seed, common_reward, reward_scalarisation, engine="", **env_args):
     return Engine(seed, **env_args)

@@ -9,6 +9,7 @@ from fake_envs import A, N, O, S
 import envs
 from components.action_selectors import EpsilonGreedyActionSelector
 from components.transforms import OneHot
+from epymarl_lmac.tasks import EnvEntry
 from runners import REGISTRY
 
 SCHEME = {
@@ -84,9 +85,13 @@ def make_args(**changes):
 
 def register(monkeypatch):
     """Makes the fakes known for the time of a test."""
-    monkeypatch.setitem(envs.BATCHED_REGISTRY, "fake", fake.FakeBatched)
-    monkeypatch.setitem(envs.REGISTRY, "fake", fake.make_single)
-    monkeypatch.setitem(envs.REGISTRY, "engine", fake.make_engine)
+    monkeypatch.setitem(envs.ENTRIES, "fake", EnvEntry(batched=fake.FakeBatched))
+    monkeypatch.setitem(envs.ENTRIES, "engine", EnvEntry(single=fake.make_engine))
+    monkeypatch.setitem(
+        envs.ENTRIES,
+        "either",
+        EnvEntry(batched=fake.make_either, single=fake.make_engine, choose=fake.choose_form),
+    )
 
 
 def make_runner(name, args):

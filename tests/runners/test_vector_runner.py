@@ -7,7 +7,7 @@ import torch
 from fake_envs import LIMIT, A, N
 from fake_run import make_args, make_runner, register, same
 
-from epymarl_lmac.errors import SettingsError, TaskError
+from epymarl_lmac.errors import CheckpointError, SettingsError, TaskError
 
 
 @pytest.fixture(autouse=True)
@@ -211,8 +211,17 @@ def test_an_environment_not_written_for_batches_is_refused():
 
 
 def test_individual_rewards_are_refused():
-    with pytest.raises(TaskError, match="common_reward=False"):
+    with pytest.raises(SettingsError, match="common_reward=False") as error:
         make_runner("vector", make_args(common_reward=False))
+    assert error.value.key == "common_reward"
+
+
+def test_a_run_is_not_resumed_under_other_rules(monkeypatch):
+    runner, _ = make_runner("vector", make_args())
+    state = runner.state_dict()
+    monkeypatch.setattr(fake.FakeBatched, "rules", "fake 2")
+    with pytest.raises(CheckpointError, match=r"played by 'fake 1'; here env 'fake' is 'fake 2'"):
+        make_runner("vector", make_args())[0].load_state_dict(state)
 
 
 def test_rendering_shows_test_steps_only():

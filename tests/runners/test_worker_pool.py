@@ -32,7 +32,7 @@ def pool_of(*faults, **timeouts):
 def play(pool, steps):
     pool.reset()
     for _ in range(steps):
-        pool.step(fake.np.zeros((pool.n_envs, fake.N), fake.np.int64))
+        pool.step(fake.np.zeros((pool.num_envs, fake.N), fake.np.int64))
 
 
 def is_gone(pid):
@@ -140,8 +140,8 @@ def test_workers_end_with_a_parent_that_never_closed_them(way):
 
 
 def test_settings_that_the_environment_refuses_are_told_as_they_are():
-    args = make_args(env="lbf", env_args={}, common_reward=False, batch_size_run=1)
-    with pytest.raises(TaskError, match=r"^env 'lbf' gives the team one reward"):
+    args = make_args(env="lbf", env_args={}, reward_scalarisation="mean", batch_size_run=1)
+    with pytest.raises(TaskError, match=r"^env 'lbf' does not offer common_reward=True, reward_scalarisation='mean'"):
         make_runner("parallel", args)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from envs import BATCHED_REGISTRY
-from epymarl_lmac.settings import algorithms, environments
+from envs import ENTRIES
+from epymarl_lmac.settings import algorithms, environments, merge
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -23,7 +23,7 @@ def test_readme_starts_with_the_two_commands():
 def test_readme_tables_name_what_there_is():
     listed = set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE))
     assert listed == {*algorithms(), *environments()}
-    assert set(environments()) == set(BATCHED_REGISTRY)
+    assert {merge("qmix", env)["env"] for env in environments()} == set(ENTRIES)
 
 
 def test_commands_and_files_that_the_readme_names_exist():

@@ -1,51 +1,76 @@
-"""Merging, types and rules of settings; every yaml key is explained and read by something."""
+"""A run's settings: the order in which files and the command line hold, types, bounds, rules; nothing stated twice."""
 
 import re
+from dataclasses import make_dataclass
 
 import pytest
 import yaml
+from config_tree import configs, write  # noqa: F401  (a fixture)
 
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.paths import config_root
-from epymarl_lmac.settings import algorithms, environments, load_settings
-from epymarl_lmac.settings.load import merge, parse_update
-from epymarl_lmac.settings.schema import RunSettings, types_of
+from epymarl_lmac.plugin.entry_points import plugin_config_roots
+from epymarl_lmac.settings import algorithms, environments, load_settings, merge, setting
+from epymarl_lmac.settings.command_line import parse_update, split_argv
+from epymarl_lmac.settings.files import ALGS, bases, layers, merged, read_yaml
+from epymarl_lmac.settings.load import method_defaults
+from epymarl_lmac.settings.write import targets
+from epymarl_lmac.tasks import ENTRIES
+from modules.comm.lmac import LmacComm
 
-FILES = sorted(config_root().rglob("*.yaml"))
+FILES = sorted(path for root in (config_root(), *plugin_config_roots()) for path in root.rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("alg", algorithms())
 @pytest.mark.parametrize("env", environments())
 def test_every_algorithm_and_environment_makes_settings(alg, env):
     settings = load_settings(alg, env)
-    assert settings.name == alg and settings.env == env
+    assert (settings.name, settings.config, settings.env_config) == (alg, alg, env)
+    assert settings.env in ENTRIES
 
 
-def test_defaults_and_schema_have_the_same_keys():
-    assert set(yaml.safe_load((config_root() / "default.yaml").read_text())) == set(types_of(RunSettings))
+@pytest.mark.parametrize("path", targets(), ids=lambda path: path.name)
+def test_written_files_are_what_the_definitions_write(path):
+    assert path.read_text() == targets()[path], "run: python -m epymarl_lmac.settings write"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_every_key_has_a_comment(path):
     for line in path.read_text().splitlines():
-        if re.match(r"\s*\w+:", line) and line.strip() != "env_args:":
+        if re.match(r"\s*[\w-]+:", line) and line.strip() != "env_args:":
             assert "#" in line, f"{path.name}: {line}"
 
 
-def test_order_is_default_then_environment_then_algorithm_then_command_line(tmp_path, monkeypatch):
-    (tmp_path / "envs").mkdir()
-    (tmp_path / "algs").mkdir()
-    (tmp_path / "default.yaml").write_text("a: 0\nb: 0\nc: 0\nd: 0\nenv_args: {}\n")
-    (tmp_path / "envs" / "e.yaml").write_text("b: 1\nc: 1\nd: 1\nenv_args: {x: 1, y: 1}\n")
-    (tmp_path / "algs" / "m.yaml").write_text("c: 2\nd: 2\nenv_args: {y: 2}\n")
-    monkeypatch.setattr("epymarl_lmac.settings.load.config_root", lambda: tmp_path)
-    assert merge("m", "e", ["d=3", "env_args.x=3"]) == {
-        "a": 0,
-        "b": 1,
-        "c": 2,
-        "d": 3,
-        "env_args": {"x": 3, "y": 2},
-    }
+@pytest.mark.parametrize("alg", algorithms())
+def test_no_algorithms_file_repeats_what_it_inherits(alg):
+    inherited = read_yaml(config_root() / "default.yaml")
+    *below, own = layers(ALGS, alg)
+    for layer in below:
+        inherited = merged(inherited, layer.values)
+    inherited = {**method_defaults({**inherited, **own.values}), **inherited}
+    repeated = {key: value for key, value in own.values.items() if key in inherited and inherited[key] == value}
+    assert not repeated, f"{alg}.yaml repeats {repeated}, which it has from {bases(ALGS, alg)[:-1]} or the defaults"
+
+
+def test_order_is_default_environment_task_base_algorithm_preset_command_line(configs):  # noqa: F811
+    write(configs, "envs/e", "env: lookout\nlr: 1.0\ngamma: 0.1\nbatch_size: 1\nhidden_dim: 1\nepsilon_finish: 0.1\n"
+          "t_max: 1\nenv_args: {x: 1, y: 1, z: {a: 1, b: 1}}\n"
+          "tasks: {big: {gamma: 0.2, batch_size: 2, hidden_dim: 2, epsilon_finish: 0.2, t_max: 2,"
+          " env_args: {z: {b: 2}}}}\n")  # fmt: skip
+    write(configs, "algs/below", "batch_size: 3\nhidden_dim: 3\nepsilon_finish: 0.3\nt_max: 3\n")
+    write(configs, "algs/m", "base: below\nhidden_dim: 4\nepsilon_finish: 0.4\nt_max: 4\nenv_args: {y: 4}\n"
+          "presets: {official: {epsilon_finish: 0.5, t_max: 5}}\n")  # fmt: skip
+    values = merge("m", "e", ["task=big", "preset=official", "t_max=6", "env_args.x=6"])
+    keys = ("optimiser", "lr", "gamma", "batch_size", "hidden_dim", "epsilon_finish", "t_max")
+    assert [values[key] for key in keys] == ["adam", 1.0, 0.2, 3, 4, 0.5, 6]
+    assert values["env_args"] == {"x": 6, "y": 4, "z": {"a": 1, "b": 2}}
+    assert (values["name"], values["config"], values["env_config"]) == ("m", "m", "e")
+
+
+def test_an_environments_own_settings_hold_where_the_algorithm_says_nothing():
+    assert read_yaml(config_root() / "envs/lookout.yaml")["target_update_interval_or_tau"] == 50
+    for alg in algorithms():
+        assert merge(alg, "lookout")["target_update_interval_or_tau"] == 50, alg
 
 
 @pytest.mark.parametrize(
@@ -63,6 +88,11 @@ def test_command_line_values_are_read_as_yaml(text, value):
     assert parse_update(text) == ("k", value)
 
 
+def test_settings_begin_after_the_first_with():
+    assert split_argv(["--config=qmix", "with", "a=1", "label=with"]) == (["--config=qmix"], ["a=1", "label=with"])
+    assert split_argv(["--list"]) == (["--list"], [])
+
+
 def test_settings_cannot_be_changed_after_start():
     settings = load_settings("qmix", "lookout")
     with pytest.raises(AttributeError, match="fixed after start"):
@@ -75,13 +105,39 @@ def test_a_key_of_another_method_is_unknown():
         load_settings("qmix", "lookout", ["latent_dim=3"])
 
 
-def test_a_typo_in_an_algorithms_file_is_found(tmp_path, monkeypatch):
-    import shutil
+def test_a_method_chosen_on_the_command_line_brings_its_own_settings():
+    chosen = ["learner=lmac_learner", "mac=lmac_mac", "agent=lmac", "latent_dim=3"]
+    values = merge("qmix", "lookout", chosen)
+    assert (values["latent_dim"], values["comm_dropout"]) == (3, 0.1)
 
-    copy = tmp_path / "config"
-    shutil.copytree(config_root(), copy)
-    path = copy / "algs" / "qmix.yaml"
+
+def test_a_typo_in_an_algorithms_file_is_found(configs):  # noqa: F811
+    path = configs / "algs" / "qmix.yaml"
     path.write_text(path.read_text() + "\ndubble_q: True # typo\n")
-    monkeypatch.setattr("epymarl_lmac.settings.load.config_root", lambda: copy)
-    with pytest.raises(SettingsError, match=r"Unknown setting 'dubble_q'.*did you mean 'double_q'"):
-        load_settings("qmix", "lookout")
+    message = r"Unknown setting 'dubble_q' in algs/qmix\.yaml; did you mean 'double_q'"
+    for alg in ("qmix", "vdn"):
+        with pytest.raises(SettingsError, match=message):
+            load_settings(alg, "lookout")
+
+
+def test_several_files_may_serve_one_environment(configs):  # noqa: F811
+    write(configs, "envs/lookout_large", "base: lookout\nenv_args: {players: 5}\n")
+    settings = load_settings("qmix", "lookout_large")
+    assert (settings.env, settings.env_config) == ("lookout", "lookout_large")
+    assert settings.env_args["players"] == 5 and settings.env_args["targets"] == 4
+
+
+def test_the_default_file_decides_over_the_definitions(configs):  # noqa: F811
+    path = configs / "default.yaml"
+    values = {**yaml.safe_load(path.read_text()), "lr": 0.25}
+    del values["gamma"]
+    path.write_text(yaml.safe_dump(values))
+    assert (merge("qmix", "lookout")["lr"], merge("qmix", "lookout")["gamma"]) == (0.25, 0.99)
+
+
+@pytest.mark.parametrize(("key", "default"), [("hidden_dim", 32), ("recon_lambda", 2.0)])
+def test_a_setting_that_two_parts_define_differently_is_refused(monkeypatch, key, default):
+    fields = [(key, type(default), setting(default, "a number"))]
+    monkeypatch.setattr(LmacComm, "SETTINGS", make_dataclass("Own", fields, frozen=True))
+    with pytest.raises(SettingsError, match=rf"comm=lmac defines the setting '{key}' with default {default}"):
+        merge("lmac_qmix", "lookout")

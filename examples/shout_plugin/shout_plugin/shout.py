@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from controllers.sequence_controller import SequenceMAC
+from epymarl_lmac.settings import setting
 
 
 @dataclass(frozen=True)
 class ShoutSettings:
-    """The yaml keys that this method reads beyond default.yaml; they are checked before a run starts."""
+    """The settings that this method reads beyond those of every run; they are checked before a run starts."""
 
-    shout_dim: int  # width of a message
+    shout_dim: int = setting(4, "width of a message, numbers", low=1)
 
 
 class ShoutMAC(SequenceMAC):

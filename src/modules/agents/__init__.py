@@ -1,7 +1,6 @@
-"""Agent networks: (inputs, hidden) -> (Q-values, hidden), with ``unroll`` for whole sequences."""
+"""Agent networks: (inputs, hidden) -> (Q-values, hidden), with ``states`` for whole sequences."""
 
 from epymarl_lmac.plugin.entry_points import extended
-from modules.agents.lmac_agent import LmacAgent
 from modules.agents.sequence_agent import SequenceAgent
 
-REGISTRY = extended("agents", {"rnn": SequenceAgent, "lmac": LmacAgent})
+REGISTRY = extended("agents", {"rnn": SequenceAgent})

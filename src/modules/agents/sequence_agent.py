@@ -1,4 +1,4 @@
-"""The recurrent Q-network of QMIX and VDN, for one step and for whole sequences.
+"""The recurrent Q-network that all methods share, for one step and for whole sequences.
 
 Layer names are those of EPyMARL's recurrent agent, so weights move between the two unchanged.
 """
@@ -15,6 +15,8 @@ from epymarl_lmac.learning.gru import gru_sequence
 
 class SequenceAgent(nn.Module):
     """Linear, ReLU, GRU (or Linear + ReLU without recurrence), Linear; parameters shared by all agents.
+
+    Letters: R rows of agents, D input, H hidden, A actions, P packed rows (``epymarl_lmac.learning.packing``).
 
     Args:
         input_shape: width D of the input.
@@ -33,12 +35,37 @@ class SequenceAgent(nn.Module):
             self.rnn = nn.Linear(args.hidden_dim, args.hidden_dim)
         self.fc2 = nn.Linear(args.hidden_dim, args.n_actions)
 
+    def widen_head(self, width: int) -> None:
+        """Gives the Q layer an input of another width than H, for methods that add to what it reads."""
+        if width != self.fc2.in_features:
+            self.fc2 = nn.Linear(width, self.fc2.out_features)
+
     def init_hidden(self) -> Tensor:
         """Returns the state before the first step, zeros (1, H)."""
         return self.fc1.weight.new_zeros(1, self.hidden_dim)
 
+    def step(self, inputs_RD: Tensor, hidden_RH: Tensor) -> Tensor:
+        """Returns the state (R, H) after one step from the state before it."""
+        x = torch.relu(self.fc1(inputs_RD))
+        if self.use_rnn:
+            return self.rnn(x, hidden_RH)
+        return torch.relu(self.rnn(x))
+
+    def states(self, inputs_PD: Tensor, h0_RH: Tensor, counts: Sequence[int]) -> Tensor:
+        """Returns the states (P, H) after all steps of packed sequences; only the GRU is sequential.
+
+        Args:
+            inputs_PD: inputs (P, D).
+            h0_RH: state before the first step (R, H).
+            counts: rows of each step.
+        """
+        x = torch.relu(self.fc1(inputs_PD))
+        if isinstance(self.rnn, nn.GRUCell):
+            return gru_sequence(self.rnn, x, h0_RH, counts)
+        return torch.relu(self.rnn(x))
+
     def forward(self, inputs_RD: Tensor, hidden_state: Tensor) -> tuple[Tensor, Tensor]:
-        """One step.
+        """One step, as EPyMARL calls it.
 
         Args:
             inputs_RD: (R, D), a row for every agent of every episode.
@@ -47,27 +74,5 @@ class SequenceAgent(nn.Module):
         Returns:
             Q-values (R, A) and the new hidden state (R, H).
         """
-        x = torch.relu(self.fc1(inputs_RD))
-        if self.use_rnn:
-            h = self.rnn(x, hidden_state.reshape(-1, self.hidden_dim))
-        else:
-            h = torch.relu(self.rnn(x))
+        h = self.step(inputs_RD, hidden_state.reshape(-1, self.hidden_dim))
         return self.fc2(h), h
-
-    def unroll(self, inputs_PD: Tensor, h0_RH: Tensor, counts: Sequence[int]) -> Tensor:
-        """All steps of packed sequences (see ``epymarl_lmac.learning.packing``); only the GRU is sequential.
-
-        Args:
-            inputs_PD: inputs (P, D).
-            h0_RH: state before the first step (R, H).
-            counts: rows of each step.
-
-        Returns:
-            Q-values (P, A).
-        """
-        x = torch.relu(self.fc1(inputs_PD))
-        if isinstance(self.rnn, nn.GRUCell):
-            h = gru_sequence(self.rnn, x, h0_RH, counts)
-        else:
-            h = torch.relu(self.rnn(x))
-        return self.fc2(h)

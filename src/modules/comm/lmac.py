@@ -1,59 +1,119 @@
-"""LMAC's message encoder, state decoder and cycle encoder.
+"""LMAC: fixed protocols write the messages, a learned encoder infers a latent from them, agents act on [x, z].
 
-An agent reads its extended observation and the messages it received, keeps a recurrent summary, and compresses
-it to a latent z from which the important part of the global state can be reconstructed. The controller feeds z
-to the Q-network; the learner trains this module with the reconstruction losses only.
+Messages are a fixed function of an episode's extended observations. To act they are computed for the current step.
+To learn they are computed once for every episode, all steps in one call, when it enters the replay buffer; where they
+would not fit, or in a host that stores no such field, once for every sampled batch. The online and the target network
+share them.
+
+Letters: R rows, N agents, M message columns, U width of u = [x, m], H hidden, Z latent, I important state columns, V
+transitions, J = 2 I.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.learning.dropout import Dropout
-from epymarl_lmac.learning.gru import gru_sequence
+from epymarl_lmac.learning.losses import reconstruction_skill, recovery_losses
+from epymarl_lmac.protocol.flow import flow_map
+from epymarl_lmac.protocol.locate import load_bundle_for
+from epymarl_lmac.settings.fields import setting
+from modules.comm.base import Comm, Kept, LossContext, Sizes, StoredField, Team
+from modules.comm.link import LinkSettings
+from modules.comm.steps import Steps
+
+MESSAGES = "messages"  # the replay buffer's key
+SMALLEST_VARIANCE = 1e-4  # bounds the weight of the reconstruction loss where the state hardly varies in a batch
 
 
-class LmacComm(nn.Module):
-    """Encoder u -> z, decoder z -> (state estimate, awareness logits), cycle encoder (estimate, awareness) -> z.
+@dataclass(frozen=True)
+class LmacSettings(LinkSettings):
+    """LMAC's own settings. Defaults are the published ones unless the sentence says otherwise."""
 
-    Letters: R rows (episodes times agents), U width of u = [x, m], H hidden, Z latent, I important state columns.
+    protocol_path: str = setting("auto", "folder of a protocol bundle; auto is protocols/<env>/<task>/default")
+    protocol_steps: int = setting(
+        3, "how many of the bundle's protocol steps are used: 0 (no messages), 1, 2 or 3 (k = 0, 1, 2)", low=0, high=3
+    )
+    latent_dim: int = setting(20, "width of the latent z that agents act on", low=1)
+    comm_dropout: float = setting(
+        0.1, "dropout probability in encoder, decoder and cycle encoder while learning", low=0, high=1
+    )
+    comm_carry: str = setting(
+        "sum",
+        "what the encoder's GRU carries on: sum (its output plus the features, as published) or gru (its output)",
+        choices=("sum", "gru"),
+    )
+    normalise_latent: bool = setting(False, "whether z is scaled to zero mean and unit variance over its columns")
+    detach_latent: bool = setting(True, "whether the TD loss stops at z (as published) or also trains the encoder")
+    message_cache_mib: float = setting(
+        1024.0, "replay memory that messages of stored episodes may take, MiB; 0 computes them for every batch", low=0
+    )
+    recon_lambda: float = setting(1.0, "weight of the state reconstruction loss", low=0)
+    meta_lambda: float = setting(0.1, "weight of the state-awareness loss", low=0)
+    consistency_lambda: float = setting(1.0, "weight of the cycle loss", low=0)
+    mse_thres: float = setting(0.05, "squared error up to which a state column counts as known (alpha)", above=0)
+    recon_form: str = setting(
+        "variance",
+        "reconstruction loss: variance (squared error divided by the state's variance) or published (squared error)",
+        choices=("variance", "published"),
+    )
+    cycle_form: str = setting(
+        "stop_latent",
+        "cycle loss: stop_latent (z is a fixed target) or published (gradient on both sides)",
+        choices=("stop_latent", "published"),
+    )
+
+
+class _Shared:
+    """Holds what copies of a controller share: a bundle's programs never change."""
+
+    def __init__(self, bundle: Any, programs: list[Any]) -> None:
+        self.bundle = bundle
+        self.programs = programs
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        return self
+
+
+class LmacComm(Comm):
+    """Protocol messages, the encoder u -> z, the decoder z -> (state estimate, awareness logits), the cycle encoder.
+
+    The total loss is L_TD + recon_lambda L_rec + meta_lambda L_sai + consistency_lambda L_cyc, each a mean over valid
+    steps. The published forms of the reconstruction and cycle losses let the latent collapse where the state is sparse:
+    a constant z satisfies the cycle loss, whose scale is that of z, sooner than the reconstruction loss, whose scale is
+    the state's small variance, rewards an informative one. By default the squared error is therefore counted in units
+    of the state's variance, and z is a fixed target of the cycle encoder; docs/methods/lmac_qmix.md has the
+    measurements and the other differences from the released code.
 
     Args:
-        input_dim: U.
-        n_important: I.
-        hidden_dim: H.
-        latent_dim: Z.
-        dropout: probability used in the encoder, the decoder and the cycle encoder.
-        carry: what the encoder's GRU carries to the next step: "sum" (its output plus the current features, the
-            published form) or "gru" (its output alone).
-        normalise_latent: whether z is scaled to zero mean and unit variance over its columns.
+        team: sizes.
+        args: the run's settings: those of ``LmacSettings``, and env and env_args, for which the bundle must be made.
 
-    Source: Bae, Park, Lee, Han, ICML 2026, section 4 and the released implementation's sizes.
+    Raises:
+        BundleError: no bundle at ``protocol_path``, or one that is damaged or made for another task.
+
+    Source: Bae, Park, Lee, Han, "LLM-Guided Communication for Cooperative MARL", ICML 2026, section 4, and the released
+    implementation's sizes.
     """
 
-    def __init__(
-        self,
-        input_dim: int,
-        n_important: int,
-        hidden_dim: int,
-        latent_dim: int,
-        dropout: float,
-        carry: str,
-        normalise_latent: bool,
-    ) -> None:
-        super().__init__()
-        if carry not in ("sum", "gru"):
-            raise SettingsError(f"comm_carry={carry!r} is not known; choose 'sum' or 'gru'.")
-        H, Z, I = hidden_dim, latent_dim, n_important
-        self.carry = carry
-        self.hidden_dim = H
-        self.n_important = I
+    SETTINGS = LmacSettings
+    is_slotted = True  # protocols may name agents
+
+    def __init__(self, team: Team, args: Any) -> None:
+        super().__init__(team, args)
+        bundle = load_bundle_for(args, n_obs=team.obs_dim)
+        programs = [program.to(args.device) for program in bundle.programs[: self.settings.protocol_steps]]
+        self.shared = _Shared(bundle, programs)
+        self.message_dim = sum(program.message_dim for program in programs)
+        self.important_state = torch.tensor(bundle.important_state, device=args.device)
+        self.senders_NMS = self._senders().to(args.device)
+        H, Z, I, dropout = team.hidden_dim, self.settings.latent_dim, len(bundle.important_state), args.comm_dropout
         self.encoder = nn.Sequential(
-            nn.Linear(input_dim, H),
+            nn.Linear(team.x_dim + self.message_dim, H),
             nn.ReLU(),
             nn.LayerNorm(H),
             nn.Linear(H, H),
@@ -64,7 +124,8 @@ class LmacComm(nn.Module):
         self.query = nn.Linear(H, H)
         self.key = nn.Linear(H, H)
         self.value = nn.Linear(H, Z)
-        self.latent_norm = nn.LayerNorm(Z, elementwise_affine=False) if normalise_latent else nn.Identity()
+        normalise = self.settings.normalise_latent
+        self.latent_norm = nn.LayerNorm(Z, elementwise_affine=False) if normalise else nn.Identity()
         self.decoder = nn.Sequential(
             nn.Linear(Z, H), nn.ReLU(), Dropout(dropout), nn.Linear(H, H), nn.ReLU(), nn.Linear(H, 2 * I)
         )
@@ -78,27 +139,95 @@ class LmacComm(nn.Module):
             nn.Linear(H, Z),
         )
 
-    def init_hidden(self) -> Tensor:
-        """Returns the encoder's state before the first step, zeros (1, H)."""
-        return self.gru.weight_hh.new_zeros(1, self.hidden_dim)
+    @classmethod
+    def sizes(cls, team: Team, settings: Any) -> Sizes:
+        return Sizes(team.own_dim + settings.latent_dim, team.hidden_dim)
 
-    def _latent(self, features: Tensor, h: Tensor) -> Tensor:
-        """z = gate * W_v h, gate = sigmoid(<W_q features, W_k h>) a scalar per row."""
-        gate = torch.sigmoid((self.query(features) * self.key(h)).sum(-1, keepdim=True))
-        return self.latent_norm(gate * self.value(h))
+    @property
+    def bundle(self) -> Any:
+        """The protocol bundle."""
+        return self.shared.bundle
 
-    def forward(self, u_RU: Tensor, hidden_RH: Tensor) -> tuple[Tensor, Tensor]:
-        """One step: returns the latent (R, Z) and the state to carry to the next step (R, H)."""
-        features = self.encoder(u_RU)
-        g = self.gru(features, hidden_RH.reshape(-1, self.hidden_dim))
-        h = g + features
-        return self._latent(features, h), h if self.carry == "sum" else g
+    def description(self) -> dict[str, Any]:
+        return {"protocol": getattr(self.bundle, "manifest", None)}
 
-    def unroll(self, u_PU: Tensor, h0_RH: Tensor, counts: Sequence[int]) -> Tensor:
-        """All steps of packed sequences: returns the latents (P, Z); only the GRU is sequential."""
-        features = self.encoder(u_PU)
-        if self.carry == "sum":
-            h = gru_sequence(self.gru, features, h0_RH, counts, residual_PH=features)
+    def _senders(self) -> Tensor:
+        """Returns which agent each column of each receiver comes from, bool (N, M, N)."""
+        N = self.team.n_agents
+        parts = [torch.from_numpy(flow_map(program).senders()) for program in self.shared.programs]
+        return torch.cat(parts, dim=1) if parts else torch.zeros(N, 0, N, dtype=torch.bool)
+
+    def floats_per_pair(self) -> float:
+        N = self.team.n_agents
+        others = ~torch.eye(N, dtype=torch.bool, device=self.senders_NMS.device)
+        return float((self.senders_NMS.sum(1) * others).sum()) / max(1, N * (N - 1))
+
+    # -- messages ----------------------------------------------------------------------------------------
+
+    def messages(self, steps: Steps) -> Tensor:
+        """Returns what the protocols say at all rows, (R, N, M), before the link; one call a protocol."""
+        parts = []
+        for program in self.shared.programs:
+            length = program.spec.history
+            if length is None:
+                parts.append(program.message(steps.x_RND))
+            else:
+                pieces = [program.message(window_RLND) for window_RLND in steps.windows(length)]
+                parts.append(pieces[0] if len(pieces) == 1 else torch.cat(pieces))
+        return torch.cat(parts, dim=-1) if parts else steps.x_RND.new_zeros(*steps.x_RND.shape[:2], 0)
+
+    def stored_fields(self, n_steps: int) -> list[StoredField]:
+        mebibytes = n_steps * self.team.n_agents * self.message_dim * 4 / 2**20
+        if not 0 < mebibytes <= self.settings.message_cache_mib:
+            return []
+        return [StoredField(MESSAGES, self.message_dim, self.messages)]
+
+    def _heard(self, steps: Steps) -> Tensor:
+        """Returns u = [x, what arrives], (R, N, U)."""
+        sent = steps.look(MESSAGES)  # only the embedded host stores them
+        sent = self.messages(steps) if sent is None else sent
+        return torch.cat([steps.x_RND, self.link.fixed(steps, sent, self.senders_NMS)], dim=-1)
+
+    # -- the latent --------------------------------------------------------------------------------------
+
+    def inputs(self, steps: Steps, own_RND: Tensor, before_RNH: Tensor | None, kept: Kept) -> Tensor:
+        u_RNU = steps.once("u", lambda: self._heard(steps))
+        features = self.encoder(u_RNU)
+        if self.settings.comm_carry == "sum":
+            h = steps.recur("encoder", self.gru, features, residual_RNH=features)
         else:
-            h = gru_sequence(self.gru, features, h0_RH, counts) + features
-        return self._latent(features, h)
+            h = steps.recur("encoder", self.gru, features) + features
+        gate = torch.sigmoid((self.query(features) * self.key(h)).sum(-1, keepdim=True))
+        z = self.latent_norm(gate * self.value(h))
+        kept["latent"] = z
+        return torch.cat([own_RND, z.detach() if self.settings.detach_latent else z], dim=-1)
+
+    def losses(self, context: LossContext) -> dict[str, tuple[float, Tensor]]:
+        s, transitions = self.settings, context.transitions
+        z_VNZ = context.online.kept["latent"][transitions.packing.now_V]
+        truth_VI = transitions.state_VS.index_select(1, self.important_state)
+        recovery = recovery_losses(self.decoder(z_VNZ), truth_VI, s.mse_thres)
+        recon_loss = recovery.recon_loss
+        if s.recon_form == "variance":
+            spread = (truth_VI - truth_VI.mean(0)).square().mean()
+            recon_loss = recon_loss / spread.clamp(min=SMALLEST_VARIANCE)
+        z_target = z_VNZ.detach() if s.cycle_form == "stop_latent" else z_VNZ
+        cycle_loss = (z_target - self.cycle(recovery.joined_VNJ)).square().mean()
+        if context.with_stats:
+            context.stats.update(self._metrics(recovery.joined_VNJ, truth_VI, z_VNZ))
+        return {
+            "recon_loss": (s.recon_lambda, recon_loss),
+            "awareness_loss": (s.meta_lambda, recovery.awareness_loss),
+            "cycle_loss": (s.consistency_lambda, cycle_loss),
+        }
+
+    @torch.no_grad()
+    def _metrics(self, joined_VNJ: Tensor, truth_VI: Tensor, z_VNZ: Tensor) -> dict[str, Tensor]:
+        estimate = joined_VNJ[..., : truth_VI.shape[1]]
+        error = (estimate - truth_VI.unsqueeze(1)).square()
+        truth = truth_VI.repeat_interleave(self.team.n_agents, dim=0)
+        return {
+            "recon_r2": reconstruction_skill(estimate.flatten(0, 1), truth),
+            "recovery_rate": (error < self.settings.mse_thres).float().mean(),
+            "latent_std": z_VNZ.flatten(0, 1).std(0).mean(),
+        }

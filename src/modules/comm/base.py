@@ -1,0 +1,207 @@
+"""What a communication method is: one class with a few hooks, each with a default that does nothing.
+
+    x -> inputs -> agent GRU -> h -> hidden -> Q layer -> values -> Q
+
+A method overrides the hooks it needs, sends whatever it sends through ``self.link``, and names its own losses. The
+controller (``controllers/sequence_controller.py``) and the learner (``learners/value_learner.py``) are the same for all
+methods. ``steps.py`` has what a hook sees, ``link.py`` what may happen to a message.
+
+Letters: R rows (existing steps of episodes), N agents, D extended observation, I agent input, H hidden, A actions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.learning.extended_obs import XLayout
+from epymarl_lmac.learning.optimiser import OptimiserChoice
+from epymarl_lmac.settings.checks import check_value
+from epymarl_lmac.settings.fields import settings_of
+from modules.comm.link import Link, LinkSettings
+from modules.comm.steps import Steps
+
+
+@dataclass(frozen=True)
+class Team:
+    """Sizes of the task and of the agents, as a method needs them."""
+
+    n_agents: int
+    n_actions: int
+    obs_dim: int  # O
+    state_dim: int  # S
+    x_dim: int  # D, width of the extended observation
+    own_dim: int  # what an agent reads without communication: x, and the state where add_state is set
+    hidden_dim: int  # H of the agents' GRU
+    layout: XLayout  # what x holds
+
+
+class Sizes(NamedTuple):
+    """Widths that a method asks of the agent network."""
+
+    input_dim: int  # I, of what ``inputs`` returns
+    head_dim: int  # of what ``hidden`` returns, which the Q layer reads
+
+
+@dataclass
+class LossContext:
+    """What a method's own losses may read. Rows P are all existing steps of the batch, packed."""
+
+    batch: Any  # the episode batch
+    steps: Steps  # all existing steps
+    transitions: Any  # learners.value_learner.Transitions
+    online: Any  # controllers.sequence_controller.Unrolled of the online network, with what its hooks kept
+    target: Any  # of the target network, without gradient
+    mac: Any  # the online controller
+    target_mac: Any
+    mixer: Any  # None where every agent learns alone
+    target_mixer: Any
+    t_env: int  # environment steps so far
+    with_stats: bool  # whether metrics are wanted
+    stats: dict[str, Any]  # metrics to log; a method adds its own
+
+
+Kept = dict[str, Tensor]  # what hooks keep for the losses, by name; the first axis is rows
+
+
+@dataclass(frozen=True)
+class StoredField:
+    """A value of every agent at every step that is computed when an episode is stored."""
+
+    key: str  # its name in the replay buffer
+    width: int
+    compute: Callable[[Steps], Tensor]  # all steps of some episodes -> (P, N, width)
+
+
+class Comm(nn.Module):
+    """Base of all communication methods. As it is, agents send nothing and act alone.
+
+    Class attributes that a method sets:
+        SETTINGS: frozen dataclass of ``setting`` fields; a method that sends starts from ``LinkSettings``.
+        reads_hidden: whether ``inputs`` reads the agents' states before the step, h(t - 1): "no"; "detached" (their
+            values, no gradient through time); or "through".
+        sends: whether anything travels between agents.
+        is_slotted: whether weights belong to an agent's index, so that exchanging two agents changes the function.
+        samples: whether it draws random numbers while playing to train.
+
+    Args:
+        team: sizes.
+        args: the run's settings; its ``SETTINGS`` are read from here into ``self.settings``.
+
+    Raises:
+        SettingsError: a value out of range, or the environment lacks what the method needs.
+    """
+
+    SETTINGS: type | None = None
+    reads_hidden = "no"
+    sends = True
+    is_slotted = False
+    samples = False
+
+    def __init__(self, team: Team, args: Any) -> None:
+        super().__init__()
+        self.team = team
+        self.settings: Any = self.read_settings(args)
+        link_settings = self.settings if isinstance(self.settings, LinkSettings) else LinkSettings()
+        self.link = Link(link_settings, team.n_agents)
+
+    @classmethod
+    def read_settings(cls, args: Any) -> Any:
+        """Returns this method's settings from a run's, checked; None where it has none."""
+        if cls.SETTINGS is None:
+            return None
+        for item in settings_of(cls.SETTINGS):
+            check_value(item, getattr(args, item.key))
+        return cls.SETTINGS(**{item.name: getattr(args, item.name) for item in dataclasses.fields(cls.SETTINGS)})
+
+    @classmethod
+    def sizes(cls, team: Team, settings: Any) -> Sizes:
+        """Returns the widths that this method asks of the agent network."""
+        return Sizes(team.own_dim, team.hidden_dim)
+
+    # -- hooks -------------------------------------------------------------------------------------------
+
+    def inputs(self, steps: Steps, own_RND: Tensor, before_RNH: Tensor | None, kept: Kept) -> Tensor:
+        """Returns what the agent network reads, (R, N, I).
+
+        Args:
+            steps: all existing steps, or one.
+            own_RND: what an agent reads without communication.
+            before_RNH: the agents' states before the step; None unless ``reads_hidden`` asks for them.
+            kept: put here what the losses need.
+        """
+        return own_RND
+
+    def hidden(self, steps: Steps, h_RNH: Tensor, kept: Kept) -> Tensor:
+        """Returns what the Q layer reads, (R, N, head_dim), from the agents' states after the step."""
+        return h_RNH
+
+    def values(self, steps: Steps, h_RNH: Tensor, q_RNA: Tensor, kept: Kept) -> Tensor:
+        """Returns the Q-values (R, N, A) from those that the agents' own Q layer computed."""
+        return q_RNA
+
+    def losses(self, context: LossContext) -> dict[str, tuple[float, Tensor]]:
+        """Returns the method's own losses by name, each with its weight; may add metrics to ``context.stats``."""
+        return {}
+
+    # -- training ----------------------------------------------------------------------------------------
+
+    def optimisers(self) -> dict[str, tuple[Sequence[nn.Parameter], OptimiserChoice]]:
+        """Returns parameters with an optimiser of their own, by name; all others train with the run's optimiser."""
+        return {}
+
+    def after_update(self, t_env: int) -> None:
+        """Called on the online network's module after every gradient step, e.g. to move an average."""
+
+    def after_target_update(self) -> None:
+        """Called on the online network's module whenever the target network was copied."""
+
+    def stored_fields(self, n_steps: int) -> list[StoredField]:
+        """Returns what is computed once for every episode that enters the replay buffer.
+
+        Hooks find it there with ``steps.look(key)``, which is None where it is not stored (acting, foreign hosts).
+
+        Args:
+            n_steps: steps the buffer has room for.
+        """
+        return []
+
+    def floats_per_pair(self) -> float:
+        """Returns how many numbers an ordered pair of agents carries a step while all links are open; the mean over
+        pairs where they differ. The link measures it; a test compares the two."""
+        return 0.0
+
+    def description(self) -> dict[str, Any]:
+        """Returns what the run record should say about this method beyond its settings."""
+        return {}
+
+    # -- helpers -----------------------------------------------------------------------------------------
+
+    def need_ids(self, method: str) -> None:
+        """Raises SettingsError unless x holds the agent's id, one-hot."""
+        if not self.team.layout.agent_id:
+            raise SettingsError(f"{method} needs the agents' ids; set obs_agent_id=True.", "obs_agent_id")
+
+
+def no_gradient(module: nn.Module) -> nn.Module:
+    """Takes a module's parameters out of training, e.g. a moving average's, and returns it."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return module
+
+
+@torch.no_grad()
+def follow(average: nn.Module, source: nn.Module, rate: float) -> None:
+    """Moves a module's parameters and buffers towards another's: new = old + rate * (source - old); 1 copies."""
+    pairs = zip(average.state_dict().values(), source.state_dict().values(), strict=True)
+    for old, new in pairs:
+        if rate >= 1 or not old.is_floating_point():
+            old.copy_(new)
+        else:
+            old.lerp_(new, rate)
