@@ -21,7 +21,7 @@ if __name__ == "__main__":
 import yaml
 
 from epymarl_lmac.errors import SettingsError, UserError
-from epymarl_lmac.record.mongo import URL_VARIABLE, MongoTarget, without_password
+from epymarl_lmac.record.mongo import HIDDEN, URL_VARIABLE, MongoTarget, without_password
 from epymarl_lmac.record.screen import console_error
 from epymarl_lmac.settings import algorithms, environments, freeze, load_settings, method_schema
 from epymarl_lmac.settings.command_line import split_argv
@@ -66,7 +66,11 @@ def _listing() -> str:
 
 def _mongo_target(values: dict[str, Any], flag: str | None) -> MongoTarget | None:
     """Returns the MongoDB that flag, setting or environment name, if any; hides the password in the setting."""
-    url = flag or values["mongo_url"] or os.environ.get(URL_VARIABLE)
+    url = flag or values["mongo_url"]
+    if not url or HIDDEN in url:  # a resumed run's own record has no password
+        url = os.environ.get(URL_VARIABLE, "")
+    if not url and values["mongo_url"]:
+        print(f"warning: {values['mongo_url']} lacks its password; give it in {URL_VARIABLE} to mirror this run.")
     values["mongo_url"] = without_password(values["mongo_url"])
     return MongoTarget(url) if url else None
 

@@ -21,12 +21,13 @@ from epymarl_lmac.record.mongo_documents import ARTEFACTS, SACRED_STATUS, file_i
 UNSENT = "mongo_unsent.json"
 URL_VARIABLE = "EPYMARL_LMAC_MONGO_URL"
 DATABASE = "epymarl_lmac"  # where the URL names none
+HIDDEN = "//***@"  # stands for user and password where an address is shown
 CONNECT_MS, ANSWER_MS = 3_000, 10_000
 
 
 def without_password(url: str) -> str:
     """Returns a MongoDB address that may be shown."""
-    return re.sub(r"//[^@/]*@", "//***@", url)
+    return re.sub(r"//[^/]*@", HIDDEN, url)
 
 
 class MongoTarget:
