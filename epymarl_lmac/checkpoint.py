@@ -11,8 +11,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import random
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from epymarl_lmac.errors import CheckpointError
-from epymarl_lmac.record.provenance import write_json
+from epymarl_lmac.record.files import whole_file, write_json
 from epymarl_lmac.settings.fields import defaults_of
 from epymarl_lmac.settings.renamed import current_names
 from epymarl_lmac.settings.schema import RESUMABLE, RunSettings
@@ -37,17 +37,42 @@ class RunLock:
         CheckpointError: another process holds it.
     """
 
+    ATTEMPTS, PAUSE_S = 10, 0.05  # ``is_locked`` of another process may hold the file for a moment
+
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / LOCK).open("w")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file = (folder / LOCK).open("w")
         except OSError as err:
-            self._file.close()
-            raise CheckpointError(f"{folder} is in use by another process; wait for it or stop it first.") from err
+            raise CheckpointError(f"Cannot write {folder / LOCK}: {err.strerror}.") from err
+        for attempt in range(1, self.ATTEMPTS + 1):
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError as err:
+                if attempt == self.ATTEMPTS:
+                    self._file.close()
+                    raise CheckpointError(
+                        f"{folder} is in use by another process; wait for it or stop it first."
+                    ) from err
+                time.sleep(self.PAUSE_S)
 
     def release(self) -> None:
         """Lets others in; may be called again."""
         self._file.close()
+
+
+def is_locked(folder: Path) -> bool:
+    """Returns whether a process holds the lock of a run's folder; changes nothing there."""
+    try:
+        file = (folder / LOCK).open("rb")
+    except FileNotFoundError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def random_state(sampler: np.random.Generator) -> dict[str, Any]:
@@ -133,25 +158,20 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], t_env: int) -> Path:
         CheckpointError: it could not be written; the one before it is untouched.
     """
     index = folder / INDEX
+    failed = f"The checkpoint at t_env={t_env} could not be written to {folder}"
     try:
         before = json.loads(index.read_text())["file"] if index.exists() else None
         target = folder / f"checkpoint-{t_env}.pt"
-        temporary = target.with_suffix(".pt.part")
-        with temporary.open("wb") as file:
+        if target.name == before:  # stopped where it was resumed: the index must never name a file of other content
+            target = folder / f"checkpoint-{t_env}-again.pt"
+        with whole_file(target) as file:
             torch.save(_plain(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        digest = _sha256(temporary)
-        temporary.replace(target)
-        write_json(index, {"file": target.name, "sha256": digest, "t_env": t_env})
+        write_json(index, {"file": target.name, "sha256": _sha256(target), "t_env": t_env})
     except Exception as err:  # torch.save reports a full disk as RuntimeError
-        for leftover in folder.glob("checkpoint-*.pt.part"):
-            leftover.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"The checkpoint at t_env={t_env} could not be written to {folder}: {err}. The one before it is untouched."
-        ) from err
-    if before not in (None, target.name):
-        (folder / before).unlink(missing_ok=True)
+        raise CheckpointError(f"{failed}: {err}. The one before it is untouched.") from err
+    for other in folder.glob("checkpoint-*.pt*"):  # the one before, and what a killed process left behind
+        if other.name != target.name:
+            other.unlink(missing_ok=True)
     return target
 
 

@@ -11,9 +11,11 @@ from typing import Annotated
 import typer
 
 from epymarl_lmac import __version__
+from epymarl_lmac.compare import cli as compare_cli
 from epymarl_lmac.errors import UserError
 from epymarl_lmac.paths import config_root, protocols_root, source_root
 from epymarl_lmac.plugin import cli as plugin_cli
+from epymarl_lmac.record import cli as record_cli
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Communication in cooperative multi-agent RL.")
 
@@ -106,6 +108,9 @@ def version() -> None:
     typer.echo(__version__)
 
 
+app.command(context_settings=compare_cli.CONTEXT)(compare_cli.compare)
+app.command()(record_cli.sync)
+app.add_typer(record_cli.runs, name="runs")
 app.command()(plugin_cli.attach)
 app.command()(plugin_cli.detach)
 

@@ -6,6 +6,7 @@ Settings are merged and checked before anything starts; Sacred then records the 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ if __name__ == "__main__":
 import yaml
 
 from epymarl_lmac.errors import SettingsError, UserError
+from epymarl_lmac.record.mongo import HIDDEN, URL_VARIABLE, MongoTarget, without_password
 from epymarl_lmac.record.screen import console_error
 from epymarl_lmac.settings import algorithms, environments, freeze, load_settings, method_schema
 from epymarl_lmac.settings.command_line import split_argv
@@ -35,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--print-config", action="store_true", help="print the merged settings and leave")
     parser.add_argument("--list", action="store_true", help="list algorithms, environments and tasks, and leave")
     parser.add_argument("--no-sacred", action="store_true", help="keep the run's own record only")
-    parser.add_argument("-m", "--mongo_db", metavar="URL", help="also record to this MongoDB, through Sacred")
+    parser.add_argument("-m", "--mongo_db", metavar="URL", help="mirror the record to this MongoDB")
     parser.add_argument("-c", "--comment", metavar="TEXT", help="comment in Sacred's record")
     return parser
 
@@ -62,34 +64,48 @@ def _listing() -> str:
     return "\n".join(lines)
 
 
-def _sacred_run(values: dict[str, Any], options: argparse.Namespace) -> int:
-    """Runs under Sacred, recorded in files under ``local_results_path``/sacred (and MongoDB if asked)."""
+def _mongo_target(values: dict[str, Any], flag: str | None) -> MongoTarget | None:
+    """Returns the MongoDB that flag, setting or environment name, if any; hides the password in the setting."""
+    url = flag or values["mongo_url"]
+    if not url or HIDDEN in url:  # a resumed run's own record has no password
+        url = os.environ.get(URL_VARIABLE, "")
+    if not url and values["mongo_url"]:
+        print(f"warning: {values['mongo_url']} lacks its password; give it in {URL_VARIABLE} to mirror this run.")
+    values["mongo_url"] = without_password(values["mongo_url"])
+    return MongoTarget(url) if url else None
+
+
+def _sacred_run(values: dict[str, Any], comment: str | None, mongo: MongoTarget | None) -> int:
+    """Runs under Sacred, recorded in files under ``local_results_path``/sacred."""
     # sacred 0.8.7 imports pkg_resources, which warns at import; setup.py keeps a setuptools that still has it.
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     from sacred import SETTINGS, Experiment
     from sacred.observers import FileStorageObserver
 
+    from epymarl_lmac.record.sacred_observer import CarefulObserver
+
     SETTINGS["CAPTURE_MODE"] = "no"  # the screen is live; metrics have their own file
     SETTINGS["CONFIG"]["READ_ONLY_CONFIG"] = False
     experiment = Experiment("epymarl-lmac", save_git_info=False)
     experiment.add_config(values)
-    experiment.observers.append(FileStorageObserver(Path(values["local_results_path"]).expanduser() / "sacred"))
+    folder = Path(values["local_results_path"]).expanduser() / "sacred"
+    experiment.observers.append(CarefulObserver(FileStorageObserver(folder)))
 
     @experiment.main
     def train(_run, _config) -> int:  # sacred passes by these names
-        return _start({key: _config[key] for key in values}, _run)
+        return _start({key: _config[key] for key in values}, mongo, _run)
 
-    flags = {"--mongo_db": options.mongo_db, "--comment": options.comment, "--loglevel": "CRITICAL"}
+    flags = {"--comment": comment, "--loglevel": "CRITICAL"}
     done = experiment.run(options={key: value for key, value in flags.items() if value})
     return int(done.result or 0)
 
 
-def _start(values: dict[str, Any], sacred_run: Any = None) -> int:
+def _start(values: dict[str, Any], mongo: MongoTarget | None, sacred_run: Any = None) -> int:
     from run import run
     from utils.logging import Logger, get_logger
 
     settings = freeze(values, method_schema(values))
-    return run(settings, Logger(get_logger()), sacred_run)
+    return run(settings, Logger(get_logger()), sacred_run, mongo)
 
 
 def execute(argv: Sequence[str]) -> int:
@@ -113,10 +129,13 @@ def execute(argv: Sequence[str]) -> int:
         if not value:
             raise SettingsError(f"{flag} is missing; choose one of: {', '.join(known)}.\nusage: {USAGE}", flag)
     values = vars(load_settings(options.config, options.env_config, updates))
+    mongo = _mongo_target(values, options.mongo_db)
     if options.print_config:
         print(yaml.safe_dump(values, sort_keys=True), end="")
         return 0
-    return _start(values) if options.no_sacred or values["evaluate"] else _sacred_run(values, options)
+    if options.no_sacred or values["evaluate"]:
+        return _start(values, mongo)
+    return _sacred_run(values, options.comment, mongo)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

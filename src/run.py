@@ -25,8 +25,13 @@ from epymarl_lmac import checkpoint as ckpt
 from epymarl_lmac.errors import CheckpointError, RecordError, SettingsError
 from epymarl_lmac.learning.memory import keep_freed_memory
 from epymarl_lmac.record import provenance
+from epymarl_lmac.record.identity import evaluation_of, run_id, settings_hash
 from epymarl_lmac.record.metrics import PERF, MetricsWriter
+from epymarl_lmac.record.mongo import MongoTarget
+from epymarl_lmac.record.mongo_sink import MongoSink
 from epymarl_lmac.record.screen import Screen, Speed, duration
+from epymarl_lmac.record.sinks import Mirror, SacredSink, ScreenSink
+from epymarl_lmac.record.status import FINISHED, STOPPED, RunStatus
 from epymarl_lmac.seeding import derive_seed
 from epymarl_lmac.settings.schema import Settings
 from epymarl_lmac.tasks import EnvInfo, has_card, task_id
@@ -89,7 +94,7 @@ class Experiment:
 
     Args:
         args: the settings.
-        logger: where figures go.
+        logger: where metrics go.
     """
 
     def __init__(self, args: Settings, logger: Logger) -> None:
@@ -217,7 +222,8 @@ def new_run_folder(args: Settings) -> Path:
         RecordError: it cannot be made.
     """
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    folder = Path(args.local_results_path).expanduser() / f"{args.name}_{task_name(args)}_seed{args.seed}_{stamp}"
+    name = f"{args.name}_{task_name(args)}_seed{args.seed}_{stamp}_{run_id(vars(args))}"
+    folder = Path(args.local_results_path).expanduser() / name
     try:
         folder.mkdir(parents=True)
     except OSError as err:
@@ -225,8 +231,14 @@ def new_run_folder(args: Settings) -> Path:
     return folder
 
 
-def run(args: Settings, logger: Logger, sacred_run: Any = None) -> int:
+def run(args: Settings, logger: Logger, sacred_run: Any = None, mongo: MongoTarget | None = None) -> int:
     """Trains (or evaluates) as the settings say.
+
+    Args:
+        args: the settings.
+        logger: where metrics go.
+        sacred_run: Sacred's run object, or None.
+        mongo: the database that mirrors the record, or None.
 
     Returns:
         0, or 128 + signal number if a signal ended the run early; everything is saved in both cases.
@@ -241,7 +253,7 @@ def run(args: Settings, logger: Logger, sacred_run: Any = None) -> int:
         folder = new_run_folder(args) if resumed is None else resumed
         lock = ckpt.RunLock(folder)
         try:
-            return _train(experiment, folder, resumed is not None, sacred_run)
+            return _train(experiment, folder, resumed is not None, sacred_run, mongo)
         finally:
             lock.release()
     finally:
@@ -263,15 +275,24 @@ def _evaluate(experiment: Experiment, folder: Path | None) -> int:
     return 0
 
 
+def _count(modules: Any) -> int:
+    return sum(parameter.numel() for parameter in modules.parameters())
+
+
 def _describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
     args = experiment.args
+    mixer = experiment.learner.mixer
     return {
         "algorithm": args.name,
         "task": task_name(args),
         "environment_rules": experiment.runner.rules,
         "runner": experiment.runner.name,
         "seed": args.seed,
+        "run_id": run_id(vars(args)),
+        "settings_hash": settings_hash(vars(args)),
         "update_ratio": f"{args.updates_per_episode} updates an episode, {args.batch_size} episodes an update",
+        "evaluation": evaluation_of(vars(args)),
+        "n_parameters": {"agents": _count(experiment.mac), "mixer": 0 if mixer is None else _count(mixer)},
         "settings": vars(args),
         "packages": provenance.package_versions(),
         "git": provenance.git_state(),
@@ -281,32 +302,54 @@ def _describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
     }
 
 
-def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any) -> int:
-    args, logger, runner = experiment.args, experiment.logger, experiment.runner
-    n_rows = None
+def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any, mongo: MongoTarget | None) -> int:
+    logger, runner = experiment.logger, experiment.runner
+    n_rows, description = None, None
     if resume:
         state = ckpt.load_checkpoint(folder)
         experiment.load_state_dict(state)
         n_rows = state["n_rows"]
     else:
         description = _describe(experiment, folder)
-        provenance.write_json(folder / provenance.FILE_NAME, description)
-        if sacred_run is not None:
-            sacred_run.info.update({key: description[key] for key in ("environment_rules", "update_ratio", "git")})
-    if sacred_run is not None:
-        sacred_run.info["run_folder"] = str(folder)
-        logger.setup_sacred(sacred_run)
-    metrics = MetricsWriter(folder, n_rows)
-    logger.setup_metrics(metrics)
+    status = RunStatus(folder, description, runner.t_env)
+    if mongo is not None:
+        logger.add_sink(MongoSink(mongo, folder, logger.console_logger.warning))
+    try:
+        return _train_recorded(experiment, folder, status, MetricsWriter(folder, n_rows), sacred_run)
+    except BaseException as err:
+        status.fail(err, runner.t_env)
+        raise
+    finally:
+        logger.close()
+
+
+def _connect_sacred(logger: Logger, sacred_run: Any, folder: Path, screen: Screen) -> None:
+    """Sends metrics and the facts about the run to Sacred's observers."""
+    record = provenance.read_run(folder)
+    known = ("environment_rules", "update_ratio", "git", "run_id")
+    sacred_run.info.update({key: record[key] for key in known if key in record})
+    sacred_run.info["run_folder"] = str(folder)
+    logger.add_sink(Mirror("Sacred", lambda: SacredSink(sacred_run), screen.line))
+
+
+def _train_recorded(
+    experiment: Experiment, folder: Path, status: RunStatus, metrics: MetricsWriter, sacred_run: Any
+) -> int:
+    """Trains to the end or to a signal, with every sink connected; says on the screen how it ended."""
+    args, logger, runner = experiment.args, experiment.logger, experiment.runner
+    logger.add_sink(metrics)
     stop = StopRequest()
     screen = Screen(f"{args.name} on {task_name(args)}, seed {args.seed}", args.t_max, runner.t_env)
-    logger.setup_screen(screen)
-    screen.line(f"environment: {runner.rules}, {runner.name} runner")
-    screen.line(f"record: {folder}")
-    started = time.perf_counter()
     try:
-        _loop(experiment, folder, metrics, screen, stop)
+        logger.add_sink(ScreenSink(screen.note))
+        if sacred_run is not None:
+            _connect_sacred(logger, sacred_run, folder, screen)
+        screen.line(f"environment: {runner.rules}, {runner.name} runner")
+        screen.line(f"record: {folder}")
+        started = time.perf_counter()
+        _loop(experiment, folder, metrics, screen, stop, status)
         ended = f"stopped by {signal.Signals(stop.signum).name}" if stop.signum is not None else "finished"
+        status.end(FINISHED if stop.signum is None else STOPPED, runner.t_env, logger.last_values())
         screen.close()
         screen.line(f"{ended} at step {runner.t_env:,} after {duration(time.perf_counter() - started)}")
         screen.line(f"record: {folder}")
@@ -315,17 +358,24 @@ def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any) 
     finally:
         screen.close()
         stop.restore()
-        metrics.close()
     return 0 if stop.signum is None else 128 + stop.signum
 
 
-def _loop(experiment: Experiment, folder: Path, metrics: MetricsWriter, screen: Screen, stop: StopRequest) -> None:
+def _loop(
+    experiment: Experiment,
+    folder: Path,
+    metrics: MetricsWriter,
+    screen: Screen,
+    stop: StopRequest,
+    status: RunStatus,
+) -> None:
     args, runner, logger = experiment.args, experiment.runner, experiment.logger
 
     def save() -> None:
         if args.save_model:
             experiment.last_save_t = runner.t_env
             ckpt.save_checkpoint(folder, experiment.state_dict(metrics.n_rows), runner.t_env)
+            status.progress(runner.t_env)
 
     speed, last_speed_t = Speed(runner.t_env), runner.t_env
     if experiment.last_test_t is None:
@@ -339,7 +389,7 @@ def _loop(experiment: Experiment, folder: Path, metrics: MetricsWriter, screen: 
             figures = speed.measure(runner.t_env, experiment.timers())
             last_speed_t = runner.t_env
             for key, value in figures.items():
-                logger.log_stat(PERF + key, value, runner.t_env, to_sacred=False)
+                logger.log_stat(PERF + key, value, runner.t_env)
             screen.speed(figures)
         if runner.t_env - experiment.last_save_t >= args.save_model_interval:
             save()

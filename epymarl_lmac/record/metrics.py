@@ -1,9 +1,9 @@
-"""One append-only file of figures a run, ``metrics.jsonl``.
+"""One append-only file of metrics a run, ``metrics.jsonl``.
 
-Each line is ``{"t_env": steps, "key": name, "value": number}``. Figures that depend on the machine's speed have keys
-that start with ``perf/``; all others are equal to the bit when a run is repeated. A resumed run appends a line
-``{"resumed_after": n}``: of the rows before it the first n count, the rest were written after the checkpoint and are
-written again. Nothing is ever rewritten.
+Each line is ``{"t_env": steps, "key": name, "value": number, "time": seconds since 1970}``. Metrics that depend on the
+machine's speed have keys that start with ``perf/``; the values of all others are equal to the bit when a run is
+repeated. A resumed run appends a line ``{"resumed_after": n}``: of the rows before it the first n count, the rest were
+written after the checkpoint and are written again. Nothing is ever rewritten.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,19 +23,27 @@ PERF = "perf/"
 
 
 class Row(NamedTuple):
-    """One figure."""
+    """One metric."""
 
     t_env: int  # environment steps
     key: str
     value: float
 
 
-def _parse(line: str) -> Row | int:
+class TimedRow(NamedTuple):
+    """One metric and when it was written."""
+
+    row: Row
+    time: float | None  # seconds since 1970; None in records made before times were kept
+
+
+def _parse(line: str) -> TimedRow | int:
     content = json.loads(line)
     if "resumed_after" in content:
         return int(content["resumed_after"])
     value = content["value"]
-    return Row(int(content["t_env"]), str(content["key"]), math.nan if value is None else float(value))
+    row = Row(int(content["t_env"]), str(content["key"]), math.nan if value is None else float(value))
+    return TimedRow(row, content.get("time"))
 
 
 def _complete_lines(path: Path) -> Iterator[str]:
@@ -44,7 +53,12 @@ def _complete_lines(path: Path) -> Iterator[str]:
 
 
 def read_metrics(path: str | Path) -> list[Row]:
-    """Returns the rows of a run that count, in the order written.
+    """Returns the rows of a run that count, in the order written; see ``read_timed_metrics``."""
+    return [timed.row for timed in read_timed_metrics(path)]
+
+
+def read_timed_metrics(path: str | Path) -> list[TimedRow]:
+    """Returns the rows of a run that count, in the order written, each with its time.
 
     Args:
         path: the metrics file, or the run's folder.
@@ -56,14 +70,17 @@ def read_metrics(path: str | Path) -> list[Row]:
     path = path / FILE_NAME if path.is_dir() else path
     if not path.is_file():
         raise RecordError(f"No metrics at {path}; give the folder of a run (it holds {FILE_NAME}).")
-    rows: list[Row] = []
+    rows: list[TimedRow] = []
     for number, line in enumerate(_complete_lines(path), start=1):
         if not line:
             continue
         try:
             parsed = _parse(line)
         except (ValueError, KeyError, TypeError) as err:
-            raise RecordError(f"{path}, line {number} is damaged: {line[:80]!r}.") from err
+            raise RecordError(
+                f"{path}, line {number} is damaged: {line[:80]!r}. Restore the file from a copy, or remove the run and "
+                "start it again."
+            ) from err
         if isinstance(parsed, int):
             del rows[parsed:]
         else:
@@ -112,10 +129,11 @@ class MetricsWriter:
             raise RecordError(f"Cannot write {self.path}: the disk is full. Rows written so far are whole.")
 
     def write(self, key: str, value: float, t_env: int) -> None:
-        """Appends one figure. A value that is not finite is stored as null and read back as NaN."""
+        """Appends one metric. A value that is not finite is stored as null and read back as NaN."""
         value = float(value)
         shown = value if math.isfinite(value) else None
-        self._append(json.dumps({"t_env": int(t_env), "key": key, "value": shown}))
+        content = {"t_env": int(t_env), "key": key, "value": shown, "time": round(time.time(), 2)}
+        self._append(json.dumps(content))
         self.n_rows += 1
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from epymarl_lmac.errors import RecordError
+from epymarl_lmac.record.identity import names_for
 from epymarl_lmac.record.metrics import read_metrics
 from epymarl_lmac.record.provenance import read_run
 
@@ -25,11 +26,7 @@ class Curve:
     t_env: np.ndarray  # environment steps
     value: np.ndarray
     caption: str  # rules and update ratio
-
-    @property
-    def group(self) -> str:
-        """Returns the name under which runs are averaged."""
-        return f"{self.algorithm} on {self.task}"
+    run: Mapping[str, Any]  # the content of run.json
 
 
 def read_curve(folder: str | Path, key: str) -> Curve:
@@ -47,7 +44,25 @@ def read_curve(folder: str | Path, key: str) -> Curve:
     label = run["settings"].get("label")
     name = run["algorithm"] + (f" ({label})" if label else "")
     caption = f"{run['environment_rules']}, {run['update_ratio']}"
-    return Curve(name, run["task"], int(run["seed"]), steps, values, caption)
+    return Curve(name, run["task"], int(run["seed"]), steps, values, caption, run)
+
+
+def grouped(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
+    """Returns the curves by the name under which they are averaged; only repetitions share a name.
+
+    Raises:
+        RecordError: two runs of one experiment have the same seed; they are no repetitions.
+    """
+    groups: dict[str, list[Curve]] = defaultdict(list)
+    for name, curve in zip(names_for([curve.run for curve in curves]), curves, strict=True):
+        twin = next((other for other in groups[name] if other.seed == curve.seed), None)
+        if twin is not None:
+            raise RecordError(
+                f"{twin.run['folder']} and {curve.run['folder']} are the same run twice ({name}, seed {curve.seed}); "
+                "name only one of them."
+            )
+        groups[name].append(curve)
+    return dict(groups)
 
 
 def mean_curve(curves: Sequence[Curve]) -> tuple[np.ndarray, np.ndarray]:
@@ -80,10 +95,7 @@ def plot_runs(folders: Sequence[str | Path], key: str, out: str | Path) -> tuple
 
     if not folders:
         raise RecordError("Name at least one run folder.")
-    groups: dict[str, list[Curve]] = defaultdict(list)
-    for folder in folders:
-        curve = read_curve(folder, key)
-        groups[curve.group].append(curve)
+    groups = grouped([read_curve(folder, key) for folder in folders])
     captions = sorted({curve.caption for curves in groups.values() for curve in curves})
     figure, axes = plt.subplots(figsize=(8, 5), constrained_layout=True)
     page = go.Figure()

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 import epymarl_lmac
 from epymarl_lmac.errors import RecordError
 from epymarl_lmac.paths import source_root
+from epymarl_lmac.record.files import write_json as write_json  # protocol_gen imports it from here
 
 PACKAGES = ("torch", "numpy", "numba", "sacred", "safetensors", "lbforaging", "gymnasium", "setuptools")
 FILE_NAME = "run.json"
@@ -64,25 +64,6 @@ def machine() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "cuda": cuda,
     }
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a file whole or not at all.
-
-    Raises:
-        RecordError: it cannot be written; an older version is untouched.
-    """
-    temporary = path.with_suffix(path.suffix + ".part")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2, sort_keys=True, default=str)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as err:
-        temporary.unlink(missing_ok=True)
-        raise RecordError(f"Cannot write {path}: {err.strerror}.") from err
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:

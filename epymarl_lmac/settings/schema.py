@@ -73,6 +73,13 @@ class RunSettings:
     )
     render: bool = setting(False, "show test episodes as text while evaluating", resume=True, host=True)
     local_results_path: str = setting("results", "folder under which runs are recorded", resume=True, host=True)
+    mongo_url: str = setting(
+        "",
+        'MongoDB that mirrors the record, mongodb://host[:port][/database]; "" for none; with a password, rather in '
+        "EPYMARL_LMAC_MONGO_URL",
+        resume=True,
+        host=True,
+    )
 
     gamma: float = setting(0.99, "discount a step", low=0, high=1, section="learning")
     batch_size: int = setting(32, "episodes in a gradient step", low=1)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections import defaultdict
-from typing import Any
+from collections.abc import Iterable
 
-from epymarl_lmac.record.metrics import MetricsWriter
-from epymarl_lmac.record.screen import Screen
+from epymarl_lmac.record.sinks import Sink
 
 
 def get_logger() -> logging.Logger:
@@ -24,45 +23,47 @@ def get_logger() -> logging.Logger:
 
 
 class Logger:
-    """Sends figures to the metrics file, to Sacred and to the screen.
+    """Sends metrics to sinks: the metrics file, the screen, Sacred and others.
 
     Args:
         console_logger: for sentences.
+        sinks: where metrics go; more can be added later.
     """
 
-    def __init__(self, console_logger: logging.Logger) -> None:
+    def __init__(self, console_logger: logging.Logger, sinks: Iterable[Sink] = ()) -> None:
         self.console_logger = console_logger
         self.stats: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        self._metrics: MetricsWriter | None = None
-        self._screen: Screen | None = None
-        self._sacred_run: Any = None
+        self._sinks = list(sinks)
 
-    def setup_metrics(self, metrics: MetricsWriter) -> None:
-        """Writes figures to a run's metrics file from now on."""
-        self._metrics = metrics
-
-    def setup_screen(self, screen: Screen) -> None:
-        """Shows figures on a screen from now on."""
-        self._screen = screen
-
-    def setup_sacred(self, sacred_run: Any) -> None:
-        """Sends figures to a Sacred run's observers from now on."""
-        self._sacred_run = sacred_run
+    def add_sink(self, sink: Sink) -> None:
+        """Sends metrics to ``sink`` too from now on."""
+        self._sinks.append(sink)
 
     def log_stat(self, key: str, value: float, t: int, to_sacred: bool = True) -> None:
-        """Logs one figure.
+        """Logs one metric.
 
         Args:
             key: its name.
             value: a number.
             t: environment steps.
-            to_sacred: False keeps it out of Sacred's record.
+            to_sacred: not read; part of EPyMARL's signature.
         """
         value = float(value)
         self.stats[key] = [(t, value)]
-        if self._metrics is not None:
-            self._metrics.write(key, value, t)
-        if self._screen is not None:
-            self._screen.note(key, value)
-        if to_sacred and self._sacred_run is not None:
-            self._sacred_run.log_scalar(key, value, t)
+        for sink in self._sinks:
+            sink.write(key, value, t)
+
+    def last_values(self) -> dict[str, float]:
+        """Returns the last value of every metric."""
+        return {key: values[-1][1] for key, values in self.stats.items()}
+
+    def close(self) -> None:
+        """Ends all sinks, the last one added first; the first error is raised after all were tried."""
+        first: Exception | None = None
+        while self._sinks:
+            try:
+                self._sinks.pop().close()
+            except Exception as err:
+                first = first or err
+        if first is not None:
+            raise first

@@ -1,0 +1,209 @@
+"""The command ``epymarl-lmac compare``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from epymarl_lmac.errors import RecordError, SettingsError
+
+CONTEXT = {"allow_extra_args": True}
+STOPPED_CODE = 130
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    algs: list[str]
+    envs: list[str]
+    seeds: list[int]
+    t_max: int
+    updates: list[str]
+    out: Path
+    jobs: int
+    gpus: list[str]
+    key: str
+    also: list[Path]
+    sacred: list[tuple[str, Path]]  # environment of the plan, folder of Sacred runs
+    allow_unfair: bool
+    threshold: float | None
+    trials: dict[str, str]
+
+
+def compare(
+    context: typer.Context,
+    algs: Annotated[str, typer.Option(help="algorithms, separated by commas")],
+    envs: Annotated[str, typer.Option(help="environments, ENV or ENV:TASK, separated by commas")],
+    t_max: Annotated[str, typer.Option(help="steps of every run, e.g. 2M")],
+    seeds: Annotated[str, typer.Option(help="number of seeds, or a list such as 1,2,7")] = "5",
+    out: Annotated[Path, typer.Option(help="folder of the comparison")] = Path("results/compare"),
+    jobs: Annotated[int, typer.Option(help="runs at a time; 0: one a core", min=0)] = 0,
+    gpus: Annotated[str, typer.Option(help="devices to share out, e.g. 0,1; one run at a time each")] = "",
+    key: Annotated[str, typer.Option(help="metric to compare")] = "test_return_mean",
+    also: Annotated[list[Path] | None, typer.Option(help="further folder of runs to use; may be repeated")] = None,
+    sacred: Annotated[list[str] | None, typer.Option(help="ENV=FOLDER of EPyMARL or PyMARL2 Sacred runs")] = None,
+    allow_unfair: Annotated[bool, typer.Option(help="run what is not comparable and mark the page")] = False,
+    threshold: Annotated[float | None, typer.Option(help="level for times; default: 90 % of the best mean")] = None,
+    trials: Annotated[str, typer.Option(help="trials spent on tuning, e.g. qmix=0,lmac_qmix=12")] = "",
+    calibration: Annotated[bool, typer.Option(help="forecast time and disk from short runs first")] = True,
+    dry_run: Annotated[bool, typer.Option(help="show plan and forecast, and leave")] = False,
+    page_only: Annotated[bool, typer.Option(help="make the page of the runs there are, and leave")] = False,
+) -> None:
+    """Compares algorithms: runs what is missing, then writes a page. Settings for all runs: with key=value ..."""
+    from epymarl_lmac.compare import plan
+
+    options = Options(
+        algs=plan.parse_names(algs, "--algs"),
+        envs=plan.parse_names(envs, "--envs"),
+        seeds=plan.parse_seeds(seeds),
+        t_max=plan.parse_steps(t_max),
+        updates=_updates(context.args),
+        out=out.expanduser(),
+        jobs=_jobs(jobs, gpus),
+        gpus=[gpu for gpu in gpus.split(",") if gpu],
+        key=key,
+        also=[folder.expanduser() for folder in also or []],
+        sacred=_sacred(sacred or []),
+        allow_unfair=allow_unfair,
+        threshold=threshold,
+        trials=_trials(trials),
+    )
+    raise typer.Exit(_compare(options, calibration, dry_run, page_only))
+
+
+def _updates(argv: Sequence[str]) -> list[str]:
+    from epymarl_lmac.settings.command_line import split_argv
+
+    stray, updates = split_argv(argv)
+    if stray:
+        raise SettingsError(f"{stray[0]!r} is not understood; settings for all runs come after the word 'with'.")
+    return list(updates)
+
+
+def _jobs(jobs: int, gpus: str) -> int:
+    if jobs:
+        return jobs
+    return len(gpus.split(",")) if gpus else max(1, len(os.sched_getaffinity(0)))
+
+
+def _sacred(texts: Sequence[str]) -> list[tuple[str, Path]]:
+    pairs = [text.partition("=") for text in texts]
+    if any(not equals or not env or not folder for env, equals, folder in pairs):
+        raise SettingsError(
+            f"--sacred {' '.join(texts)!r}: write ENV=FOLDER, e.g. lbf=~/epymarl/results/sacred.", "--sacred"
+        )
+    return [(env, Path(folder).expanduser()) for env, _, folder in pairs]
+
+
+def _trials(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in text.split(",") if part]
+    if any(not equals or not number.isdigit() for _, equals, number in pairs):
+        raise SettingsError(f"--trials {text!r}: write e.g. qmix=0,lmac_qmix=12.", "--trials")
+    return {alg: number for alg, _, number in pairs}
+
+
+def _compare(options: Options, calibration: bool, dry_run: bool, page_only: bool) -> int:
+    """Does the work; returns the exit code."""
+    from epymarl_lmac.checkpoint import RunLock
+    from epymarl_lmac.compare import fairness, plan
+    from epymarl_lmac.compare.live import LiveTable, summary_line
+    from epymarl_lmac.compare.schedule import Schedule, State
+
+    for env, folder in options.sacred:
+        if env not in options.envs or not folder.is_dir():
+            raise SettingsError(
+                f"--sacred {env}={folder}: {env!r} must be one of --envs and the folder must exist.", "--sacred"
+            )
+    cells = plan.make_plan(options.algs, options.envs, options.seeds, options.t_max, options.updates)
+    for difference in fairness.require_fair(cells, options.allow_unfair):
+        typer.echo(f"unfair: {difference}")
+    if page_only:
+        return _write_page(options, cells, {})
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise RecordError(f"Cannot make {options.out}: {err.strerror}; choose another --out.") from err
+    lock = RunLock(options.out)
+    try:
+        with LiveTable() as screen:
+            schedule = Schedule(cells, options.out, options.jobs, options.gpus, options.key, options.also, screen.line)
+            for sentence in schedule.look():
+                screen.line(f"warning: {sentence}")
+            if calibration and schedule.count(State.DONE) < len(cells):
+                _forecast(schedule, options, screen.line)
+            if dry_run:
+                screen.line(summary_line(schedule.tasks))
+                return 0
+            stopped = schedule.run(screen.show)
+            screen.line(summary_line(schedule.tasks))
+        failures = {task.cell.name: task.error for task in schedule.tasks if task.state is State.FAILED}
+        code = _write_page(options, cells, failures)
+        if stopped:
+            typer.echo("stopped; the same command goes on from here")
+            return STOPPED_CODE
+        return 1 if failures else code
+    finally:
+        lock.release()
+
+
+def _forecast(schedule, options: Options, say) -> None:
+    """Shows what is still to come; refuses a plan that the disk cannot hold."""
+    from epymarl_lmac.compare import forecast
+    from epymarl_lmac.compare.schedule import State
+    from epymarl_lmac.record.screen import duration
+
+    tasks = [task for task in schedule.tasks if task.state is not State.DONE]
+    costs = forecast.calibrate([task.cell for task in tasks], options.out, options.jobs, say, options.gpus)
+    for name, cost in costs.items():
+        say(f"  {name}: {cost.steps_per_s:,.0f} steps/s, {cost.test_s:.1f} s a test")
+    left = [(task.cell, max(0, task.cell.t_max - task.progress.t_env)) for task in tasks]
+    found = forecast.forecast(left, costs, options.jobs, forecast.free_bytes(options.out))
+    say(
+        f"forecast: {len(left)} runs, {options.jobs} at a time, about {duration(found.wall_s)} (h:mm:ss or m:ss), "
+        f"{found.disk_bytes / 1e6:,.0f} MB of {found.free_bytes / 1e6:,.0f} MB free"
+    )
+    if not found.fits:
+        raise RecordError(
+            f"The runs need about {found.disk_bytes / 1e6:,.0f} MB, {options.out} has {found.free_bytes / 1e6:,.0f} MB "
+            "free; make room, choose another --out, or set save_model=False (a killed run then starts anew)."
+        )
+
+
+def command_line(options: Options) -> str:
+    """Returns the command that makes this comparison."""
+    words = ["epymarl-lmac", "compare", "--algs", ",".join(options.algs), "--envs", ",".join(options.envs)]
+    words += ["--seeds", ",".join(map(str, options.seeds)) + ("," if len(options.seeds) == 1 else "")]
+    words += ["--t-max", str(options.t_max)]
+    if options.key != "test_return_mean":
+        words += ["--key", options.key]
+    words += ["--allow-unfair"] if options.allow_unfair else []
+    words += ["with", *options.updates] if options.updates else []
+    return shlex.join(words)
+
+
+def _write_page(options: Options, cells, failures: dict[str, list[str]]) -> int:
+    """Writes the page and the tables; returns the exit code."""
+    from epymarl_lmac.compare.gather import gather
+    from epymarl_lmac.compare.page import write_page
+    from epymarl_lmac.compare.results import summarise
+    from epymarl_lmac.compare.sacred_folders import read_sacred
+    from epymarl_lmac.compare.tables import write_tables
+
+    foreign = [run for env, folder in options.sacred for run in read_sacred(folder, env, options.key)]
+    comparison = gather(cells, [options.out / "runs", *options.also], options.key, failures, foreign)
+    comparison.threshold, comparison.trials = options.threshold, options.trials
+    comparison.commands = [command_line(options)]
+    if not comparison.curves:
+        typer.echo("no run is complete yet: no page")
+        return 0
+    summary = summarise(comparison)
+    for path in [write_page(comparison, summary, options.out), *write_tables(comparison, summary, options.out)]:
+        typer.echo(f"written: {path}")
+    return 0

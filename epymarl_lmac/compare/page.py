@@ -1,0 +1,256 @@
+"""The page of a comparison: one HTML file that needs nothing else, no network and no script to be read."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from epymarl_lmac import __version__
+from epymarl_lmac.compare import charts
+from epymarl_lmac.compare.fairness import Difference
+from epymarl_lmac.compare.results import Comparison, Row, Summary
+from epymarl_lmac.compare.statistics import CONFIDENCE, RESAMPLES
+from epymarl_lmac.compare.tables import all_tables, shown, steps_shown
+from epymarl_lmac.record.files import write_text
+from epymarl_lmac.record.screen import duration
+
+FILE_NAME = "index.html"
+HERE = Path(__file__).parent
+
+
+def _table(header: Sequence[str], rows: Iterable[str]) -> str:
+    head = "".join(f"<th scope=col>{escape(name)}</th>" for name in header)
+    return f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+
+
+def _row(cells: Sequence[Any], attributes: str = "", text_from: int | None = None, best: int | None = None) -> str:
+    parts = []
+    for index, cell in enumerate(cells):
+        kind = " class=best" if index == best else ""
+        if text_from is not None and index >= text_from:
+            kind = " class=text"
+        parts.append(f"<td{kind}>{escape(str(cell))}</td>")
+    return f"<tr{attributes}>{''.join(parts)}</tr>"
+
+
+def _controls(c: Comparison) -> str:
+    options = "".join(f'<option value="{escape(env, True)}">{escape(env)}</option>' for env in c.envs)
+    boxes = "".join(
+        f"<label><input type=checkbox checked data-alg={index}>{charts.swatch(index)}{escape(alg)}</label>"
+        for index, alg in enumerate(c.algs)
+    )
+    choose = f'<label>environment <select id=env><option value="">all</option>{options}</select></label>'
+    return f"<div class=controls>{choose}{boxes}</div>"
+
+
+def _introduction(c: Comparison, rows: Sequence[Row]) -> str:
+    seeds = sorted({len(row.scores) for row in rows})
+    runs = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    tested = ", ".join(f"{key}={value}" for key, value in c.evaluation.items())
+    return (
+        f"<h1>{escape(', '.join(c.algs))} on {escape(', '.join(c.envs))}</h1>"
+        f"<p>{escape(c.key)} over {c.t_max:,} environment steps, n = {runs} runs of each algorithm and environment. "
+        f"One run is one replicate. Score of a run: mean of its tests in the last tenth of the budget. "
+        f"Tests: {escape(tested)}.</p>"
+        f"<p class=soft>Intervals are {CONFIDENCE:.0%}: Student's t with the real n for means on one environment, "
+        f"stratified bootstrap ({RESAMPLES:,} draws) for interquartile means and everything over environments. "
+        "A single run has no interval.</p>"
+    )
+
+
+def _warnings(c: Comparison) -> str:
+    parts = []
+    if c.unfair:
+        items = "".join(f"<li>{escape(str(d))}</li>" for d in c.unfair)
+        parts.append(f"<div class=warn><strong>Not on equal terms.</strong> These differ:<ul>{items}</ul></div>")
+    if c.unfinished:
+        parts.append(
+            f"<div class=warn><strong>{len(c.unfinished)} of the planned runs are not complete.</strong> "
+            'No number below counts them; see <a href="#unfinished">what became of them</a>.</div>'
+        )
+    for note in c.notes:
+        parts.append(f"<div class=warn>{escape(note)}</div>")
+    return "".join(parts)
+
+
+def _summary(c: Comparison, rows: Sequence[Row]) -> str:
+    header = (
+        *("environment", "algorithm", "n", "mean", "interquartile mean", "median", "area under curve", "time to level"),
+        *("wall time", "parameters", "messages", "tuning trials"),
+    )
+    best = {env: max((r.mean.value for r in rows if r.env == env), default=math.nan) for env in c.envs}
+    lines = []
+    for row in rows:
+        cells = (
+            row.env,
+            row.alg,
+            row.mean.n,
+            shown(row.mean),
+            shown(row.iqm),
+            f"{row.median:.3f}",
+            shown(row.area),
+            f"{steps_shown(row.reach.median_steps)} ({row.reach.n_reached} of {row.reach.n} reach {row.threshold:.3g})",
+            "not recorded" if math.isnan(row.wall_s) else duration(row.wall_s),
+            "not recorded" if row.n_parameters is None else f"{row.n_parameters:,}",
+            row.message_cost,
+            c.trials.get(row.alg, "not stated"),
+        )
+        attributes = f' class=s{c.algs.index(row.alg)} data-env="{escape(row.env, True)}"'
+        lines.append(_row(cells, attributes, best=3 if row.mean.value == best[row.env] else None))
+    return "<h2>Summary</h2>" + _table(header, lines)
+
+
+def _tasks(c: Comparison, summary: Summary) -> str:
+    parts = []
+    for env in c.envs:
+        mine = [row for row in summary.rows if row.env == env]
+        if not mine:
+            continue
+        runs = [run for row in mine for run in c.of(row.alg, env)]
+        curve = charts.curves_chart(f"learning curves on {env}", c.algs, summary.curves[env], runs, c.t_max)
+        scores = charts.scores_chart(f"final scores on {env}", c.algs, mine, c.key)
+        counts = ", ".join(f"{row.alg} n = {row.mean.n}" for row in mine)
+        parts.append(
+            f'<section data-env="{escape(env, True)}"><h3>{escape(env)}</h3><div class=grid>'
+            f"<figure>{curve}<figcaption>{escape(c.key)}. Thick: mean with interval; thin: every run. "
+            f"{escape(counts)}.</figcaption></figure>"
+            f"<figure>{scores}<figcaption>Final scores: mean with interval; circles: every run.</figcaption></figure>"
+            "</div></section>"
+        )
+    return "<h2>By environment</h2>" + "".join(parts)
+
+
+def _aggregates(c: Comparison, summary: Summary) -> str:
+    aggregates, pairs = summary.aggregates, summary.improvements
+    if not aggregates:
+        return "<h2>Over environments</h2><p>No algorithm has a complete run on every environment.</p>"
+    named = (("iqm", "interquartile mean"), ("mean", "mean"), ("median", "median"))
+    figures = [charts.aggregate_chart(c.algs, aggregates, name, f"{label}, normalised") for name, label in named]
+    if pairs:
+        figures.append(charts.improvement_chart(c.algs, pairs))
+    lines = [_row((one.alg, one.iqm.n, *(shown(getattr(one, name)) for name, _ in named))) for one in aggregates]
+    lines_pairs = [_row((f"{p.better} over {p.other}", p.probability.n, shown(p.probability))) for p in pairs]
+    left_out = [alg for alg in c.algs if alg not in {one.alg for one in aggregates}]
+    note = f"<p>Left out, as they lack an environment: {escape(', '.join(left_out))}.</p>" if left_out else ""
+    return (
+        "<h2>Over environments</h2>"
+        "<p class=soft>Where all scores of an environment lie between 0 and 1 they stay as they are; "
+        "otherwise its smallest and largest score over all algorithms become 0 and 1. Interquartile mean: over the "
+        "runs of all environments; mean and median: over environments (median of a single one: over its runs).</p>"
+        f"{note}<div class=grid>{''.join(f'<figure>{one}</figure>' for one in figures)}</div>"
+        + _table(("algorithm", "n", *(label for _, label in named)), lines)
+        + (_table(("probability of improvement", "n", "value"), lines_pairs) if pairs else "")
+    )
+
+
+def _difference_table(differences: Sequence[Difference], algs: Sequence[str]) -> str:
+    lines = [
+        _row(
+            (d.env, d.key, *(d.values.get(alg, "") for alg in algs)), f' data-env="{escape(d.env, True)}"', text_from=1
+        )
+        for d in differences
+    ]
+    return _table(("environment", "setting", *algs), lines)
+
+
+def _settings(c: Comparison) -> str:
+    if not c.method:
+        return "<h2>Settings that differ</h2><p>None but the algorithm's name.</p>"
+    return "<h2>Settings that differ</h2><details><summary>" + (
+        f"{len(c.method)} settings of the methods</summary>{_difference_table(c.method, c.algs)}</details>"
+    )
+
+
+def _unfinished(c: Comparison) -> str:
+    if not c.unfinished:
+        return "<h2 id=unfinished>Runs that are not complete</h2><p>None: every planned run is complete.</p>"
+    parts = [
+        f"<h3>{escape(name)}: {escape(state)}</h3>" + (f"<pre>{escape(chr(10).join(lines))}</pre>" if lines else "")
+        for name, state, lines in c.unfinished
+    ]
+    return "<h2 id=unfinished>Runs that are not complete</h2>" + "".join(parts)
+
+
+def _commit(run: Any) -> str:
+    git = run.get("git") or {}
+    changed = f" + {git['changed_files']} changed files" if git.get("changed_files") else ""
+    return f"{git['commit'][:12]}{changed}" if git.get("commit") else "not recorded"
+
+
+def _reproduce(c: Comparison) -> str:
+    commands = "\n".join(c.commands)
+    lines = [
+        _row(
+            (
+                run.alg,
+                run.env,
+                run.seed,
+                run.run.get("environment_rules"),
+                _commit(run.run),
+                run.source,
+                Path(run.folder).name,
+            ),
+            f' class=s{c.algs.index(run.alg)} data-env="{escape(run.env, True)}"',
+            text_from=3,
+        )
+        for run in c.curves
+    ]
+    packages: Mapping[str, Any] = next((run.run["packages"] for run in c.curves if run.run.get("packages")), {})
+    versions = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
+    header = ("algorithm", "environment", "seed", "rules", "source", "made by", "record")
+    return (
+        f"<h2>To make this again</h2><pre>{escape(commands)}</pre><p class=soft>{escape(versions)}</p>"
+        f"<details><summary>{len(lines)} runs</summary>{_table(header, lines)}</details>"
+    )
+
+
+def _download(name: str, text: str) -> str:
+    data = base64.b64encode(text.encode()).decode()
+    return f'<a download="{name}" href="data:text/plain;base64,{data}">{name}</a>'
+
+
+def _downloads(c: Comparison, summary: Summary) -> str:
+    links = [_download(name, text) for name, text in all_tables(c, summary).items()]
+    return f"<h2>All numbers</h2><p>{', '.join(links)} (inside this file)</p>"
+
+
+def page_html(comparison: Comparison, summary: Summary) -> str:
+    """Returns the page as text."""
+    c, rows = comparison, summary.rows
+    colours = "".join(f".s{i}{{--c:var(--c{i % 8})}}body.hide-{i} .s{i}{{display:none}}" for i in range(len(c.algs)))
+    css = (HERE / "page.css").read_text(encoding="utf-8") + colours
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    body = "".join(
+        (
+            _introduction(c, rows),
+            _warnings(c),
+            _controls(c),
+            _summary(c, rows),
+            _tasks(c, summary),
+            _aggregates(c, summary),
+            _settings(c),
+            _unfinished(c),
+            _reproduce(c),
+            _downloads(c, summary),
+            f"<p class=soft>epymarl-lmac {__version__}, {made}</p>",
+        )
+    )
+    return (
+        "<!doctype html><html lang=en><head><meta charset=utf-8>"
+        '<meta name=viewport content="width=device-width, initial-scale=1"><link rel=icon href="data:,">'
+        f"<title>{escape(', '.join(c.algs))}: comparison</title><style>{css}</style></head>"
+        f"<body>{body}<script>{script}</script></body></html>\n"
+    )
+
+
+def write_page(comparison: Comparison, summary: Summary, out: Path) -> Path:
+    """Writes the page into a folder; returns its path."""
+    path = out / FILE_NAME
+    write_text(path, page_html(comparison, summary))
+    return path

@@ -1,0 +1,98 @@
+"""One run of the grid as a process of its own: the same command line that a user types."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from epymarl_lmac.errors import RecordError
+from epymarl_lmac.paths import source_root
+
+LAST_LINES = 12
+
+
+def host_command(argv: Sequence[str], results: Path, resume: Path | None) -> list[str]:
+    """Returns the command that runs (or resumes) a run.
+
+    Args:
+        argv: arguments of the host's command line; they contain ``with``.
+        results: folder under which the run is recorded.
+        resume: folder of the run to go on with, or None.
+    """
+    updates = [f"local_results_path={results}", *([f"checkpoint_path={resume}"] if resume else [])]
+    return [sys.executable, str(source_root() / "main.py"), *argv, *updates]
+
+
+class RunProcess:
+    """A started run. Its output goes to a log file.
+
+    Args:
+        command: what to start.
+        log: file to append to.
+        gpu: device that the run may see, or None for the environment's own choice.
+
+    Raises:
+        RecordError: the log cannot be written.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path, gpu: str | None = None) -> None:
+        self._log = log
+        environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        if gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = gpu
+        try:
+            with log.open("ab") as file:
+                self._start_of_log = file.tell()
+                # A session of its own: Ctrl-C reaches compare only, which asks every run to save.
+                self._process = subprocess.Popen(
+                    list(command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    start_new_session=True,
+                )
+        except OSError as err:
+            raise RecordError(f"Cannot write {log}: {err.strerror}.") from err
+        self.started = time.monotonic()
+
+    @property
+    def pid(self) -> int:
+        """Returns the process id."""
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """Returns the exit code, or None while it runs."""
+        return self._process.poll()
+
+    def ask_to_stop(self) -> None:
+        """Asks the run to save and leave."""
+        if self.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends the run at once."""
+        if self.poll() is None:
+            self._process.kill()
+        self._process.wait()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Waits for the end; returns whether it came in time."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def last_lines(self) -> list[str]:
+        """Returns the last lines that this run wrote."""
+        try:
+            text = self._log.read_bytes()[self._start_of_log :].decode("utf-8", errors="replace")
+        except OSError as err:
+            return [f"(the log {self._log} cannot be read: {err.strerror})"]
+        return [line for line in text.splitlines() if line.strip()][-LAST_LINES:]

@@ -1,0 +1,104 @@
+"""What became of a run: running, finished, stopped, failed, or dead.
+
+``run.json`` says what the run itself last knew. A run that was killed could not write anything any more: its record
+says "running" while nobody holds its lock. Such a run is **dead**; it can be resumed from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from epymarl_lmac.checkpoint import is_locked
+from epymarl_lmac.errors import RecordError
+from epymarl_lmac.record.files import write_json
+from epymarl_lmac.record.provenance import FILE_NAME, read_run
+
+RUNNING, FINISHED, STOPPED, FAILED, DEAD = "running", "finished", "stopped", "failed", "dead"
+STATES = (RUNNING, FINISHED, STOPPED, FAILED, DEAD)
+ERROR_LINES = 20  # last lines of a traceback that are kept
+
+
+def now() -> str:
+    """Returns the time in UTC, e.g. ``2026-01-31T12:00:00+00:00``."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+class RunStatus:
+    """Keeps ``run.json`` up to date from the start of a run to its end.
+
+    Args:
+        folder: the run's folder.
+        description: what the record says at the start; None when an existing record is continued.
+        t_env: environment steps at this start (0 unless resumed).
+    """
+
+    def __init__(self, folder: Path, description: Mapping[str, Any] | None, t_env: int = 0) -> None:
+        self._path = folder / FILE_NAME
+        self._content = dict(read_run(folder) if description is None else description)
+        self._clock = time.monotonic()  # a wall clock may jump
+        self._wall_before = float(self._content.get("wall_s", 0.0))
+        attempt = {"started": now(), "t_env": t_env, "host": socket.gethostname(), "pid": os.getpid()}
+        self._content.setdefault("attempts", []).append(attempt)
+        for key in ("ended", "error", "end_metrics"):
+            self._content.pop(key, None)
+        self._write(RUNNING, t_env)
+
+    def _write(self, status: str, t_env: int) -> None:
+        wall_s = self._wall_before + time.monotonic() - self._clock
+        self._content |= {"status": status, "t_env": int(t_env), "wall_s": round(wall_s, 3)}
+        write_json(self._path, self._content)
+
+    def progress(self, t_env: int) -> None:
+        """Notes how far the run is; called when a checkpoint was written, as a resumed run goes on from there."""
+        self._write(RUNNING, t_env)
+
+    def end(self, status: str, t_env: int, metrics: Mapping[str, float]) -> None:
+        """Notes that the run finished or was stopped.
+
+        Args:
+            status: FINISHED or STOPPED.
+            t_env: environment steps at the end.
+            metrics: last value of every metric.
+        """
+        self._content |= {"ended": now(), "end_metrics": dict(metrics)}
+        self._write(status, t_env)
+
+    def fail(self, error: BaseException, t_env: int) -> None:
+        """Notes that the run ended with an error, and the error's last lines.
+
+        A record that cannot be written (the disk is full) is left as it is: the error that ended the run is the one
+        to report, and a run that holds no lock and says "running" shows as dead.
+        """
+        lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+        self._content |= {"ended": now(), "error": lines[-ERROR_LINES:]}
+        try:
+            self._write(FAILED, t_env)
+        except RecordError:
+            pass
+
+
+def status_of(folder: str | Path, run: Mapping[str, Any] | None = None) -> str:
+    """Returns one of STATES for a run's folder.
+
+    Args:
+        folder: the run's folder.
+        run: the content of its ``run.json`` if that was read already.
+
+    Returns:
+        The recorded status; "dead" for a run that says it is running while nobody holds its lock. Records made before
+        a status was kept say "running" if somebody holds their lock, else "finished".
+    """
+    run = read_run(folder) if run is None else run
+    locked = is_locked(Path(folder))
+    if "status" not in run:
+        return RUNNING if locked else FINISHED
+    if run["status"] == RUNNING:
+        return RUNNING if locked else DEAD
+    return str(run["status"])
