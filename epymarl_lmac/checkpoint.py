@@ -204,6 +204,57 @@ def load_checkpoint(folder: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} cannot be read: {err}") from err
 
 
+def save_networks(folder: Path, networks: Mapping[str, Any], t_env: int) -> Path:
+    """Writes the networks that act, small and kept for every checkpoint, so that any saved step can be evaluated.
+
+    Args:
+        folder: the run's folder.
+        networks: state of the controller's networks by name.
+        t_env: environment steps at this moment; part of the file name.
+
+    Raises:
+        CheckpointError: it could not be written.
+    """
+    target = folder / f"networks-{t_env}.pt"
+    temporary = target.with_suffix(".pt.part")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(_plain(networks), file)
+        temporary.replace(target)
+    except Exception as err:  # torch.save reports a full disk as RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"The networks at t_env={t_env} could not be written to {folder}: {err}.") from err
+    return target
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """Returns the environment steps at which the networks of a run were saved, in order."""
+    return sorted(int(path.stem.partition("-")[2]) for path in folder.glob("networks-*.pt"))
+
+
+def load_networks(folder: Path, t_env: int | None = None) -> tuple[int, dict[str, Any]]:
+    """Returns the step and the networks that a run saved at it.
+
+    Args:
+        folder: the run's folder.
+        t_env: one of ``saved_steps``; None is the last.
+
+    Raises:
+        CheckpointError: nothing was saved, or not at that step.
+    """
+    steps = saved_steps(folder)
+    if not steps:
+        raise CheckpointError(f"{folder} holds no saved networks; was the run started with save_model=True?")
+    chosen = steps[-1] if t_env is None else t_env
+    if chosen not in steps:
+        raise CheckpointError(f"{folder} has no networks of step {chosen}; saved are: {', '.join(map(str, steps))}.")
+    path = folder / f"networks-{chosen}.pt"
+    try:
+        return chosen, _unplain(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as err:
+        raise CheckpointError(f"{path} cannot be read: {err}") from err
+
+
 def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Refuses to continue a run under other settings; those of ``RESUMABLE`` may differ.
 

@@ -65,6 +65,23 @@ def _resume_argv(argv: list[str]) -> list[str]:
 
 
 @app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="folder of a run")],
+    controls: Annotated[bool, typer.Option("--controls", help="also with messages zeroed, shuffled, late")] = False,
+    episodes: Annotated[int, typer.Option(min=2, help="test episodes of every row")] = 100,
+    checkpoint: Annotated[int | None, typer.Option(help="saved step; the last if not given")] = None,
+    sender: Annotated[int, typer.Option(min=0, help="agent whose messages one control exchanges")] = 0,
+    delay: Annotated[int, typer.Option(min=1, help="steps by which another control delays messages")] = 1,
+) -> None:
+    """Plays a run's networks in tests: return, score and interval; with --controls, what messages are worth."""
+    _make_host_importable()
+    from evaluation import Request, evaluate_run, report
+
+    for line in report(evaluate_run(Request(run, episodes, checkpoint, controls, sender, delay))):
+        typer.echo(line)
+
+
+@app.command()
 def plot(
     runs: Annotated[list[Path], typer.Argument(help="run folders")],
     key: Annotated[str, typer.Option(help="figure to draw")] = "test_return_mean",

@@ -375,6 +375,7 @@ def _loop(
         if args.save_model:
             experiment.last_save_t = runner.t_env
             ckpt.save_checkpoint(folder, experiment.state_dict(metrics.n_rows), runner.t_env)
+            ckpt.save_networks(folder, experiment.mac.state_dict(), runner.t_env)
             status.progress(runner.t_env)
 
     speed, last_speed_t = Speed(runner.t_env), runner.t_env

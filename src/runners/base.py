@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import math
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -169,17 +170,40 @@ class Runner(abc.ABC):
         began = time.perf_counter()
         if self._test_env is None:
             self._test_env = self._make_env("test", self._test_copies())
-        stats, n_left = _Statistics(), self.args.test_nepisode
-        while n_left > 0:
-            batch, outcome = self._play(self._test_env, test_mode=True)
-            # Which copies count in a last, smaller round is settled before they play: short episodes get no
-            # larger share.
-            n_counted = min(n_left, self._test_env.num_envs)
+        stats = _Statistics()
+        for episodes, outcome, n_counted in self._test_rounds(self._test_env):
             stats.add(outcome, n_counted)
-            n_left -= n_counted
+            last = episodes[:n_counted]
         stats.log(self.logger, "test_", self.t_env)
         self.timers["test"] += time.perf_counter() - began
-        return batch[:n_counted]
+        return last
+
+    def _test_rounds(self, env: BatchedEnv) -> Iterator[tuple[EpisodeBatch, Outcome, int]]:
+        """Plays ``test_nepisode`` episodes; yields every round with how many of its episodes count."""
+        n_left = self.args.test_nepisode
+        while n_left > 0:
+            batch, outcome = self._play(env, test_mode=True)
+            # Which copies count in a last, smaller round is settled before they play: short episodes get no
+            # larger share.
+            n_counted = min(n_left, env.num_envs)
+            yield batch, outcome, n_counted
+            n_left -= n_counted
+
+    def evaluate(self) -> dict[str, np.ndarray]:
+        """Plays ``test_nepisode`` test episodes from the first seed on; the same episodes at every call.
+
+        Returns:
+            float64, one value an episode: ``return``, ``ep_length`` and what the environment reports at the end.
+        """
+        env = self._make_env("test", self._test_copies())
+        parts: dict[str, list[np.ndarray]] = {}
+        try:
+            for _, outcome, n_counted in self._test_rounds(env):
+                for key, value_B in {"return": outcome.return_B, "ep_length": outcome.length_B, **outcome.info}.items():
+                    parts.setdefault(key, []).append(np.asarray(value_B[:n_counted], np.float64))
+        finally:
+            env.close()
+        return {key: np.concatenate(values) for key, values in parts.items()}
 
     def _show(self) -> None:
         """Shows the first test copy as text, if the environment draws text."""
