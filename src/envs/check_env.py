@@ -282,6 +282,7 @@ def subject_of(
     return Subject(
         make=make,
         num_envs=num_envs if is_batched else 1,
+        is_batched=is_batched,
         n_episodes=n_episodes,
         seed=seed,
         card=None if module is None else module.card(env_args),
