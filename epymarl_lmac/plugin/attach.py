@@ -239,7 +239,7 @@ def plan_attach(path: Path, prefix: str = "") -> Plan:
     kept: list[str] = []
     added = set(old.files) if old else set()
     envs = {name: read_yaml(file) for name, file in config_files("envs").items()}
-    envs = {name: values for name, values in envs.items() if values["env"] in our_names()["envs"]}
+    envs = {n: values for n, values in envs.items() if values["env"] not in ENTRIES or ENTRIES[values["env"]].in_hosts}
     algs = {name: read_yaml(file) for name, file in config_files("algs").items()}
     left_open = left_to_environments(list(envs.values()), checkout.defaults)
     for folder, ours, shipped in (("envs", envs, host.envs), ("algs", algs, host.algs)):

@@ -90,6 +90,10 @@ class EnvEntry:
         unknown = sorted(set(self.rewards) - set(REWARD_FORMS))
         if unknown or not self.rewards:
             raise TaskError(f"EnvEntry.rewards={self.rewards!r}: name at least one of {', '.join(REWARD_FORMS)}.")
+        if self.batched is not None and "mean" in self.rewards:
+            raise TaskError(
+                "EnvEntry.rewards: a batched environment returns the team's reward itself; leave out 'mean'."
+            )
         if isinstance(self.score, Score):
             _check_range(self.score)
 

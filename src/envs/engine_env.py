@@ -149,10 +149,17 @@ class EngineEnv(MultiAgentEnv):
     # -- EPyMARL's interface -------------------------------------------------------------------------------------
 
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[list, dict]:
-        """Starts an episode. The first one seeds the engine, ``seed`` here seeds it anew."""
+        """Starts an episode. The first one seeds the engine, ``seed`` here seeds it anew.
+
+        Raises:
+            TaskError: an agent is not there at the start; later it may leave and come back.
+        """
         obs, masks = self._reset_engine(self._seed if seed is None else seed)
         self._seed, self._t = None, 0
         self._see(obs, masks)
+        if not self._alive_N.all():
+            absent = self.agent_names[int(np.argmin(self._alive_N))]
+            raise TaskError(f"env {self.name}: {absent} is not there at the start; all agents must begin an episode.")
         return self.get_obs(), {}
 
     def step(self, actions: Iterable[int]) -> tuple[list, float, bool, bool, dict]:
@@ -184,7 +191,7 @@ class EngineEnv(MultiAgentEnv):
             if own is None:
                 self._avail_NA[n, 0] = 1
                 continue
-            self._obs_NO[n, : self.obs_sizes[n]] = self._flatten(self.obs_spaces[n], own)
+            self._obs_NO[n, : self.obs_sizes[n]] = np.asarray(self._flatten(self.obs_spaces[n], own), np.float32)
             self._avail_NA[n, : self.action_sizes[n]] = 1 if mask is None else np.asarray(mask, np.uint8)
 
     def get_alive(self) -> np.ndarray:

@@ -55,7 +55,8 @@ class Zoo:
 
     possible_agents = ("a", "b")
 
-    def __init__(self, cut=False, stranger=False, state=True, unlisted=False, continuous=False):
+    def __init__(self, cut=False, stranger=False, state=True, unlisted=False, continuous=False, late=False):
+        self.late = late
         self.cut, self.stranger, self.continuous = cut, stranger, continuous
         if state:
             self.state_space = spaces.Box(0, 9, (3,), np.float32)
@@ -77,7 +78,7 @@ class Zoo:
         return {name: own.get(name, self.t % 3) for name in self.agents}
 
     def reset(self, seed=None, options=None):
-        self.seed, self.t, self.agents, self.played = seed, 0, ["a", "b"], []
+        self.seed, self.t, self.agents, self.played = seed, 0, ["a"] if self.late else ["a", "b"], []
         return self._obs(), {name: {} for name in self.agents}
 
     def step(self, actions):

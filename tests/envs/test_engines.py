@@ -139,7 +139,7 @@ def test_smaclite_asks_for_a_map():
 
 def test_smaclites_battles_keep_every_promise():
     pytest.importorskip("smaclite")
-    env_args = merge("qmix", "smaclite", ["env_args.map_name=2s3z", "env_args.time_limit=20"])["env_args"]
+    env_args = merge("qmix", "smaclite", ["env_args.map_name=2s3z", "env_args.time_limit=6"])["env_args"]
     assert check_env(subject_of("smaclite", ENTRIES["smaclite"], env_args, n_episodes=2)) == []
     with pytest.raises(TaskError, match=r"env_args\.map_name='9x' is no map of SMAClite"):
         one("smaclite", {**env_args, "map_name": "9x"})
@@ -208,6 +208,12 @@ def test_agents_that_nobody_announced_are_refused(zoo):
     env.step([0, 0])
     with pytest.raises(ValueError, match="c came, which possible_agents does not list"):
         env.step([0, 0])
+
+
+def test_an_agent_that_is_not_there_at_the_start_is_refused(zoo):
+    env = one("pettingzoo", {**ZOO, "kwargs": {"late": True}})
+    with pytest.raises(TaskError, match="b is not there at the start"):
+        env.reset()
 
 
 @pytest.mark.parametrize(
