@@ -62,7 +62,7 @@ def test_a_packages_card_and_score_are_found(package):
     assert has_card("maze") and not has_card("old_maze")
     assert task_id("maze", {"size": 5}) == "5x5" and task_card("maze", {"size": 5}).goal == "leave"
     assert task_score("maze", {}).key == "solved_mean"
-    with pytest.raises(TaskError, match="env 'old_maze' has no task card; these have one: .*lbf, lookout"):
+    with pytest.raises(TaskError, match=r"env 'old_maze' has no task card; these have one: .*lbf, lookout"):
         task_card("old_maze", {})
 
 
