@@ -99,7 +99,7 @@ def collect(
     n_total = n_episodes + n_heldout
     size = forecast_bytes(card, n_total) / 2**20
     print(f"collect: {n_total:,} episodes of {card.env} {card.task}; at most {size:,.0f} MiB, less when compressed")
-    words = ["use_cuda=False", "runner=vector", f"batch_size_run={ROUND}", f"seed={seed}"]
+    words = ["use_cuda=False", "runner=auto", f"batch_size_run={ROUND}", f"seed={seed}"]
     if record is None:
         settings = load_settings("qmix", env, [*updates, *words])
     else:

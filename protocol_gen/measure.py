@@ -52,7 +52,7 @@ def play(env: str, settings: Sequence[str], record: Path | None, n_episodes: int
     words = [
         *settings,
         "use_cuda=False",
-        "runner=vector",
+        "runner=auto",
         "batch_size_run=16",
         f"buffer_size={size}",
         f"seed={seed}",

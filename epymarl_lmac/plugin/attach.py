@@ -27,6 +27,7 @@ from epymarl_lmac.plugin.configs import (
 from epymarl_lmac.plugin.host import REGISTRIES, shared_packages
 from epymarl_lmac.plugin.hosts import Checkout, detect
 from epymarl_lmac.plugin.manifest import FILE, Manifest, digest
+from epymarl_lmac.tasks import ENTRIES
 
 ENTRY_FILE = "src/main.py"
 ENTRY_LINE = (
@@ -101,11 +102,16 @@ def _put(path: Path, content: bytes | None) -> None:
 
 
 def our_names() -> dict[str, list[str]]:
-    """Returns the names in our registries, third-party packages' included, by registry kind."""
+    """Returns the names in our registries, third-party packages' included, by registry kind.
+
+    Environments that hosts have wrappers of their own for are left out.
+    """
     root = str(source_root())
     if root not in sys.path:
         sys.path.insert(0, root)
-    return {r.kind: sorted(importlib.import_module(r.package).REGISTRY) for r in REGISTRIES}
+    names = {r.kind: sorted(importlib.import_module(r.package).REGISTRY) for r in REGISTRIES}
+    names["envs"] = [name for name in names["envs"] if ENTRIES[name].in_hosts]
+    return names
 
 
 def with_entry_line(source: bytes) -> bytes:
@@ -233,6 +239,7 @@ def plan_attach(path: Path, prefix: str = "") -> Plan:
     kept: list[str] = []
     added = set(old.files) if old else set()
     envs, algs = flat_environments(), flat_algorithms()
+    envs = {n: values for n, values in envs.items() if values["env"] not in ENTRIES or ENTRIES[values["env"]].in_hosts}
     left_open = left_to_environments(list(envs.values()), checkout.defaults)
     for folder, ours, shipped in (("envs", envs, host.envs), ("algs", algs, host.algs)):
         taken = {n for n in checkout.configs(folder) if f"src/config/{folder}/{n}.yaml" not in added}

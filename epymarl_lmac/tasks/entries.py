@@ -5,15 +5,12 @@ A new environment is one module, one yaml in ``config/envs`` and one line here; 
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from typing import Any
 
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.lazy_registry import LazyRegistry
-from epymarl_lmac.paths import source_root
 from epymarl_lmac.plugin.entry_points import extended
-from epymarl_lmac.tasks.entry import EnvEntry, Score, as_entry
+from epymarl_lmac.tasks.entry import EnvEntry, Score, as_entry, make_envs_importable
 
 SUCCESS = Score("success_mean", 0, 1)
 
@@ -51,6 +48,30 @@ OURS = {
         rules="traffic junction",
         score=SUCCESS,
     ),
+    "gymma": EnvEntry(
+        single="envs.gymma_env:make",
+        card="envs.gymma_card",
+        rules="Gymnasium, by id",
+        rewards=("sum", "mean"),
+        saves_state=False,
+        in_hosts=False,
+    ),
+    "smaclite": EnvEntry(
+        single="envs.smaclite_env:make",
+        card="envs.smaclite_env",
+        rules="SMAClite, by map",
+        score=Score("battle_won_mean", 0, 1, optimum=1),
+        saves_state=False,
+        in_hosts=False,
+    ),
+    "pettingzoo": EnvEntry(
+        single="envs.pettingzoo_env:make",
+        card="envs.pettingzoo_card",
+        rules="PettingZoo, by module",
+        rewards=("sum", "mean"),
+        saves_state=False,
+        in_hosts=False,
+    ),
 }
 
 
@@ -59,15 +80,9 @@ class EntryRegistry(LazyRegistry):
 
     def __getitem__(self, name: str) -> EnvEntry:
         if isinstance(self._entries.get(name), str):
-            _make_envs_importable()  # a package's environment imports envs.batched
+            make_envs_importable()  # a package's environment imports envs.batched
         entry = self._entries[name] = as_entry(super().__getitem__(name))
         return entry
-
-
-def _make_envs_importable() -> None:
-    """Lets packages import ``envs``, also where neither the embedded host nor a foreign one has started."""
-    if "envs" not in sys.modules and importlib.util.find_spec("envs") is None:
-        sys.path.append(str(source_root()))
 
 
 def _unknown(message: str) -> TaskError:

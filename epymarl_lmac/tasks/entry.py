@@ -1,28 +1,38 @@
 """What the project knows about an environment before it is made: one ``EnvEntry`` an environment.
 
 ``entries.py`` has the table of all environments. Everything heavy is named by a text ``"module:attribute"`` and
-imported when it is used, so this package imports neither engines nor ``src``.
+imported when it is used, so importing this package imports neither engines nor ``src``.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
 
 from epymarl_lmac.errors import TaskError
+from epymarl_lmac.paths import source_root
 
 Form = Literal["batched", "single"]
 REWARD_FORMS = ("sum", "mean", "per_agent")
+
+
+def make_envs_importable() -> None:
+    """Lets environments import ``envs``, also where neither the embedded host nor a foreign one has started."""
+    if "envs" not in sys.modules and importlib.util.find_spec("envs") is None:
+        sys.path.append(str(source_root()))
 
 
 def resolve(reference: Any) -> Any:
     """Returns what ``"module:attribute"`` names; anything that is not a text is returned as it is."""
     if not isinstance(reference, str):
         return reference
+    make_envs_importable()
     module, _, attribute = reference.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
@@ -80,6 +90,10 @@ class EnvEntry:
         unknown = sorted(set(self.rewards) - set(REWARD_FORMS))
         if unknown or not self.rewards:
             raise TaskError(f"EnvEntry.rewards={self.rewards!r}: name at least one of {', '.join(REWARD_FORMS)}.")
+        if self.batched is not None and "mean" in self.rewards:
+            raise TaskError(
+                "EnvEntry.rewards: a batched environment returns the team's reward itself; leave out 'mean'."
+            )
         if isinstance(self.score, Score):
             _check_range(self.score)
 
@@ -106,7 +120,10 @@ class EnvEntry:
 
     def card_module(self) -> ModuleType | None:
         """Returns the module with ``card`` and ``task_id``, or None."""
-        return None if self.card is None else importlib.import_module(self.card)
+        if self.card is None:
+            return None
+        make_envs_importable()
+        return importlib.import_module(self.card)
 
 
 def _check_range(score: Score) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -55,7 +56,6 @@ def _same_seed(subject: Subject) -> Iterator[str]:
         plays.append(play(env, subject.draws(env), subject.n_episodes))
         random.setstate(before[0])
         np.random.set_state(before[1])
-        env.close()
     difference = first_difference(plays[0], plays[1])
     if difference is not None:
         yield (
@@ -70,8 +70,6 @@ def _same_seed(subject: Subject) -> Iterator[str]:
         part = play(one, draws, 1)
         mixed += [moment._replace(episode=episode) for moment in part]
         play(other, other_draws, 1)
-    for env in (one, other):
-        env.close()
     difference = first_difference(plays[0], mixed)
     if difference is not None:
         yield (
@@ -89,7 +87,6 @@ def _copies(subject: Subject) -> Iterator[str]:
         env = subject.env()
         draws = Draws([10_000 * salt, *range(1, subject.num_envs)], env.n_agents)
         plays.append(_padded(play(env, draws, subject.n_episodes), env.episode_limit))
-        env.close()
     difference = first_difference(plays[0], plays[1], slice(1, None))
     if difference is not None:
         yield f"Other actions in copy 0 change another copy's {difference}; copies must be independent of each other."
@@ -218,7 +215,6 @@ def _hosts_views(subject: Subject) -> Iterator[str]:
                 return
             if any(ends):
                 break
-    env.close()
 
 
 PLAYED = (_resets, _same_seed, _copies, _saves, _card, _score, _hosts_views)
@@ -233,18 +229,31 @@ def check_env(subject: Subject) -> list[str]:
     An exception inside the environment is a broken promise too. Where sizes or single steps are wrong, whole plays are
     not looked at.
     """
+    made: list[BatchedEnv] = []
+
+    def make(num_envs: int, seed: int) -> BatchedEnv:
+        made.append(subject.make(num_envs, seed))
+        return made[-1]
+
+    tracked = replace(subject, make=make)
     try:
-        env = subject.env()
+        env = tracked.env()
     except Exception as error:  # whatever the environment raises is what the user needs to see
         return [f"It cannot be made: {type(error).__name__}: {error}"]
-    found = _guarded(lambda: check_sizes(env, subject)) or _guarded(lambda: check_steps(env, subject))
-    env.close()
+    found = _guarded(partial(_basics, env, subject), made)
     if found:
         return found
-    return [sentence for check in PLAYED for sentence in _guarded(partial(check, subject))]
+    return [sentence for check in PLAYED for sentence in _guarded(partial(check, tracked), made)]
 
 
-def _guarded(check: Callable[[], Iterator[str]]) -> list[str]:
+def _basics(env: BatchedEnv, subject: Subject) -> Iterator[str]:
+    """Yields what is wrong with sizes, or, where they are right, with single steps."""
+    found = list(check_sizes(env, subject))
+    yield from found or check_steps(env, subject)
+
+
+def _guarded(check: Callable[[], Iterator[str]], made: list[BatchedEnv]) -> list[str]:
+    """Returns what a check says, an exception included, and closes the environments that it made."""
     try:
         return list(check())
     except Exception as error:
@@ -253,6 +262,9 @@ def _guarded(check: Callable[[], Iterator[str]]) -> list[str]:
             where = where.tb_next
         name = "" if where is None else f" in {where.tb_frame.f_code.co_name}(), line {where.tb_lineno}"
         return [f"It raised {type(error).__name__}: {error}{name}."]
+    finally:
+        while made:
+            made.pop().close()
 
 
 def subject_of(
@@ -282,6 +294,7 @@ def subject_of(
     return Subject(
         make=make,
         num_envs=num_envs if is_batched else 1,
+        is_batched=is_batched,
         n_episodes=n_episodes,
         seed=seed,
         card=None if module is None else module.card(env_args),

@@ -76,6 +76,7 @@ class Subject:
     card: TaskCard | None = None
     score: Score | None = None  # None: not checked
     saves_state: bool = True
+    is_batched: bool = True  # copies that have ended are stepped along; not so where each copy is stepped alone
     reward_is_sum: bool = True  # the team's reward is the sum of the agents' own, where there are any
 
     def env(self, seed: int | None = None) -> BatchedEnv:

@@ -112,7 +112,8 @@ def _episode(env: BatchedEnv, subject: Subject, draws: Draws, ends: list[StepRes
             ends.append(result)
         has_ended_B |= ends_B
         if has_ended_B.all():
-            yield from _after_the_end(env, draws)
+            if subject.is_batched:
+                yield from _after_the_end(env, draws)
             return
     yield (
         f"{int((~has_ended_B).sum())} of {env.num_envs} copies did not end within episode_limit={env.episode_limit} "

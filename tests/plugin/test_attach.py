@@ -18,6 +18,8 @@ from epymarl_lmac.paths import config_root
 from epymarl_lmac.plugin.attach import ENTRY_LINE, plan_attach, plan_detach, with_entry_line
 from epymarl_lmac.plugin.manifest import FILE, Manifest
 from epymarl_lmac.settings import algorithms, environments
+from epymarl_lmac.settings.load import merge
+from epymarl_lmac.tasks import ENTRIES
 
 KINDS = ("epymarl", "epymarl_v1", "pymarl2")
 
@@ -95,8 +97,16 @@ def test_every_config_of_ours_is_attached_or_named_as_kept(host):
     notes = " ".join(attach(host).notes)
     for folder, names in (("algs", algorithms()), ("envs", environments())):
         for name in names:
+            if folder == "envs" and not ENTRIES[merge("qmix", name)["env"]].in_hosts:
+                continue
             own = (host / f"src/config/{folder}/{name}.yaml").read_text()
             assert own.startswith("# Written by") or f"{folder}/{name}" in notes
+
+
+def test_environments_that_hosts_wrap_themselves_stay_out(host):
+    attach(host, "lmac-")
+    assert not list((host / "src/config/envs").glob("*pettingzoo*"))
+    assert not {"pettingzoo", "gymma"} & set(Manifest.read(host).registries["envs"].values())
 
 
 def test_prefix_goes_before_what_the_host_has_too(epymarl):

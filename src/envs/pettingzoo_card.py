@@ -1,0 +1,6 @@
+"""Task cards of ``pettingzoo``, see ``engine_cards.py``."""
+
+from envs.engine_cards import pettingzoo_card as card
+from envs.engine_cards import short_id as task_id
+
+__all__ = ["card", "task_id"]
