@@ -312,10 +312,11 @@ def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any, 
     else:
         description = _describe(experiment, folder)
     status = RunStatus(folder, description, runner.t_env)
-    if mongo is not None:
-        logger.add_sink(MongoSink(mongo, folder, logger.console_logger.warning))
     try:
-        return _train_recorded(experiment, folder, status, MetricsWriter(folder, n_rows), sacred_run)
+        metrics = MetricsWriter(folder, n_rows)
+        if mongo is not None:
+            logger.add_sink(MongoSink(mongo, folder, logger.console_logger.warning))
+        return _train_recorded(experiment, folder, status, metrics, sacred_run)
     except BaseException as err:
         status.fail(err, runner.t_env)
         raise

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from epymarl_lmac.checkpoint import is_locked
 from epymarl_lmac.errors import RecordError, SettingsError
 from epymarl_lmac.record.files import write_json
-from epymarl_lmac.record.mongo_documents import ARTEFACTS, SACRED_STATUS, file_id, metric_documents, run_document
+from epymarl_lmac.record.mongo_documents import SACRED_STATUS, artefacts, file_id, metric_documents, run_document
 
 UNSENT = "mongo_unsent.json"
 URL_VARIABLE = "EPYMARL_LMAC_MONGO_URL"
@@ -126,7 +126,7 @@ class MongoTarget:
 
     def _send_files(self, folder: Path) -> None:
         """Stores the artefacts that are not there yet; an upload that was cut off is replaced."""
-        for name in ARTEFACTS:
+        for name in artefacts(folder):
             identity = file_id(folder, name)
             if self._files.exists(identity):
                 continue
@@ -134,7 +134,7 @@ class MongoTarget:
             self._files.put(
                 (folder / name).read_bytes(), _id=identity, filename=f"artifact://runs/{folder.name}/{name}"
             )
-        wanted = {file_id(folder, name) for name in ARTEFACTS}
+        wanted = {file_id(folder, name) for name in artefacts(folder)}
         for old in self._db["fs.files"].find({"_id": {"$regex": f"^{re.escape(folder.name)}/"}}, {"_id": 1}):
             if old["_id"] not in wanted:
                 self._files.delete(old["_id"])

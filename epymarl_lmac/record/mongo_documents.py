@@ -39,6 +39,8 @@ def _time(text: str | None) -> datetime | None:
 def metric_documents(folder: Path) -> list[dict[str, Any]]:
     """Returns Sacred's metric documents of a run, one a metric; speeds of the machine stay out."""
     found: dict[str, dict[str, Any]] = {}
+    if not (folder / METRICS_FILE).exists():  # killed before its first metric
+        return []
     for row, time in read_timed_metrics(folder):
         if row.key.startswith(PERF):
             continue
@@ -89,13 +91,18 @@ def run_document(folder: Path, metrics: list[dict[str, Any]]) -> dict[str, Any]:
         "start_time": _time(attempts[0].get("started")),
         "stop_time": _time(run.get("ended")),
         "result": (run.get("end_metrics") or {}).get("test_return_mean"),
-        "artifacts": [{"name": name, "file_id": file_id(folder, name)} for name in ARTEFACTS],
+        "artifacts": [{"name": name, "file_id": file_id(folder, name)} for name in artefacts(folder)],
         "captured_out": "",
         "resources": [],
     }
     if run.get("error"):
         document["fail_trace"] = run["error"]
     return document
+
+
+def artefacts(folder: Path) -> list[str]:
+    """Returns the names of a run's files that go to GridFS; a run that was killed early may lack some."""
+    return [name for name in ARTEFACTS if (folder / name).exists()]
 
 
 def file_id(folder: Path, name: str) -> str:

@@ -126,6 +126,16 @@ def test_a_run_arrives_whole_and_sending_again_changes_nothing(tmp_path, server,
     assert is_whole(database, run.folder) and database["fs.files"].count_documents({}) == 2
 
 
+def test_a_run_without_a_metric_yet_arrives_without_a_warning(tmp_path, server, database):
+    run = FakeRun(tmp_path)
+    (run.folder / "metrics.jsonl").unlink()
+    sink = run.sink(database, server[1])
+    assert eventually(lambda: database["runs"].count_documents({"_id": "run"}) == 1)
+    sink.close()
+    assert run.said == [] and not (run.folder / UNSENT).exists()
+    assert database["fs.files"].count_documents({}) == 1
+
+
 def test_metrics_arrive_while_the_run_goes_on(tmp_path, server, database):
     run = FakeRun(tmp_path)
     sink = run.sink(database, server[1])
