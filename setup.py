@@ -37,6 +37,7 @@ setup(
     package_data={
         "": ["*.yaml", "*.py", "*.json", "*.safetensors", "*.md", "*.txt"],
         "protocol_gen": ["prompts/*.md", "report.css"],
+        "epymarl_lmac.compare": ["*.css", "*.js"],
     },
     install_requires=[
         "torch>=2.6,<3",
@@ -51,6 +52,8 @@ setup(
         "matplotlib>=3.8",
         "plotly>=5.20",
         "h5py>=3.10",
+        "scipy>=1.11",
+        "pymongo>=4.6",
     ],
     extras_require={
         "designer": ["openai>=1.60"],
@@ -60,6 +63,9 @@ setup(
             "pytest-timeout>=2.3",
             "hypothesis>=6.100",
             "lbforaging==2.0.0",
+            "mpe2>=1.1.1",
+            "pettingzoo>=1.27",
+            "rware==2.0.0",
             "ruff>=0.9",
             "mypy>=1.13",
             "types-PyYAML",
