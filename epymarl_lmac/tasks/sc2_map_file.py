@@ -32,7 +32,7 @@ KEYS = {
 REQUIRED = ("map_type", "limit", "allies", "enemies", "terrain", "opponent")
 OPPONENTS = ("idle", "attack_move", "attack_closest")
 MAX_UNITS = 64  # of one team; far above every published map
-GROUND_HEIGHT, HIGH_HEIGHT = 191, 207  # game's byte for z = 8 and z = 10
+LOW_HEIGHT, GROUND_HEIGHT, HIGH_HEIGHT = 127, 191, 255  # the game's bytes for z = 0, 8, 16: one cliff level each
 
 
 def map_folder() -> Path:
@@ -289,13 +289,13 @@ class _Reader:
                 self.refuse("terrain", value, f"{MAP_SIZE} rows of {MAP_SIZE} characters . (walkable) # o ~")
             cells = np.array([list(row) for row in rows])[::-1].T  # picture rows go south, cells are [x, y]
             walkable[:] = cells != "#"
-            height[(cells == "o") | (cells == "#")] = HIGH_HEIGHT
+            height[cells == "o"] = HIGH_HEIGHT
         else:
             self._keys("terrain", value, {"walkable"}, {"blocked"})
             for key in ("walkable", "blocked"):
                 for x0, y0, x1, y1 in (self._rect(f"terrain.{key}", rect) for rect in value.get(key) or []):
                     walkable[int(x0) : int(x1), int(y0) : int(y1)] = key == "walkable"
-            height[~walkable] = HIGH_HEIGHT
+            height[~walkable] = LOW_HEIGHT
         if not walkable.any():
             self.refuse("terrain", value, "at least one walkable cell")
         walkable.flags.writeable = height.flags.writeable = False
