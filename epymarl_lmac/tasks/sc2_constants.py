@@ -27,6 +27,7 @@ class UnitFacts:
 
     stock_id: int  # id in the game's data
     race: str  # "terran", "protoss" or "zerg"
+    longest_cooldown: float  # largest reading of the weapon cooldown, game loops: the period and its jitter of 2
     max_cooldown: float | None = None  # divisor of the weapon cooldown, game loops; None: the default
     max_shield: float | None = None  # divisor of the shield; None: the unit has none
     sight: float = SIGHT_RANGE  # SMACv2 with unit ranges
@@ -34,19 +35,19 @@ class UnitFacts:
 
 
 UNITS: dict[str, UnitFacts] = {
-    "Colossus": UnitFacts(4, "protoss", 24.0, 150.0, 10.0, 7.0),
-    "Baneling": UnitFacts(9, "zerg", 1.0, None, 8.0, 0.25),
-    "Marine": UnitFacts(48, "terran", 15.0, None, 9.0, 5.0),
-    "Reaper": UnitFacts(49, "terran"),
-    "Marauder": UnitFacts(51, "terran", 25.0, None, 10.0, 6.0),
-    "Medivac": UnitFacts(54, "terran", MEDIVAC_MAX_ENERGY, None, 11.0, 4.0),
-    "Zealot": UnitFacts(73, "protoss", 22.0, 50.0, 9.0, 0.1),
-    "Stalker": UnitFacts(74, "protoss", 35.0, 80.0, 10.0, 6.0),
-    "Zergling": UnitFacts(105, "zerg", 11.0, None, 8.0, 0.1),
-    "Overlord": UnitFacts(106, "zerg"),
-    "Hydralisk": UnitFacts(107, "zerg", 10.0, None, 9.0, 5.0),
-    "Ultralisk": UnitFacts(109, "zerg"),
-    "Roach": UnitFacts(110, "zerg"),
+    "Colossus": UnitFacts(4, "protoss", 37.2, 24.0, 150.0, 10.0, 7.0),
+    "Baneling": UnitFacts(9, "zerg", 15.4, 1.0, None, 8.0, 0.25),
+    "Marine": UnitFacts(48, "terran", 15.8, 15.0, None, 9.0, 5.0),
+    "Reaper": UnitFacts(49, "terran", 19.6),
+    "Marauder": UnitFacts(51, "terran", 26.0, 25.0, None, 10.0, 6.0),
+    "Medivac": UnitFacts(54, "terran", 0.0, MEDIVAC_MAX_ENERGY, None, 11.0, 4.0),
+    "Zealot": UnitFacts(73, "protoss", 21.2, 22.0, 50.0, 9.0, 0.1),
+    "Stalker": UnitFacts(74, "protoss", 25.1, 35.0, 80.0, 10.0, 6.0),
+    "Zergling": UnitFacts(105, "zerg", 13.2, 11.0, None, 8.0, 0.1),
+    "Overlord": UnitFacts(106, "zerg", 0.0),
+    "Hydralisk": UnitFacts(107, "zerg", 15.3, 10.0, None, 9.0, 5.0),
+    "Ultralisk": UnitFacts(109, "zerg", 15.8),
+    "Roach": UnitFacts(110, "zerg", 34.0),
 }
 
 
@@ -77,3 +78,6 @@ MAP_TYPES: dict[str, MapType] = {
 }
 GENERATED = ("terran_gen", "protoss_gen", "zerg_gen")  # SMACv2: teams drawn anew each episode, ids fixed
 CUSTOM = "custom"  # a user's map: one slot for each unit type of a team, no id is mistaken for another's
+
+SMAC, SMAC_COMM, SMACV2 = "smac", "smac_comm", "smacv2"
+FLAVOURS = (SMAC, SMAC_COMM, SMACV2)  # SMAC; its fork of the SMAC-Comm maps that LMAC uses; SMACv2

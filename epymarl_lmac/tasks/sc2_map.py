@@ -99,6 +99,8 @@ class BattleMap:
     custom_types: tuple[str, ...]  # types with an id of the allies' own, in the order of these ids
     ally_race: str  # "terran", "protoss", "zerg": decides whether the interface has shields
     enemy_race: str
+    flavour: str  # interface that the map was published with: "smac", "smac_comm" or "smacv2"
+    interface: tuple[tuple[str, object], ...]  # options (env_args) of that flavour that were published with the map
     notes: str  # where the facts are from and what is uncertain
 
     @property
@@ -167,10 +169,10 @@ class BattleMap:
         return getattr(UNITS[assigned[place]], name) if place < len(assigned) else None
 
     def hash(self) -> str:
-        """Returns a SHA-256 over everything that play depends on; names and notes do not count."""
+        """Returns a SHA-256 over everything that play depends on; name, interface and notes do not count."""
         digest = hashlib.sha256()
         for field in fields(self):
-            if field.name not in ("name", "notes"):
+            if field.name not in ("name", "flavour", "interface", "notes"):
                 digest.update(f"{field.name}={_plain(getattr(self, field.name))};".encode())
         return digest.hexdigest()
 

@@ -14,7 +14,7 @@ import yaml
 
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.paths import config_root
-from epymarl_lmac.tasks.sc2_constants import CUSTOM, GENERATED, MAP_SIZE, MAP_TYPES, UNITS
+from epymarl_lmac.tasks.sc2_constants import CUSTOM, GENERATED, MAP_SIZE, MAP_TYPES, SMAC, SMAC_COMM, SMACV2, UNITS
 from epymarl_lmac.tasks.sc2_map import (
     OVERRIDE_FIELDS,
     BattleMap,
@@ -27,9 +27,10 @@ from epymarl_lmac.tasks.sc2_map import (
 
 KEYS = {
     "map_type", "limit", "allies", "enemies", "places", "draws", "terrain", "opponent", "overrides", "custom_types",
-    "ally_race", "enemy_race", "team", "start", "notes",
+    "ally_race", "enemy_race", "team", "start", "flavour", "interface", "notes",
 }  # fmt: skip
 REQUIRED = ("map_type", "limit", "allies", "enemies", "terrain", "opponent")
+MAP_OPTIONS = ("sight_range", "shoot_range", "obs_all_health", "obs_enemy_health", "state_last_action")
 OPPONENTS = ("idle", "attack_move", "attack_closest")
 MAX_UNITS = 64  # of one team; far above every published map
 LOW_HEIGHT, GROUND_HEIGHT, HIGH_HEIGHT = 127, 191, 255  # the game's bytes for z = 0, 8, 16: one cliff level each
@@ -139,12 +140,14 @@ class _Reader:
             custom_types=custom,
             ally_race=self._race("ally_race", allies),
             enemy_race=self._race("enemy_race", enemies),
+            flavour=self._flavour(),
+            interface=self._interface(),
             notes=str(content.get("notes") or ""),
         )
 
     def _generated(self, map_type: str, limit: int, walkable: np.ndarray, height: np.ndarray) -> BattleMap:
         content = self.content
-        for key in ("places", "draws", "custom_types", "ally_race", "enemy_race"):
+        for key in ("places", "draws", "custom_types", "ally_race", "enemy_race", "flavour"):
             if key in content:
                 self.refuse(key, content[key], f"nothing: map type {map_type} draws teams and positions itself")
         n, m = (self._integer(key, content[key], 1, MAX_UNITS) for key in ("allies", "enemies"))
@@ -169,6 +172,8 @@ class _Reader:
             custom_types=GENERATED_CUSTOM_TYPES,
             ally_race=race,
             enemy_race=race,
+            flavour=SMACV2,
+            interface=self._interface(),
             notes=str(content.get("notes") or ""),
         )
 
@@ -341,6 +346,18 @@ class _Reader:
                 key, race, "a team in which all or none have shields: the interface has one shield column a team"
             )
         return race
+
+    def _flavour(self) -> str:
+        flavour = self.content.get("flavour", SMAC)
+        if flavour not in (SMAC, SMAC_COMM):
+            self.refuse("flavour", flavour, f"{SMAC} or {SMAC_COMM}; {SMACV2} is for teams that are drawn")
+        return flavour
+
+    def _interface(self) -> tuple[tuple[str, object], ...]:
+        value = self.content.get("interface") or {}
+        if not isinstance(value, Mapping) or not set(value) <= set(MAP_OPTIONS):
+            self.refuse("interface", value, f"a mapping with some of {', '.join(MAP_OPTIONS)}")
+        return tuple(sorted(value.items()))
 
     def _check_slots(self, map_type: str, allies: set[str], enemies: set[str]) -> None:
         """Refuses units that the map type's one-hot has no slot for."""
