@@ -10,7 +10,12 @@ from typing import Any
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks.card import Dimension, TaskCard
 
-_MODULES = {"lbf": "epymarl_lmac.tasks.lbf", "lookout": "epymarl_lmac.tasks.lookout"}
+_MODULES = {
+    "lbf": "epymarl_lmac.tasks.lbf",
+    "lookout": "epymarl_lmac.tasks.lookout",
+    "sc2": "epymarl_lmac.tasks.sc2",
+    "sc2v2": "epymarl_lmac.tasks.sc2v2",
+}
 
 __all__ = ["Dimension", "TaskCard", "has_card", "task_card", "task_id"]
 

@@ -20,7 +20,16 @@ def _unknown(message: str) -> TaskError:
     return TaskError(f"env {message}")
 
 
-BATCHED_REGISTRY = extended("envs", {"lbf": "envs.lbf:LbfEnv", "lookout": "envs.lookout:LookoutEnv"}, _unknown)
+BATCHED_REGISTRY = extended(
+    "envs",
+    {
+        "lbf": "envs.lbf:LbfEnv",
+        "lookout": "envs.lookout:LookoutEnv",
+        "sc2": "envs.sc2:Sc2Env",
+        "sc2v2": "envs.sc2:Sc2V2Env",
+    },
+    _unknown,
+)
 
 
 def check_reward_form(name: str, common_reward: bool, reward_scalarisation: str) -> None:
