@@ -8,7 +8,7 @@ from epymarl_lmac.tasks.sc2_settings import Sc2Settings
 
 # What a newcomer to the game needs to know of a unit type.
 _FACTS = {
-    "Baneling": "A Baneling runs into its target, explodes and dies; its burst hurts all enemies on the ground around it, "
+    "Baneling": "A Baneling runs into its target, explodes and dies; the burst hurts all enemies on the ground around, "
     "and so does a Baneling that is killed.",
     "Overlord": "An Overlord flies slowly and cannot attack.",
     "Medivac": "A Medivac flies, cannot attack, and heals one biological unit of its team at a time.",
@@ -51,8 +51,8 @@ def _teams(s: Sc2Settings) -> str:
         f"{m.n_allies} agents, {_counted(m.allies)}, fight {_counted(m.enemies)} controlled by the game. Agents are "
         "numbered by unit type and then from west to east: "
         + ", ".join(_numbers(t, first, count) for t, first, count in _numbered(m))
-        + ". "
-        + " ".join(text for t, text in _FACTS.items() if t in m.possible_types)
+        + "."
+        + "".join(f" {text}" for t, text in _FACTS.items() if t in m.possible_types)
     )
 
 
@@ -133,8 +133,8 @@ def _opponent(m: BattleMap) -> str:
 def _sight(s: Sc2Settings) -> str:
     if s.use_unit_ranges:
         return "Each agent sees and attacks as far as its unit type allows."
-    attack = f"may attack enemies within {s.shoot_range:g} cells"
-    return f"Each agent sees units nearer than {s.sight_range:g} cells and {attack}; positions are seen relative to itself."
+    attack = f"may attack enemies within {s.shoot_range:g}"
+    return f"Each agent sees units nearer than {s.sight_range:g} cells, relative to itself, and {attack}."
 
 
 def _end(s: Sc2Settings) -> str:

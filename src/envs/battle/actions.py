@@ -137,8 +137,8 @@ def _write_orders(
                 kind_BN[b, i] = STOP
             elif action < FIRST_LOOK:
                 kind_BN[b, i] = MOVE
-                point_BN2[b, i, 0] = float(u.x[b, i]) + steps[action - 2, 0]
-                point_BN2[b, i, 1] = float(u.y[b, i]) + steps[action - 2, 1]
+                point_BN2[b, i, 0] = np.float64(u.x[b, i]) + steps[action - 2, 0]
+                point_BN2[b, i, 1] = np.float64(u.y[b, i]) + steps[action - 2, 1]
             elif action < rules.first_attack:
                 look_BN2[b, i] = rules.look_L2[action - FIRST_LOOK]  # and the last order stands
             else:

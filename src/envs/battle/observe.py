@@ -70,11 +70,15 @@ class Observer:
         self.last_BN[which_B] = kernels.NO_ACTION
         self.clock_B[which_B] = 0
         self.look_BN2[which_B] = (1.0, 0.0)
-        self._first_BM[which_B] = kernels.UNSEEN
-        self._may_BMN[which_B] = False
+        self.forget_all(which_B)
         if self.rules.shares_sightings:
             self.observe(which_B)
         self.observe(which_B)
+
+    def forget_all(self, which_B: np.ndarray) -> None:
+        """Forgets all shared sightings of the battles of ``which_B``."""
+        self._first_BM[which_B] = kernels.UNSEEN
+        self._may_BMN[which_B] = False
 
     def forget(self, which_B: np.ndarray) -> None:
         """Ends a step for the shared sightings: slots of dead enemies and dead first observers are forgotten."""

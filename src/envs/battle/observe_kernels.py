@@ -130,8 +130,8 @@ def _is_walkable(rules: Rules, x: float, y: float) -> bool:
 @njit(cache=True)
 def reaches(rules: Rules, u: Units, b: int, i: int, k: int, look_BN2: np.ndarray) -> bool:
     """Returns whether unit k is near enough (and in view, with a cone) for an order of agent i."""
-    dx = float(u.x[b, k]) - float(u.x[b, i])
-    dy = float(u.y[b, k]) - float(u.y[b, i])
+    dx = np.float64(u.x[b, k]) - np.float64(u.x[b, i])
+    dy = np.float64(u.y[b, k]) - np.float64(u.y[b, i])
     reach = rules.shoot_K[u.unit_type[b, i]]
     if rules.conic:
         return in_cone(dx, dy, reach, look_BN2[b, i, 0], look_BN2[b, i, 1], rules.cone)
@@ -147,7 +147,7 @@ def _write_available(
     if not _lives(u, b, i):
         row_A[0] = 1
         return
-    x, y = float(u.x[b, i]), float(u.y[b, i])
+    x, y = np.float64(u.x[b, i]), np.float64(u.y[b, i])
     row_A[1] = 1
     row_A[2] = _is_walkable(rules, x, y + 1.0)
     row_A[3] = _is_walkable(rules, x, y - 1.0)
@@ -251,12 +251,12 @@ def _write_enemies(
     k: int,
 ) -> int:
     """Writes the enemy block of one agent."""
-    x, y, sight = float(u.x[b, i]), float(u.y[b, i]), rules.sight_K[u.unit_type[b, i]]
+    x, y, sight = np.float64(u.x[b, i]), np.float64(u.y[b, i]), rules.sight_K[u.unit_type[b, i]]
     start = k
     width = 4 + (1 + rules.enemy_shields) * rules.shows_enemy_health + rules.n_slots + rules.enemy_padding
     for j in range(rules.m):
         e = rules.n + j
-        dx, dy = float(u.x[b, e]) - x, float(u.y[b, e]) - y
+        dx, dy = np.float64(u.x[b, e]) - x, np.float64(u.y[b, e]) - y
         dist = distance(dx, dy)
         if rules.conic:
             sees = in_cone(dx, dy, sight, look_BN2[b, i, 0], look_BN2[b, i, 1], rules.cone)
@@ -275,10 +275,10 @@ def _write_enemies(
             row_O[k + 3] = dy / sight
             at = k + 4
             if rules.shows_enemy_health:
-                row_O[at] = float(u.health[b, e]) / float(u.health_max[b, e])
+                row_O[at] = np.float64(u.health[b, e]) / np.float64(u.health_max[b, e])
                 at += 1
                 if rules.enemy_shields:
-                    row_O[at] = float(u.shield[b, e]) / rules.enemy_shield_K[unit_type]
+                    row_O[at] = np.float64(u.shield[b, e]) / rules.enemy_shield_K[unit_type]
                     at += 1
             if rules.n_slots > 0:
                 row_O[at + rules.enemy_slot_K[unit_type]] = 1.0
@@ -293,13 +293,13 @@ def _write_allies(
     rules: Rules, u: Units, b: int, i: int, look_BN2: np.ndarray, last_BN: np.ndarray, row_O: np.ndarray, k: int
 ) -> int:
     """Writes the ally block of one agent."""
-    x, y, sight = float(u.x[b, i]), float(u.y[b, i]), rules.sight_K[u.unit_type[b, i]]
+    x, y, sight = np.float64(u.x[b, i]), np.float64(u.y[b, i]), rules.sight_K[u.unit_type[b, i]]
     health = (1 + rules.ally_shields) * rules.shows_ally_health
     width = 4 + health + rules.n_slots + rules.n_actions * rules.shows_last_action
     for a in range(rules.n):
         if a == i:
             continue
-        dx, dy = float(u.x[b, a]) - x, float(u.y[b, a]) - y
+        dx, dy = np.float64(u.x[b, a]) - x, np.float64(u.y[b, a]) - y
         dist = distance(dx, dy)
         if rules.conic:
             sees = in_cone(dx, dy, sight, look_BN2[b, i, 0], look_BN2[b, i, 1], rules.cone)
@@ -313,10 +313,10 @@ def _write_allies(
             row_O[k + 3] = dy / sight
             at = k + 4
             if rules.shows_ally_health:
-                row_O[at] = float(u.health[b, a]) / float(u.health_max[b, a])
+                row_O[at] = np.float64(u.health[b, a]) / np.float64(u.health_max[b, a])
                 at += 1
                 if rules.ally_shields:
-                    row_O[at] = float(u.shield[b, a]) / rules.ally_shield_K[unit_type]
+                    row_O[at] = np.float64(u.shield[b, a]) / rules.ally_shield_K[unit_type]
                     at += 1
             if rules.n_slots > 0:
                 row_O[at + rules.ally_slot_K[unit_type]] = 1.0
@@ -332,14 +332,14 @@ def _write_own(rules: Rules, u: Units, b: int, i: int, look_BN2: np.ndarray, row
     """Writes the own block of one agent."""
     unit_type = u.unit_type[b, i]
     if rules.shows_own_health:
-        row_O[k] = float(u.health[b, i]) / float(u.health_max[b, i])
+        row_O[k] = np.float64(u.health[b, i]) / np.float64(u.health_max[b, i])
         k += 1
         if rules.ally_shields:
-            row_O[k] = float(u.shield[b, i]) / rules.ally_shield_K[unit_type]
+            row_O[k] = np.float64(u.shield[b, i]) / rules.ally_shield_K[unit_type]
             k += 1
     if rules.shows_own_pos:
-        row_O[k] = float(u.x[b, i]) / rules.walkable.shape[0]
-        row_O[k + 1] = float(u.y[b, i]) / rules.walkable.shape[1]
+        row_O[k] = np.float64(u.x[b, i]) / rules.walkable.shape[0]
+        row_O[k + 1] = np.float64(u.y[b, i]) / rules.walkable.shape[1]
         k += 2
     if rules.conic:
         row_O[k : k + 2] = look_BN2[b, i]
@@ -383,7 +383,7 @@ def write_obs(
             if _lives(u, b, i):
                 for k in range(4):
                     row_O[k] = reach_BNA[b, i, 2 + k]
-                x, y = float(u.x[b, i]), float(u.y[b, i])
+                x, y = np.float64(u.x[b, i]), np.float64(u.y[b, i])
                 k = _write_surroundings(rules, x, y, row_O, 4)
                 avail_A = reach_BNA[b, i]
                 k = _write_enemies(rules, u, b, i, look_BN2, avail_A, first_BM, may_BMN, random_B, row_O, k)
@@ -435,14 +435,14 @@ def write_state(
                 continue
             k, unit_type = i * ally_width, u.unit_type[b, i]
             is_healer = rules.heals and rules.is_medivac_K[unit_type]
-            clock = float(u.energy[b, i]) if is_healer else float(u.cooldown[b, i])
-            row_S[k] = float(u.health[b, i]) / float(u.health_max[b, i])
+            clock = np.float64(u.energy[b, i]) if is_healer else np.float64(u.cooldown[b, i])
+            row_S[k] = np.float64(u.health[b, i]) / np.float64(u.health_max[b, i])
             row_S[k + 1] = clock / rules.max_cooldown_K[unit_type]
-            row_S[k + 2] = (float(u.x[b, i]) - size_x / 2) / size_x
-            row_S[k + 3] = (float(u.y[b, i]) - size_y / 2) / size_y
+            row_S[k + 2] = (np.float64(u.x[b, i]) - size_x / 2) / size_x
+            row_S[k + 3] = (np.float64(u.y[b, i]) - size_y / 2) / size_y
             k += 4
             if rules.ally_shields:
-                row_S[k] = float(u.shield[b, i]) / rules.ally_shield_K[unit_type]
+                row_S[k] = np.float64(u.shield[b, i]) / rules.ally_shield_K[unit_type]
                 k += 1
             if rules.conic:
                 row_S[k : k + 2] = look_BN2[b, i]
@@ -454,12 +454,12 @@ def write_state(
             if not _lives(u, b, e):
                 continue
             k, unit_type = rules.n * ally_width + j * enemy_width, u.unit_type[b, e]
-            row_S[k] = float(u.health[b, e]) / float(u.health_max[b, e])
-            row_S[k + 1] = (float(u.x[b, e]) - size_x / 2) / size_x
-            row_S[k + 2] = (float(u.y[b, e]) - size_y / 2) / size_y
+            row_S[k] = np.float64(u.health[b, e]) / np.float64(u.health_max[b, e])
+            row_S[k + 1] = (np.float64(u.x[b, e]) - size_x / 2) / size_x
+            row_S[k + 2] = (np.float64(u.y[b, e]) - size_y / 2) / size_y
             k += 3
             if rules.enemy_shields:
-                row_S[k] = float(u.shield[b, e]) / rules.enemy_shield_K[unit_type]
+                row_S[k] = np.float64(u.shield[b, e]) / rules.enemy_shield_K[unit_type]
                 k += 1
             if rules.n_slots > 0:
                 row_S[k + rules.enemy_slot_K[unit_type]] = 1.0

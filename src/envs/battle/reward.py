@@ -168,13 +168,13 @@ def _score(
                     counted_BU[b, k] = True
                     lost = before_BU[b, k]  # a death counts as all that was left
                 else:
-                    lost = before_BU[b, k] - float(health[b, k]) - float(shield[b, k])
+                    lost = before_BU[b, k] - np.float64(health[b, k]) - np.float64(shield[b, k])
                 if k >= n:
                     damage += lost
                     kills += weights.death * is_dead
                 else:
                     losses += weights.negative_scale * (lost + weights.death * is_dead)
-            before_BU[b, k] = float(health[b, k]) + float(shield[b, k])
+            before_BU[b, k] = np.float64(health[b, k]) + np.float64(shield[b, k])
         reward = 0.0
         if not weights.is_sparse:
             reward = damage + kills
