@@ -10,8 +10,10 @@ import importlib.util
 import logging
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks.sc2_map import BattleMap
@@ -198,9 +200,23 @@ def choose_engine(settings: Sc2Settings) -> str:
     raise TaskError(f"{env}: engine=starcraft2, but something is missing:{lines}\nengine=embedded needs none of it.")
 
 
-def form(env: str, env_args: dict) -> str:
-    """Returns "batched" for the embedded engine and "single" for StarCraft II, which plays one battle a process."""
+def form(env: str, env_args: Mapping[str, Any]) -> Literal["batched", "single"]:
+    """Returns "batched" for the embedded engine and "single" for StarCraft II, which plays one battle a process.
+
+    Raises:
+        TaskError: as ``choose_engine``, or the arguments make no task.
+    """
     return "batched" if choose_engine(Sc2Settings.from_env_args(env, env_args)) == "embedded" else "single"
+
+
+def sc2_form(env_args: Mapping[str, Any]) -> Literal["batched", "single"]:
+    """Returns how a task of ``sc2`` is built, see ``form``."""
+    return form("sc2", env_args)
+
+
+def sc2v2_form(env_args: Mapping[str, Any]) -> Literal["batched", "single"]:
+    """Returns how a task of ``sc2v2`` is built, see ``form``."""
+    return form("sc2v2", env_args)
 
 
 def announce(settings: Sc2Settings, engine: str) -> None:

@@ -14,6 +14,7 @@ from envs.multiagentenv import MultiAgentEnv
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.lazy_registry import LazyRegistry
 from epymarl_lmac.plugin.entry_points import extended
+from epymarl_lmac.tasks.sc2_engine import form as sc2_form
 
 
 def _unknown(message: str) -> TaskError:
@@ -54,8 +55,12 @@ def _single(
     reward_scalarisation: str = "sum",
     **env_args: Any,
 ) -> MultiAgentEnv:
-    """Makes one copy of a batched environment behind EPyMARL's interface."""
+    """Makes one copy of a batched environment behind EPyMARL's interface, or a game of StarCraft II."""
     check_reward_form(env_name, common_reward, reward_scalarisation)
+    if env_name in ("sc2", "sc2v2") and sc2_form(env_name, env_args) == "single":
+        from envs.starcraft2 import make
+
+        return make(env_name, seed=seed, **env_args)
     return SingleEnv(BATCHED_REGISTRY[env_name](1, seed, **env_args))
 
 

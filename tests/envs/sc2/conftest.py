@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sc2_states import draw_rows, rng_of
 
 from envs.battle.table import UnitTable
 from epymarl_lmac.tasks.sc2_map import BattleMap
-from sc2_states import draw_rows, rng_of
 
 
 class StillSimulator:
