@@ -27,7 +27,8 @@ MAPS_ADVICE = {
     "https://github.com/SaaangJun/LMAC",
     "smacv2": "copy SMAC_Maps from the release of https://github.com/oxwhirl/smacv2",
 }
-GENERATED_FILES = {"terran_gen": "10gen_terran", "protoss_gen": "10gen_protoss", "zerg_gen": "10gen_zerg"}
+GENERATED_NAMES = {"terran_gen": "10gen_terran", "protoss_gen": "10gen_protoss", "zerg_gen": "10gen_zerg"}
+GENERATED_FILE = "32x32_flat"  # the map that SMACv2 plays all of them on
 _log = logging.getLogger("epymarl_lmac.sc2")
 _announced: set[str] = set()
 
@@ -128,19 +129,21 @@ def _library(name: str) -> Part:
     return Part(f"package {name}", str(folder) if folder else None, f"pip install {name}")
 
 
+def _file_name(battle_map: BattleMap) -> str:
+    return (GENERATED_FILE if battle_map.is_generated else battle_map.name) + ".SC2Map"
+
+
 def map_file(battle_map: BattleMap) -> Path | None:
     """Returns the game's file of a map, or None where it is not in the Maps folder."""
-    name = GENERATED_FILES.get(battle_map.map_type, battle_map.name) + ".SC2Map"
     maps = game_folder() / "Maps"
-    found = sorted(maps.rglob(name)) if maps.is_dir() else []
+    found = sorted(maps.rglob(_file_name(battle_map))) if maps.is_dir() else []
     return found[0] if found else None
 
 
 def _map(battle_map: BattleMap) -> Part:
     path = map_file(battle_map)
-    name = GENERATED_FILES.get(battle_map.map_type, battle_map.name)
     return Part(
-        f"map {name}.SC2Map",
+        f"map {_file_name(battle_map)}",
         str(path) if path else None,
         f"{MAPS_ADVICE[battle_map.flavour]} to {game_folder() / 'Maps'}",
     )

@@ -22,7 +22,7 @@ from envs.battle.units import UNIT_INDEX
 from envs.multiagentenv import MultiAgentEnv
 from epymarl_lmac.errors import ActionError, TaskError
 from epymarl_lmac.tasks.sc2_constants import SHOOT_RANGE, SIGHT_RANGE, SMAC, SMACV2, STEP_LOOPS, UNITS
-from epymarl_lmac.tasks.sc2_engine import GENERATED_FILES, announce, choose_engine, game_version, map_file
+from epymarl_lmac.tasks.sc2_engine import GENERATED_NAMES, announce, choose_engine, game_version, map_file
 from epymarl_lmac.tasks.sc2_settings import Sc2Settings
 
 _PASSED_ON = (
@@ -83,7 +83,7 @@ def _make_game(settings: Sc2Settings, seed: int) -> Any:
     kwargs |= {"seed": seed, "step_mul": STEP_LOOPS, "move_amount": 2}
     if settings.flavour == SMACV2:
         kwargs |= {key: getattr(settings, key) for key in _PASSED_ON_V2}
-        kwargs |= {"map_name": GENERATED_FILES[battle_map.map_type], "capability_config": _capabilities(settings)}
+        kwargs |= {"map_name": GENERATED_NAMES[battle_map.map_type], "capability_config": _capabilities(settings)}
         return importlib.import_module("smacv2.env.starcraft2.wrapper").StarCraftCapabilityEnvWrapper(**kwargs)
     maps = importlib.import_module("smac.env.starcraft2.maps.smac_maps")
     if battle_map.name not in maps.map_param_registry:
@@ -130,7 +130,8 @@ def _register(maps: Any, settings: Sc2Settings) -> None:
     }
     folder = path.parent.name if path else "SMAC_Maps"
     attributes = {"filename": battle_map.name, "directory": "" if folder == "Maps" else folder}
-    type(battle_map.name, (maps.SMACMap,), attributes)  # the game's library finds maps by their subclass
+    # The game's library finds maps among the living subclasses, by name.
+    setattr(maps, battle_map.name, type(battle_map.name, (maps.SMACMap,), attributes))
 
 
 class NativeGame(MultiAgentEnv):

@@ -292,7 +292,8 @@ class Oracle:
         own_width += 2 * o.get("obs_own_pos", False) + 2 * self.conic
         own_width += o["obs_timestep_number"] and self.flavour == "smac"
         if u["alive"]:
-            move = self.move_block(u, self.available(allies, enemies, i, True))
+            in_range = self.available(allies, enemies, i, True)
+            move = self.move_block(u, in_range)
             for j, v in enumerate(enemies):
                 seen = self.sees(i, u, v)
                 hidden = False
@@ -302,8 +303,7 @@ class Oracle:
                         self.allowed[j] = [True] * self.n
                     hidden = not self.allowed[j][i]
                 if seen and not hidden and v["alive"]:
-                    attackable = self.available(allies, enemies, i, True)[self.base + j]
-                    enemy_rows[j] = self.relative(u, v, attackable, e_width)
+                    enemy_rows[j] = self.relative(u, v, in_range[self.base + j], e_width)
                     at = 4
                     if o["obs_all_health"] or both:
                         enemy_rows[j][at] = v["health"] / v["health_max"]

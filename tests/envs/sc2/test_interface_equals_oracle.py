@@ -65,9 +65,15 @@ def _compare(env: Sc2Env, oracle: Oracle, b: int, units: tuple, order: list, las
     avail = [oracle.available(*units, i) for i in range(oracle.n)]
     assert env.avail_BNA[b].tolist() == avail, f"available actions of state {b}"
     obs = oracle.obs(*units, order, last, step)
-    np.testing.assert_array_equal(env.obs_BNO[b], obs, err_msg=f"observations of state {b}")
+    _assert_same(env.obs_BNO[b], obs, f"observations of state {b}")
     state = obs.ravel() if env.settings.obs_instead_of_state else oracle.state(*units, last, step)
-    np.testing.assert_array_equal(env.state_BS[b], state, err_msg=f"state {b}")
+    _assert_same(env.state_BS[b], state, f"state {b}")
+
+
+def _assert_same(got: np.ndarray, expected: np.ndarray, what: str) -> None:
+    """Asserts equality to the bit; the slow comparison only explains a difference."""
+    if got.dtype != expected.dtype or not np.array_equal(got, expected):
+        np.testing.assert_array_equal(got, expected, err_msg=what)
 
 
 pytestmark = pytest.mark.usefixtures("still_battles")
