@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from envs.battle.units import UNIT_NAMES
 from epymarl_lmac.errors import TaskError
 
 ALLY, ENEMY = 1, 2
@@ -121,4 +122,9 @@ class UnitTable:
             )
         if not np.isfinite(array.astype(np.float64)).all():
             raise TaskError(f"Unit table: column {name!r} holds {array.tolist()}; expected finite numbers.")
+        if name == "unit_type" and not ((array >= 0) & (array < len(UNIT_NAMES))).all():
+            raise TaskError(
+                f"Unit table: unit_type {array.tolist()} has numbers outside 0..{len(UNIT_NAMES) - 1}, the places in "
+                "units.UNIT_NAMES."
+            )
         return array.astype(COLUMNS[name])

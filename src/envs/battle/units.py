@@ -7,6 +7,7 @@ Maps change single numbers with ``with_override``; ``kernels_data.py`` packs the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from epymarl_lmac.errors import TaskError
@@ -33,7 +34,8 @@ class Weapon:
             order to move cuts it short.
         missile_speed: cells a second; 0 hits at once.
         slop: how much farther a target may be when the wind-up ends.
-        min_range: targets nearer than this (edges) need another weapon.
+        min_range: targets nearer than this (edges) need another weapon; -inf: none. Bodies can stand closer than
+            their edges, as they keep apart by the separation radius only.
         hits_ground, hits_air: which planes it reaches.
         splash: "" none, "burst" (own position, then dies), "cleave" (half circle in front) or "line" (across the shot).
         splash_radius: radius of the burst or cleave, half the length of the line.
@@ -50,7 +52,7 @@ class Weapon:
     backswing: float = 0.5
     missile_speed: float = 0.0
     slop: float = 1.0
-    min_range: float = 0.0
+    min_range: float = -math.inf
     hits_ground: bool = True
     hits_air: bool = False
     splash: str = ""

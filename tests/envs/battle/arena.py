@@ -30,7 +30,7 @@ def arena(allies, enemies, *, at=(8, 16), enemies_at=(24, 16), walkable=None, op
         start=None,
         opponent=opponent,
         overrides=tuple(Override(*change, None) for change in overrides),
-        custom_types=tuple(UNIT_TYPES),
+        custom_types=tuple(dict.fromkeys([*(name for name, _ in allies), *UNIT_TYPES])),  # slots as given
         ally_race="zerg",
         enemy_race="zerg",
         notes="",
@@ -43,7 +43,7 @@ def battle(allies, enemies, *, seed=0, num_envs=1, lead="script", **options):
 
 
 def place(sim, positions, number=0, **columns):
-    """Puts the units of one battle at positions [(x, y), ...] and changes other columns, given whole or as one value."""
+    """Puts the units of one battle at positions [(x, y), ...]; other columns are given whole or as one value."""
     rows = {name: np.broadcast_to(value, sim.table.n_slots) for name, value in columns.items()}
     x, y = np.array(positions, float).T
     sim.table.set_battle(number, {"x": x, "y": y, **rows})
@@ -73,4 +73,18 @@ def each(sim, orders):
     return given
 
 
-__all__ = ["ATTACK", "HEAL", "IDLE", "MOVE", "STOP", "Orders", "Simulator", "arena", "battle", "each", "everyone", "no_orders", "place"]
+__all__ = [
+    "ATTACK",
+    "HEAL",
+    "IDLE",
+    "MOVE",
+    "STOP",
+    "Orders",
+    "Simulator",
+    "arena",
+    "battle",
+    "each",
+    "everyone",
+    "no_orders",
+    "place",
+]
