@@ -1,8 +1,8 @@
 """Compiled movement of a battle in one loop: steering around others, pushing idle units aside, walls.
 
 Bodies are circles of the separation radius within one layer (ground, air, units that step over others). A unit that
-walks tries its direction first and then directions to the sides, up to a right angle, and keeps to the side it once
-chose, so that it goes around a crowd. What overlaps afterwards is pushed apart: idle units of the own side give way,
+walks tries its direction first and then directions ever farther to one side, then to the other, and keeps to the side
+it once chose, so that it goes around a crowd. What overlaps afterwards is pushed apart: idle units of the own side give way,
 enemies and units that attack do not. The game's own steering is not public; this is the model of smac_dynamics.
 """
 
@@ -16,8 +16,8 @@ from envs.battle.kernels_data import ANCHORED, MOVING, STILL
 from envs.battle.kernels_path import keep_off_walls, walk_to
 from envs.battle.terrain import SIZE
 
-SIDE_COS = np.cos(np.deg2rad(np.array([30.0, 60.0, 90.0])))
-SIDE_SIN = np.sin(np.deg2rad(np.array([30.0, 60.0, 90.0])))
+SIDE_ANGLES = np.deg2rad(np.array([30.0, 60.0, 90.0, 120.0, 150.0]))
+SIDE_COS, SIDE_SIN = np.cos(SIDE_ANGLES), np.sin(SIDE_ANGLES)
 TOUCH = 0.98  # share of the separation at which bodies block: contact itself does not
 FRIEND_TOUCH = 0.8  # the same for units of one side that both walk; the push takes care of the rest
 TURN_MEMORY = 16  # loops of a free way after which a unit forgets the side it chose
@@ -82,8 +82,9 @@ def _steer(body, near, n_near, i, dx, dy):
         u.turn -= np.sign(u.turn)
         return True
     first = np.sign(u.turn) if u.turn != 0 else _open_side(body, near, n_near, i, dx, dy)
-    for k in range(SIDE_COS.size):
-        for side in (first, -first):
+    for turn in range(2):
+        side = first if turn == 0 else -first
+        for k in range(SIDE_COS.size):
             sine = SIDE_SIN[k] * side
             x = u.x + dx * SIDE_COS[k] - dy * sine
             y = u.y + dx * sine + dy * SIDE_COS[k]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from envs.battle import kernels_cache
-from envs.battle.kernels_cache import kernel, source_stamp
+from envs.battle import kernels_move
+from envs.battle.kernels_cache import source_stamp
 from envs.battle.units import UNIT_TYPES, with_override
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks import sc2_constants
@@ -56,18 +58,18 @@ def test_a_change_of_what_a_unit_does_not_have_is_refused(name, number):
         with_override(UNIT_TYPES[name], number, 1)
 
 
-def test_the_stamp_of_compiled_functions_covers_every_kernel_file(tmp_path, monkeypatch):
-    (tmp_path / "kernels_a.py").write_text("a")
-    (tmp_path / "kernels_b.py").write_text("b")
-    monkeypatch.setattr(kernels_cache, "__file__", str(tmp_path / "kernels_cache.py"))
-    before = source_stamp()
-    (tmp_path / "kernels_b.py").write_text("c")
-    assert source_stamp() != before
+def test_the_stamp_of_compiled_functions_covers_the_files_that_a_file_imports(tmp_path):
+    first, second, other = (tmp_path / f"kernels_{name}.py" for name in "abc")
+    first.write_text("from envs.battle.kernels_b import x\n")
+    second.write_text("x = 1\n")
+    other.write_text("x = 1\n")
+    before = source_stamp(first)
+    other.write_text("x = 2\n")
+    assert source_stamp(first) == before
+    second.write_text("x = 2\n")
+    assert source_stamp(first) != before
 
 
 def test_compiled_functions_carry_the_stamp():
-    @kernel
-    def nothing(x):
-        return x
-
-    assert nothing._cache._cache_file._source_stamp == source_stamp()
+    stamp = source_stamp(Path(kernels_move.__file__))
+    assert kernels_move.separate._cache._cache_file._source_stamp == stamp
