@@ -54,13 +54,15 @@ class Scorer:
     """Keeps what the reward compares with: health at the last reading and who has been counted dead.
 
     Attributes:
-        max_reward_B: float64 (B,), the sum that a perfect first episode earns before scaling; 0 before it began.
+        max_reward_B: float64 (B,), the sum that a perfect first episode earns before scaling. It stays that of the
+            first episode of which a step was played, also where later episodes have other enemies, as in SMACv2.
     """
 
     def __init__(self, settings: Sc2Settings, table: UnitTable) -> None:
         self.settings, self.table = settings, table
         B = table.num_envs
         self.max_reward_B = np.zeros(B)
+        self._played_B = np.zeros(B, np.bool_)
         self._before_BU = np.zeros((B, table.n_slots))
         self._counted_BU = np.zeros((B, table.n_slots), np.bool_)
         self._weights = Weights(
@@ -77,7 +79,7 @@ class Scorer:
 
     def begin(self, which_B: np.ndarray) -> None:
         """Starts an episode in the battles of ``which_B`` (bool (B,)) from the table as it is."""
-        first_B = which_B & (self.max_reward_B == 0)
+        first_B = which_B & ~self._played_B
         t, n, s = self.table, self.table.n_allies, self.settings
         most_B = t.health_max[:, n:].sum(1, np.float64) + t.shield_max[:, n:].sum(1, np.float64)
         self.max_reward_B[first_B] = most_B[first_B] + s.reward_death_value * t.n_enemies + s.reward_win
@@ -88,6 +90,7 @@ class Scorer:
         """Compares the table with the last reading in the battles of ``which_B``; others report nothing."""
         t = self.table
         B = t.num_envs
+        self._played_B |= which_B
         outcome = Outcome(np.zeros(B), np.zeros(B, np.int8), np.zeros(B, np.int64), np.zeros(B, np.int64))
         _score(
             self._weights, self._ends, t.n_allies, t.unit_type, t.health, t.shield, t.alive, which_B,
@@ -97,7 +100,12 @@ class Scorer:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns everything that later rewards depend on besides the table: the arrays, not copies."""
-        return {"max_reward_B": self.max_reward_B, "before_BU": self._before_BU, "counted_BU": self._counted_BU}
+        return {
+            "max_reward_B": self.max_reward_B,
+            "played_B": self._played_B,
+            "before_BU": self._before_BU,
+            "counted_BU": self._counted_BU,
+        }
 
 
 def end_rules(settings: Sc2Settings) -> EndRules:

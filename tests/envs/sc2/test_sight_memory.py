@@ -92,3 +92,15 @@ def test_the_time_limit_is_an_end_or_a_cut():
         assert env.get_stats() == {
             "battles_won": 0, "battles_game": 1, "timeouts": 1, "battles_draw": 1, "win_rate": 0, "restarts": 0
         }  # fmt: skip
+
+
+def test_rewards_stay_scaled_by_the_first_episode_that_was_played():
+    env = Sc2V2Env(1, 0, **env_args("sc2v2", map_name="zerg_5_vs_5"))
+    rows = env.read_battle(0)
+    rows["health_max"][5:] = 100
+    env.write_battle(0, rows)
+    assert env.max_reward_B.tolist() == [5 * 110 + 200]
+    env.step(np.where(env.avail_BNA[:, :, 1] > 0, 1, 0))
+    rows["health_max"][5:] = 50
+    env.write_battle(0, rows)
+    assert env.max_reward_B.tolist() == [5 * 110 + 200]
