@@ -208,6 +208,7 @@ def test_the_comm_maps_are_read_through_our_interface(fake_package):
     oracle = Oracle(
         "bane_vs_hM", "smac_comm", {key: getattr(settings, key) for key in Sc2Settings.__dataclass_fields__}
     )
+    oracle.max_reward = 450
     env.reset()
     for step in range(5):
         units = as_units(env.game.rows, 3)
