@@ -2,8 +2,8 @@
 
 Bodies are circles of the separation radius within one layer (ground, air, units that step over others). A unit that
 walks tries its direction first and then directions ever farther to one side, then to the other, and keeps to the side
-it once chose, so that it goes around a crowd. What overlaps afterwards is pushed apart: idle units of the own side give way,
-enemies and units that attack do not. The game's own steering is not public; this is the model of smac_dynamics.
+it once chose, so that it goes around a crowd. What overlaps afterwards is pushed apart: idle friends give way, enemies
+and units that attack do not. The game's own steering is not public; this is the model of smac_dynamics.
 """
 
 from __future__ import annotations
