@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numba import config, njit
+from numba import njit
 
 _IMPORT = re.compile(r"^from envs\.battle\.(\w+) import", re.MULTILINE)
 
@@ -45,8 +45,8 @@ def kernel(function: Callable) -> Any:
 
     Divisions follow NumPy's rules, so they need no branches that raise.
     """
-    dispatcher = njit(cache=True, nogil=True, error_model="numpy")(function)
-    if not config.DISABLE_JIT:  # else it is the plain function
+    dispatcher: Any = njit(cache=True, nogil=True, error_model="numpy")(function)
+    if hasattr(dispatcher, "_cache"):  # else compiling is switched off and it is the plain function
         stamp = source_stamp(Path(function.__code__.co_filename))
         dispatcher._cache._cache_file._source_stamp = stamp  # no public way; a test checks that it works
     return dispatcher

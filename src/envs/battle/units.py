@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from epymarl_lmac.errors import TaskError
 
@@ -239,14 +240,16 @@ def with_override(unit_type: UnitType, name: str, value: float) -> UnitType:
     """
     direct = {"sight": "sight", "scan": "scan", "heal_rate": "heal_rate", "regen": "health_regen"}
     if name in direct:
-        return replace(unit_type, **{direct[name]: value})
+        change: dict[str, Any] = {direct[name]: value}
+        return replace(unit_type, **change)
     place = {"range": (0, "range"), "damage": (0, "damage"), "melee_damage": (1, "damage")}
     weapons = list(unit_type.weapons)
     if name == "period_s" and weapons:
         weapons = [replace(weapon, period=value) for weapon in weapons]
     elif name in place and len(weapons) > place[name][0]:
         k, number = place[name]
-        weapons[k] = replace(weapons[k], **{number: value})
+        changed: dict[str, Any] = {number: value}
+        weapons[k] = replace(weapons[k], **changed)
     else:
         raise TaskError(
             f"Unit type {unit_type.name} has no number {name!r} to change; a map can change sight, scan, heal_rate and "
