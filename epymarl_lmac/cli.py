@@ -16,6 +16,7 @@ from epymarl_lmac.errors import UserError
 from epymarl_lmac.paths import config_root, protocols_root, source_root
 from epymarl_lmac.plugin import cli as plugin_cli
 from epymarl_lmac.record import cli as record_cli
+from epymarl_lmac.sc2_cli import app as sc2_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Communication in cooperative multi-agent RL.")
 
@@ -110,11 +111,13 @@ def doctor() -> None:
 
     from epymarl_lmac.protocol.sandbox import detect
     from epymarl_lmac.record.provenance import git_state, machine, package_versions
+    from epymarl_lmac.tasks.sc2_engine import doctor_rows
 
     lines = {**machine(), "torch threads": torch.get_num_threads(), **package_versions()}
     lines |= {"source": source_root(), "config": config_root(), "protocols": protocols_root()}
     lines |= {f"git {key}": value for key, value in git_state().items()}
     lines |= {f"protocol child, {key}": "in force" if ok else "MISSING" for key, ok in detect().items()}
+    lines |= doctor_rows()
     for key, value in lines.items():
         typer.echo(f"{key}: {value if value is not None else 'absent'}")
 
@@ -130,6 +133,7 @@ app.command()(record_cli.sync)
 app.add_typer(record_cli.runs, name="runs")
 app.command()(plugin_cli.attach)
 app.command()(plugin_cli.detach)
+app.add_typer(sc2_app, name="sc2")
 
 if importlib.util.find_spec("epymarl_lmac.protocol.cli") is not None:
     from epymarl_lmac.protocol.cli import app as protocol_app

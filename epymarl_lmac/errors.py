@@ -29,6 +29,21 @@ class TaskError(UserError):
     """Environment settings that describe no playable task."""
 
 
+class ActionError(UserError, ValueError):
+    """An action that an environment refuses.
+
+    Args:
+        message: the whole sentence shown to the user.
+        battle: index of the environment copy it was given to, or None where no single one is meant.
+        agent: index of the agent, or None.
+    """
+
+    def __init__(self, message: str, battle: int | None = None, agent: int | None = None) -> None:
+        super().__init__(message)
+        self.battle = battle
+        self.agent = agent
+
+
 class CheckpointError(UserError):
     """A checkpoint that is missing, damaged, of another run, or in use."""
 

@@ -13,6 +13,7 @@ from epymarl_lmac.plugin.entry_points import extended
 from epymarl_lmac.tasks.entry import EnvEntry, Score, as_entry, make_envs_importable
 
 SUCCESS = Score("success_mean", 0, 1)
+BATTLE = Score("battle_won_mean", 0, 1)
 
 OURS = {
     "hallway": EnvEntry(
@@ -41,6 +42,24 @@ OURS = {
         card="epymarl_lmac.tasks.predator_prey",
         rules="predator-prey",
         score=SUCCESS,
+    ),
+    "sc2": EnvEntry(
+        batched="envs.sc2:Sc2Env",
+        single="envs.starcraft2:make_sc2",
+        choose="epymarl_lmac.tasks.sc2_engine:sc2_form",
+        card="epymarl_lmac.tasks.sc2",
+        rules="SMAC, embedded or StarCraft II",
+        score=BATTLE,
+        in_hosts=False,
+    ),
+    "sc2v2": EnvEntry(
+        batched="envs.sc2:Sc2V2Env",
+        single="envs.starcraft2:make_sc2v2",
+        choose="epymarl_lmac.tasks.sc2_engine:sc2v2_form",
+        card="epymarl_lmac.tasks.sc2v2",
+        rules="SMACv2, embedded or StarCraft II",
+        score=BATTLE,
+        in_hosts=False,
     ),
     "traffic_junction": EnvEntry(
         batched="envs.traffic_junction:TrafficJunctionEnv",

@@ -1,0 +1,275 @@
+"""StarCraft II micromanagement on the embedded battle simulator, for many battles at once.
+
+``battle/simulator.py`` moves the units, ``battle/observe.py``, ``reward.py`` and ``actions.py`` are SMAC's interface
+to them. ``starcraft2.py`` beside this file drives the game itself, where it is installed, behind the same settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from envs.batched import BatchedEnv, StepResult
+from envs.battle.actions import OrderBook, accepted
+from envs.battle.observe import Observer
+from envs.battle.reward import RUNNING, WON, Scorer
+from envs.battle.simulator import Simulator
+from epymarl_lmac.errors import TaskError
+from epymarl_lmac.tasks.sc2_constants import SMAC_COMM
+from epymarl_lmac.tasks.sc2_engine import announce, choose_engine
+from epymarl_lmac.tasks.sc2_settings import Sc2Settings
+
+SIMULATOR_VERSION = "1"  # goes up when the same seed would play another battle
+
+
+class Sc2Env(BatchedEnv):
+    """B battles of one map.
+
+    Args:
+        num_envs: number B of battles.
+        seed: root of the battles' random streams; battle b's stream depends on (seed, b) only, not on B.
+        env_args: every key of the ``env_args`` of ``config/envs/sc2.yaml`` (``sc2v2.yaml`` for ``Sc2V2Env``).
+
+    Raises:
+        TaskError: the settings make no task, or ask for the game itself, which plays one battle a process.
+    """
+
+    has_alive = True
+
+    env_name = "sc2"
+
+    def __init__(self, num_envs: int, seed: int, **env_args: Any) -> None:
+        self.settings = settings = Sc2Settings.from_env_args(self.env_name, env_args)
+        if num_envs < 1:
+            raise TaskError(f"{self.env_name}: num_envs={num_envs} battles is not possible; it must be at least 1.")
+        engine = choose_engine(settings)
+        if engine != "embedded":
+            raise TaskError(
+                f"{self.env_name}: engine={settings.engine} stands for StarCraft II here, which plays one battle a "
+                "process: use runner=parallel or runner=episode, or env_args.engine=embedded."
+            )
+        announce(settings, engine)
+        self.num_envs = num_envs
+        self.n_agents, self.n_actions = settings.n_agents, settings.n_actions
+        self.episode_limit = settings.battle_map.limit
+        self.obs_dim, self.state_dim = settings.obs_dim, settings.state_dim
+        seeds = np.random.SeedSequence(seed).generate_state(2)
+        self._simulator = Simulator(settings.battle_map, num_envs, int(seeds[0]))
+        self._table = self._simulator.table
+        self._observer = Observer(settings, self._table, int(seeds[1]))
+        self._scorer = Scorer(settings, self._table)
+        self._book = OrderBook(self._observer)
+        self._live_B = np.zeros(num_envs, np.bool_)
+        self._counts = dict.fromkeys(("battles_won", "battles_game", "timeouts"), 0)
+        self.obs_BNO, self.state_BS = self._observer.obs_BNO, self._observer.state_BS
+        self.avail_BNA = self._observer.avail_BNA
+        self.reset()
+
+    @property
+    def rules(self) -> str:
+        """Engine, flavour and map for the run record."""
+        battle_map = self.settings.battle_map
+        played = f"{self.env_name} embedded {SIMULATOR_VERSION}, {self.settings.flavour}"
+        return f"{played}, {battle_map.name} {battle_map.hash()[:12]}"
+
+    @property
+    def alive_BN(self) -> np.ndarray:  # type: ignore[override]  # others keep an array
+        """Which agents live, bool (B, N)."""
+        n = self.n_agents
+        return self._table.alive[:, :n] & (self._table.health[:, :n] > 0)
+
+    @property
+    def max_reward_B(self) -> np.ndarray:
+        """Reward of a perfect first episode before scaling, float64 (B,)."""
+        return self._scorer.max_reward_B
+
+    # -- episodes ------------------------------------------------------------------------------------------------
+
+    def reset(self, which_B: np.ndarray | None = None) -> None:
+        """Starts a new battle in every copy, or only in those that ``which_B`` (bool (B,)) names."""
+        if which_B is None:
+            which_B = np.ones(self.num_envs, np.bool_)
+        self._simulator.reset(which_B)
+        self._live_B |= which_B
+        self._scorer.begin(which_B)
+        self._observer.begin(which_B)
+
+    def step(self, actions_BN: np.ndarray) -> StepResult:
+        """Moves every battle that has not ended by one step: half a second, eight game loops.
+
+        Args:
+            actions_BN: integers (B, N), see ``docs/environments/sc2.md``.
+
+        Returns:
+            The step's result. ``info``: ``battle_won``; ``dead_allies`` and ``dead_enemies`` but in smac_comm.
+
+        Raises:
+            ActionError: a wrong shape, an action that does not exist, or (strict) one that is not available. Nothing
+                has changed then.
+        """
+        live_B = self._live_B.copy()
+        actions_BN = accepted(self._observer, actions_BN, live_B, self.env_name)
+        orders = self._book.orders(actions_BN, live_B)
+        self._simulator.step(orders, active_B=live_B)
+        return self._finish_step(actions_BN, live_B)
+
+    def _finish_step(self, actions_BN: np.ndarray, live_B: np.ndarray, order_N: np.ndarray | None = None) -> StepResult:
+        """Reads the units after a step in the battles of ``live_B``: reward, end, observations."""
+        observer = self._observer
+        observer.last_BN[live_B] = actions_BN[live_B]
+        observer.clock_B[live_B] += 1
+        outcome = self._scorer.score(live_B)
+        observer.forget(live_B)
+        over_B = live_B & (outcome.code_B != RUNNING)
+        timed_out_B = live_B & ~over_B & (observer.clock_B >= self.episode_limit)
+        self._live_B &= ~(over_B | timed_out_B)
+        observer.observe(live_B, order_N)
+        won_B = over_B & (outcome.code_B == WON)
+        self._counts["battles_won"] += int(won_B.sum())
+        self._counts["battles_game"] += int((over_B | timed_out_B).sum())
+        self._counts["timeouts"] += int(timed_out_B.sum())
+        is_cut = self.settings.continuing_episode
+        info = {"battle_won": won_B.astype(np.float32)}
+        if self.settings.flavour != SMAC_COMM:
+            info["dead_allies"] = outcome.dead_allies_B.astype(np.float32)
+            info["dead_enemies"] = outcome.dead_enemies_B.astype(np.float32)
+        return StepResult(
+            outcome.reward_B.astype(np.float32),
+            over_B if is_cut else over_B | timed_out_B,
+            timed_out_B if is_cut else np.zeros_like(timed_out_B),
+            info,
+            self.alive_BN,
+        )
+
+    def get_stats(self) -> dict[str, float]:
+        """Returns SMAC's counters over all episodes of all battles."""
+        counts = self._counts
+        return {
+            **counts,
+            "battles_draw": counts["timeouts"],
+            "win_rate": counts["battles_won"] / max(counts["battles_game"], 1),
+            "restarts": 0,
+        }
+
+    # -- the units of one battle ---------------------------------------------------------------------------------
+
+    def read_battle(self, battle: int) -> dict[str, np.ndarray]:
+        """Returns copies of one battle's unit table, one array (U,) a column; ``UnitTable`` explains the columns.
+
+        Slots are the agents in order, then the enemies; ``unit_type`` indexes ``envs.battle.units.UNIT_NAMES``.
+        """
+        return self._table.get_battle(battle)
+
+    def write_battle(
+        self,
+        battle: int,
+        rows: Mapping[str, np.ndarray],
+        *,
+        last_actions_N: np.ndarray | None = None,
+        steps: int | None = None,
+        looks_N2: np.ndarray | None = None,
+        order_N: np.ndarray | None = None,
+    ) -> None:
+        """Puts one battle into any state and observes it, as the first observation of an episode.
+
+        The next reward is counted from this state, units that are dead in it are not counted again, and what agents
+        had seen before is forgotten. An ended battle goes on.
+
+        Args:
+            battle: index of the battle.
+            rows: arrays (U,) by column; columns that are not given stay.
+            last_actions_N: previous actions, -1 for none; None leaves them.
+            steps: steps of the episode so far; None leaves them.
+            looks_N2: look directions of the conic field of view; None leaves them.
+            order_N: order in which SMACv2 visits the agents; None draws it.
+
+        Raises:
+            TaskError: rows that the table refuses (``UnitTable.set_battle``).
+        """
+        self._table.set_battle(battle, rows)
+        which_B = np.arange(self.num_envs) == battle
+        observer = self._observer
+        if last_actions_N is not None:
+            observer.last_BN[battle] = last_actions_N
+        if steps is not None:
+            observer.clock_B[battle] = steps
+        if looks_N2 is not None:
+            observer.look_BN2[battle] = looks_N2
+        self._live_B[battle] = True
+        observer.forget_all(which_B)
+        self._scorer.begin(which_B)
+        observer.observe(which_B, order_N)
+
+    def step_to(
+        self,
+        battle: int,
+        actions_N: np.ndarray,
+        rows: Mapping[str, np.ndarray],
+        *,
+        order_N: np.ndarray | None = None,
+    ) -> StepResult:
+        """Plays one step of one battle whose outcome is given: the units of the table after it.
+
+        The actions are checked and remembered, reward, end and observations are those of the given units; the
+        simulator does not run. This is how recorded battles are replayed through the interface.
+
+        Args:
+            battle: index of the battle; the others stay as they are.
+            actions_N: integers (N,).
+            rows: arrays (U,) by column; columns that are not given stay.
+            order_N: order in which SMACv2 visits the agents; None draws it.
+
+        Raises:
+            ActionError: as ``step``.
+            TaskError: rows that the table refuses.
+        """
+        live_B = self._live_B & (np.arange(self.num_envs) == battle)
+        actions_BN = np.zeros((self.num_envs, self.n_agents), np.int64)
+        actions_BN[battle] = actions_N
+        actions_BN = accepted(self._observer, actions_BN, live_B, self.env_name)
+        self._book.orders(actions_BN, live_B)  # turns the look directions
+        self._table.set_battle(battle, rows)
+        return self._finish_step(actions_BN, live_B, order_N)
+
+    # -- saving --------------------------------------------------------------------------------------------------
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """Everything that later steps depend on but the simulator's own: the arrays, not copies."""
+        own = {f"observer.{name}": array for name, array in self._observer.arrays().items()}
+        own |= {f"scorer.{name}": array for name, array in self._scorer.arrays().items()}
+        return own | {"live_B": self._live_B}
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        simulator = {f"simulator.{name}": array for name, array in self._simulator.state_dict().items()}
+        own = {name: array.copy() for name, array in self._arrays().items()}
+        counts = np.array(list(self._counts.values()), np.int64)
+        return simulator | own | {"counts": counts}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Restores what ``state_dict`` returned.
+
+        Raises:
+            TaskError: arrays are missing, or of another task or number of battles; nothing has changed then.
+        """
+        arrays = self._arrays()
+        for name, array in arrays.items():
+            saved = None if name not in state else np.asarray(state[name])
+            if saved is None or saved.shape != array.shape or saved.dtype != array.dtype:
+                has = "is missing" if saved is None else f"is {saved.dtype} {saved.shape}"
+                raise TaskError(
+                    f"{self.env_name}: saved array {name!r} {has}; this environment has {array.dtype} {array.shape}. "
+                    "Load it with the settings and the number of battles it was saved with."
+                )
+        prefix = "simulator."
+        self._simulator.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        for name, array in arrays.items():
+            array[...] = state[name]
+        self._counts = dict(zip(self._counts, (int(v) for v in state["counts"]), strict=True))
+
+
+class Sc2V2Env(Sc2Env):
+    """B battles of one of SMACv2's maps: teams and start positions are drawn anew each episode."""
+
+    env_name = "sc2v2"

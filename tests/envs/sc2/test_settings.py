@@ -1,0 +1,62 @@
+"""Settings of sc2 and sc2v2: what a null stands for, and values that make no task."""
+
+from __future__ import annotations
+
+import pytest
+from sc2_states import env_args
+
+from epymarl_lmac.errors import TaskError
+from epymarl_lmac.tasks.sc2_settings import Sc2Settings
+
+
+def _settings(env: str = "sc2", **changes: object) -> Sc2Settings:
+    return Sc2Settings.from_env_args(env, env_args(env, **changes))
+
+
+def test_null_takes_what_was_published_with_the_map():
+    bane = _settings(map_name="bane_vs_hM")
+    assert (bane.flavour, bane.sight_range, bane.shoot_range, bane.obs_all_health) == ("smac_comm", 2, 2, False)
+    one = _settings(map_name="1o_10b_vs_1r")
+    assert (one.sight_range, one.obs_all_health, one.obs_enemy_health, one.state_last_action) == (9, True, True, False)
+    marines = _settings(map_name="3m")
+    assert (marines.flavour, marines.state_last_action, marines.obs_enemy_health) == ("smac", True, False)
+    other = _settings(map_name="bane_vs_hM", flavour="smac")
+    assert (other.sight_range, other.obs_all_health) == (9, True)  # published for smac_comm only
+
+
+def test_a_value_comes_before_what_was_published():
+    assert _settings(map_name="bane_vs_hM", sight_range=4).sight_range == 4
+
+
+BAD = [
+    ("sc2", {"map_name": "4m"}, "map_name='4m' is not known"),
+    ("sc2", {"map_name": 3}, "map_name=3 is not possible"),
+    ("sc2", {"map_name": "terran_5_vs_5"}, "is a map of sc2v2; use --env-config=sc2v2"),
+    ("sc2v2", {"map_name": "3m"}, "is a map of sc2; use --env-config=sc2"),
+    ("sc2", {"flavour": "smacv2"}, "flavour='smacv2' is not possible"),
+    ("sc2", {"engine": "chess"}, "engine='chess' is not possible; expected one of auto, embedded, starcraft2"),
+    ("sc2", {"sight_range": -1}, "sight_range=-1"),
+    ("sc2", {"obs_own_health": 1}, "obs_own_health=1 is not possible; expected true or false"),
+    ("sc2", {"flavour": "smac_comm", "obs_timestep_number": True}, "obs_timestep_number=True has no effect"),
+    ("sc2", {"map_name": "3m", "obs_enemy_health": True}, "obs_enemy_health=True has no effect in flavour smac"),
+    ("sc2", {"reward_scale_rate": 0}, "reward_scale_rate=0"),
+    ("sc2", {"difficulty": "12"}, "difficulty='12'"),
+    ("sc2", {"difficulty": "9"}, "difficulty='9' needs engine=starcraft2"),
+    ("sc2", {"game_version": "4.10"}, "game_version='4.10' needs engine=starcraft2"),
+    ("sc2", {"colour": "red"}, r"unknown keys \['colour'\]"),
+    ("sc2v2", {"prob_obs_enemy": 1.5}, "prob_obs_enemy=1.5"),
+    ("sc2v2", {"sight_memory": "long"}, "sight_memory='long' is not possible; expected one of faithful, clean"),
+]
+
+
+@pytest.mark.parametrize(("env", "changes", "message"), BAD)
+def test_settings_that_make_no_task_are_refused(env, changes, message):
+    with pytest.raises(TaskError, match=message):
+        _settings(env, **changes)
+
+
+def test_a_missing_key_is_named():
+    args = env_args("sc2")
+    del args["sight_range"]
+    with pytest.raises(TaskError, match=r"missing keys \['sight_range'\]"):
+        Sc2Settings.from_env_args("sc2", args)
