@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,19 +82,21 @@ def _groups(names: Sequence[str]) -> dict[str, list[int]]:
 
 def _measure_kind(steps: int, settings, training, heldout, budget: Budget) -> tuple[Recovery, Path]:
     """Trains and judges the decoders that hear the first ``steps`` protocols; returns the bundle's folder as well."""
-    from controllers.lmac_controller import LmacMAC
+    from controllers.sequence_controller import SequenceMac
 
     sizes = {k: v for k, v in vars(training.args).items() if k not in vars(settings)}
     args = settings.with_values(**sizes, protocol_steps=steps)
-    mac = LmacMAC(training.buffer.scheme, {"agents": args.n_agents}, args)
+    mac = SequenceMac(training.buffer.scheme, {"agents": args.n_agents}, args)
+    comm: Any = mac.comm
     card = task_card(settings.env, settings.env_args)
-    important = mac.bundle.important_state
+    important = comm.bundle.important_state
 
     def rows_of(batch) -> Rows:
         with torch.no_grad():
-            shared = mac.shared_inputs(batch)
-        truth = shared.packing.pack(batch["state"])[:, important]
-        return Rows(shared.u_PNU, truth, shared.packing.counts)
+            steps = mac.steps(batch)
+            heard = comm.heard(steps)
+        truth = steps.stored("state")[:, important]
+        return Rows(heard, truth, list(steps.counts))
 
     decoders = []
     for seed in range(budget.n_seeds):
@@ -106,7 +109,7 @@ def _measure_kind(steps: int, settings, training, heldout, budget: Budget) -> tu
         decoders.append(train_decoder(draw, len(important), budget, seed))
     rows = rows_of(heldout.buffer.sample(heldout.buffer.episodes_in_buffer, rng=np.random.default_rng(0)))
     groups = _groups([card.state[i].name for i in important])
-    return evaluate(decoders, rows, settings.mse_thres, groups), mac.bundle.path
+    return evaluate(decoders, rows, settings.mse_thres, groups), comm.bundle.path
 
 
 def measure(

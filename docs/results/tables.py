@@ -14,7 +14,7 @@ from epymarl_lmac.record.metrics import read_metrics
 from epymarl_lmac.record.provenance import read_run
 
 WINDOW = 50_000  # steps
-KEYS = ("test_return_mean", "return_mean", "recon_skill", "latent_std")
+KEYS = ("test_return_mean", "return_mean", "recon_r2", "latent_std")
 
 
 def mean_before(rows, key: str, at: int) -> float:

@@ -37,12 +37,16 @@ class TimedRow(NamedTuple):
     time: float | None  # seconds since 1970; None in records made before times were kept
 
 
+RENAMED = {"recon_skill": "recon_r2"}  # names that metrics had in older records -> today's
+
+
 def _parse(line: str) -> TimedRow | int:
     content = json.loads(line)
     if "resumed_after" in content:
         return int(content["resumed_after"])
     value = content["value"]
-    row = Row(int(content["t_env"]), str(content["key"]), math.nan if value is None else float(value))
+    key = RENAMED.get(str(content["key"]), str(content["key"]))
+    row = Row(int(content["t_env"]), key, math.nan if value is None else float(value))
     return TimedRow(row, content.get("time"))
 
 

@@ -16,7 +16,7 @@ SHOWN = {
     "test_return_mean": "test return",
     "epsilon": "epsilon",
     "loss": "TD loss",
-    "recon_skill": "reconstruction skill",
+    "recon_r2": "reconstruction R2",
 }
 
 

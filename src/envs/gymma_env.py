@@ -103,7 +103,8 @@ class GymmaEnv(EngineEnv):
         package = module.partition(".")[0] or key.partition("-")[0]
         name = f"gymma {key} ({version_of(package)})"
         names = [f"agent_{n}" for n in range(len(spaces[0]))]
-        super().__init__(name, names, *spaces, time_limit, seed, reward_scalarisation)
+        observation_spaces, action_spaces = spaces
+        super().__init__(name, names, observation_spaces, action_spaces, time_limit, seed, reward_scalarisation)
 
     def _reset_engine(self, seed: int | None) -> tuple[Sequence[Any], Sequence[ArrayLike | None]]:
         obs, _ = self.env.reset(seed=seed)

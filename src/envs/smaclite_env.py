@@ -65,12 +65,13 @@ class SmacliteEnv(EngineEnv):
             raise TaskError(f"smaclite: env_args.map_name={map_name!r} is no map of SMAClite: {err}") from err
         except ImportError as err:
             raise TaskError(f"smaclite: use_cpp_rvo2={use_cpp_rvo2} needs a package that is missing: {err}") from err
-        self.env: Any = made.unwrapped
-        n_agents = self.env.n_agents
-        actions = [gymnasium.spaces.Discrete(int(self.env.n_actions))] * n_agents
+        game: Any = made.unwrapped
+        self.env = game
+        n_agents = game.n_agents
+        actions = [gymnasium.spaces.Discrete(int(game.n_actions))] * n_agents
         names = [f"unit_{n}" for n in range(n_agents)]
         name = f"smaclite {map_name} ({version_of('smaclite')})"
-        super().__init__(name, names, list(self.env.observation_space), actions, time_limit, seed, "sum")
+        super().__init__(name, names, list(game.observation_space), actions, time_limit, seed, "sum")
 
     def _reset_engine(self, seed: int | None) -> tuple[Sequence[Any], Sequence[ArrayLike | None]]:
         obs, _ = self.env.reset(seed=seed)

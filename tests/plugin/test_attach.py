@@ -138,8 +138,8 @@ def test_a_name_the_user_has_is_refused_without_prefix(epymarl):
 
 def test_a_registry_name_the_user_has_is_refused(epymarl):
     with (epymarl / "src/learners/__init__.py").open("a") as file:
-        file.write("REGISTRY['lmac_learner'] = Learner\n")
-    with pytest.raises(AttachError, match="learners 'lmac_learner'"):
+        file.write("REGISTRY['ours_q_learner'] = Learner\n")
+    with pytest.raises(AttachError, match="learners 'ours_q_learner'"):
         plan_attach(epymarl)
 
 
@@ -323,7 +323,7 @@ def test_presets_are_files_of_their_own_and_what_an_algorithm_states_is_in_its_f
     configs = tmp_path / "config"
     shutil.copytree(config_root(), configs)
     (configs / "algs/m.yaml").write_text(
-        "base: vdn\ntarget_update_interval_or_tau: 7\npresets: {official: {lr: 0.25, learner: lmac_learner}}\n"
+        "base: vdn\ntarget_update_interval_or_tau: 7\npresets: {official: {lr: 0.25, learner: q_learner}}\n"
     )
     monkeypatch.setattr("epymarl_lmac.settings.files.config_root", lambda: configs)
     attach(host)

@@ -75,7 +75,7 @@ def test_the_example_comes_along_into_a_host(site, tmp_path):
     before = tree_hash(root)
     run(site, "-m", "epymarl_lmac.cli", "attach", str(root))
     values = yaml.safe_load((root / "src/config/algs/shout_qmix.yaml").read_text())
-    assert (values["mac"], values["learner"], values["shout_dim"]) == ("shout_mac", "ours_q_learner", 4)
+    assert (values["comm"], values["learner"], values["shout_dim"]) == ("shout", "ours_q_learner", 4)
     done = run(site, "src/main.py", "shout_qmix:vote", cwd=root)
     assert '"shout_qmix:vote"' in done.stdout
     run(site, "-m", "epymarl_lmac.cli", "detach", str(root))

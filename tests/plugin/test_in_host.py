@@ -124,9 +124,9 @@ def test_an_entry_that_the_host_gained_is_not_overwritten(tmp_path):
     root = make_host(tmp_path / "host", "epymarl")
     plan_attach(root).carry_out()
     with (root / "src/learners/__init__.py").open("a") as file:
-        file.write("REGISTRY['lmac_learner'] = Learner\n")
+        file.write("REGISTRY['ours_q_learner'] = Learner\n")
     done = run_host(root)
-    assert done.returncode != 0 and "entry 'lmac_learner' of its own" in done.stderr
+    assert done.returncode != 0 and "entry 'ours_q_learner' of its own" in done.stderr
 
 
 def test_the_hosts_own_entries_stay(attached):

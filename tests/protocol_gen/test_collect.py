@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -92,12 +93,12 @@ def test_numbers_below_one_are_refused(tmp_path, card):
 
 
 def test_decoders_read_what_the_controller_reads(builder):
-    """x and messages of stored episodes equal those of LmacMAC on the same batch."""
+    """x and messages of stored episodes equal those of the controller and LMAC on the same batch."""
     collecting.import_host()
-    from controllers.lmac_controller import LmacMAC
 
     from epymarl_lmac.awareness.inputs import Episodes
     from epymarl_lmac.settings import load_settings
+    from modules.comm.lmac import LmacComm
     from run import Experiment
     from utils.logging import Logger, get_logger
 
@@ -107,14 +108,16 @@ def test_decoders_read_what_the_controller_reads(builder):
         batch = experiment.runner.run(test_mode=False)
     batch.data.transition_data["filled"][2:5, 3:] = 0  # episodes of different length
     programs = [builder(t, ProtocolSpec(3, 12, 10 if k == 2 else None)) for k, t in enumerate(TEXTS)]
-    mac = LmacMAC.__new__(LmacMAC)
-    mac.args, mac.n_agents, mac.x_dim, mac.programs = experiment.args, 3, 12, programs
+    comm = LmacComm.__new__(LmacComm)
+    torch.nn.Module.__init__(comm)
+    comm.shared = SimpleNamespace(programs=programs)
+    steps = experiment.mac.steps(batch)
     filled = batch["filled"].squeeze(-1)
     episodes = Episodes(batch["obs"], batch["actions"].squeeze(-1), batch["state"], filled.sum(1))
     packing, layout = episodes.packing(), XLayout(4)
     x = extended_obs(episodes, packing, layout)
-    assert torch.equal(x, mac.extended_obs_packed(batch, packing))
-    assert torch.equal(messages(programs, x, packing, layout), mac.messages_packed(x, packing))
+    assert torch.equal(x, steps.x_RND)
+    assert torch.equal(messages(programs, x, packing, layout), comm.messages(steps))
 
 
 def test_a_card_of_other_sizes_is_refused_before_anything_is_played(tmp_path, card):

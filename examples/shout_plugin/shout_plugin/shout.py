@@ -1,57 +1,49 @@
 """Shout: every agent says a learned vector, and hears the mean of what the others say.
 
-The whole method is this file. It is a controller: ``forward`` acts, ``_q_values`` computes all steps of a batch for the
-learner, and ``networks`` names what is trained and saved. The learner, the agent and the mixer are the project's.
+The whole method is this file. It sends through the project's link, so channel options, controls and the count of what
+is sent come with it. The controller, the learner, the agent and the mixer are the project's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from controllers.sequence_controller import SequenceMAC
 from epymarl_lmac.settings import setting
+from modules.comm.base import Comm, Kept, Sizes, Team
+from modules.comm.link import LinkSettings
+from modules.comm.steps import Steps
 
 
 @dataclass(frozen=True)
-class ShoutSettings:
-    """The settings that this method reads beyond those of every run; they are checked before a run starts."""
+class ShoutSettings(LinkSettings):
+    """The settings of this method beyond those of every run; they are checked before a run starts."""
 
     shout_dim: int = setting(4, "width of a message, numbers", low=1)
 
 
-class ShoutMAC(SequenceMAC):
-    """Parameter-shared agents on [x, what they hear].
+class ShoutComm(Comm):
+    """Agents act on [x, what they hear].
 
-    Args:
-        scheme, groups, args: as for ``SequenceMAC``; ``args`` also needs the fields of ``ShoutSettings``.
+    Letters: R rows, N agents, D what an agent reads without messages, M message.
     """
 
     SETTINGS = ShoutSettings
 
-    def __init__(self, scheme, groups, args) -> None:
-        super().__init__(scheme, groups, args)
-        self.voice = nn.Linear(super()._agent_input_dim(), args.shout_dim)
+    def __init__(self, team: Team, args: Any) -> None:
+        super().__init__(team, args)
+        self.voice = nn.Linear(team.own_dim, self.settings.shout_dim)
 
-    def _agent_input_dim(self) -> int:
-        return super()._agent_input_dim() + self.args.shout_dim
+    @classmethod
+    def sizes(cls, team: Team, settings: Any) -> Sizes:
+        return Sizes(team.own_dim + settings.shout_dim, team.hidden_dim)
 
-    def networks(self) -> dict[str, nn.Module]:
-        return {**super().networks(), "voice": self.voice}
+    def floats_per_pair(self) -> float:
+        return self.settings.shout_dim
 
-    def _with_messages(self, x_RND: Tensor) -> Tensor:
-        """Appends to every agent's x (R, N, D) the mean of what the others say (R, N, M)."""
-        said = torch.tanh(self.voice(x_RND))
-        heard = (said.sum(1, keepdim=True) - said) / max(1, self.n_agents - 1)
-        return torch.cat([x_RND, heard], dim=-1)
-
-    def forward(self, ep_batch, t: int, test_mode: bool = False) -> Tensor:
-        x = self._with_messages(self._with_state(self.extended_obs(ep_batch, t), ep_batch["state"][:, t]))
-        B, N, D = x.shape
-        q_RA, self.hidden_states = self.agent(x.reshape(B * N, D), self.hidden_states)
-        return q_RA.view(B, N, -1)
-
-    def _q_values(self, inputs_PND: Tensor, packing) -> Tensor:
-        return super()._q_values(self._with_messages(inputs_PND), packing)
+    def inputs(self, steps: Steps, own_RND: Tensor, before_RNH: Tensor | None, kept: Kept) -> Tensor:
+        said_RNM = torch.tanh(self.voice(own_RND))
+        return torch.cat([own_RND, self.link.broadcast(steps, said_RNM).mean_of_others()], dim=-1)

@@ -65,7 +65,7 @@ def _is_rectangle(walkable: np.ndarray) -> bool:
 def _components(walkable: np.ndarray) -> np.ndarray:
     """Numbers the areas that are connected over the sides of cells, largest first."""
     label = np.full((SIZE, SIZE), UNKNOWN, np.int64)
-    sizes = []
+    sizes: list[int] = []
     for start in np.argwhere(walkable):
         if label[tuple(start)] != UNKNOWN:
             continue

@@ -182,7 +182,7 @@ class LmacComm(Comm):
             return []
         return [StoredField(MESSAGES, self.message_dim, self.messages)]
 
-    def _heard(self, steps: Steps) -> Tensor:
+    def heard(self, steps: Steps) -> Tensor:
         """Returns u = [x, what arrives], (R, N, U)."""
         sent = steps.look(MESSAGES)  # only the embedded host stores them
         sent = self.messages(steps) if sent is None else sent
@@ -191,7 +191,7 @@ class LmacComm(Comm):
     # -- the latent --------------------------------------------------------------------------------------
 
     def inputs(self, steps: Steps, own_RND: Tensor, before_RNH: Tensor | None, kept: Kept) -> Tensor:
-        u_RNU = steps.once("u", lambda: self._heard(steps))
+        u_RNU = steps.once("u", lambda: self.heard(steps))
         features = self.encoder(u_RNU)
         if self.settings.comm_carry == "sum":
             h = steps.recur("encoder", self.gru, features, residual_RNH=features)
