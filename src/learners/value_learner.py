@@ -209,12 +209,12 @@ class ValueLearner:
         if interval_or_tau > 1 and self.n_updates - self.last_target_update < interval_or_tau:
             return
         self.last_target_update = self.n_updates
+        if self.mac.comm is not None:
+            self.mac.comm.before_target_update()
         for name, network in self.mac.networks().items():
             follow(self.target_mac.networks()[name], network, rate)
         if self.mixer is not None and self.target_mixer is not None:
             follow(self.target_mixer, self.mixer, rate)
-        if self.mac.comm is not None:
-            self.mac.comm.after_target_update()
 
     # -- state -------------------------------------------------------------------------------------------
 

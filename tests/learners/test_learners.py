@@ -180,7 +180,7 @@ def test_variance_form_is_the_squared_error_in_units_of_the_states_variance():
 
 @pytest.mark.parametrize("key", ["recon_form", "cycle_form"])
 def test_an_unknown_form_is_named(key):
-    with pytest.raises(SettingsError, match=f"{key}='other'"):
+    with pytest.raises(SettingsError, match=f"{key}=other must be one of"):
         make(**LMAC, **{key: "other"})
 
 

@@ -1,15 +1,11 @@
 """The flat optimiser computes what PyTorch's does on separate tensors."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
 
 from epymarl_lmac.errors import SettingsError
-from epymarl_lmac.learning.optimiser import make_optimiser
-
-ARGS = {"lr": 0.01, "optim_alpha": 0.99, "optim_eps": 1e-5}
+from epymarl_lmac.learning.optimiser import OptimiserChoice, make_optimiser
 
 
 def network():
@@ -25,7 +21,7 @@ def loss_of(net, step):
 @pytest.mark.parametrize("name", ["adam", "rmsprop"])
 def test_equals_pytorch_on_separate_tensors(name):
     ours, theirs = network(), network()
-    flat = make_optimiser(list(ours.parameters()), SimpleNamespace(optimiser=name, **ARGS))
+    flat = make_optimiser(list(ours.parameters()), OptimiserChoice(name, lr=0.01, clip=1.0))
     if name == "adam":
         plain = torch.optim.Adam(theirs.parameters(), lr=0.01)
     else:
@@ -47,7 +43,7 @@ def test_restored_state_continues_to_the_bit():
     nets, optimisers = [], []
     for _ in range(2):
         nets.append(network())
-        optimisers.append(make_optimiser(list(nets[-1].parameters()), SimpleNamespace(optimiser="adam", **ARGS)))
+        optimisers.append(make_optimiser(list(nets[-1].parameters()), OptimiserChoice("adam", lr=0.01, clip=10.0)))
 
     def step(i, n):
         optimisers[i].zero_grad()
@@ -67,4 +63,4 @@ def test_restored_state_continues_to_the_bit():
 
 def test_unknown_optimiser_is_named():
     with pytest.raises(SettingsError, match=r"optimiser='sgd'.*'adam' or 'rmsprop'"):
-        make_optimiser(list(network().parameters()), SimpleNamespace(optimiser="sgd", **ARGS))
+        make_optimiser(list(network().parameters()), OptimiserChoice("sgd", lr=0.01, clip=1.0))

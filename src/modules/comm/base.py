@@ -159,8 +159,8 @@ class Comm(nn.Module):
     def after_update(self, t_env: int) -> None:
         """Called on the online network's module after every gradient step, e.g. to move an average."""
 
-    def after_target_update(self) -> None:
-        """Called on the online network's module whenever the target network was copied."""
+    def before_target_update(self) -> None:
+        """Called on the online network's module whenever the target network is about to follow it."""
 
     def stored_fields(self, n_steps: int) -> list[StoredField]:
         """Returns what is computed once for every episode that enters the replay buffer.

@@ -165,6 +165,9 @@ class MasiaComm(Comm):
         latent = team.n_agents * settings.masia_slot_dim
         return Sizes(settings.masia_obs_dim + latent + team.own_dim - team.obs_dim, team.hidden_dim)
 
+    def floats_per_pair(self) -> float:
+        return self.team.obs_dim
+
     # -- acting ------------------------------------------------------------------------------------------
 
     def inputs(self, steps: Steps, own_RND: Tensor, before_RNH: Tensor | None, kept: Kept) -> Tensor:
@@ -245,7 +248,7 @@ class MasiaComm(Comm):
         heard = context.online.kept["heard"]
         return self.slow_projection(self.slow_aggregator(context.steps, heard, "slow slots"))
 
-    def after_target_update(self) -> None:
+    def before_target_update(self) -> None:
         follow(self.slow_aggregator, self.aggregator, self.slow_rate)
         follow(self.slow_projection, self.projection, self.slow_rate)
 

@@ -107,6 +107,9 @@ class NdqComm(Comm):
     def sizes(cls, team: Team, settings: Any) -> Sizes:
         return Sizes(team.own_dim + team.n_agents * settings.ndq_message_dim, team.hidden_dim)
 
+    def floats_per_pair(self) -> float:
+        return self.settings.ndq_message_dim
+
     # -- messages ----------------------------------------------------------------------------------------
 
     def inputs(self, steps: Steps, own_RND: Tensor, before_RNH: Tensor | None, kept: Kept) -> Tensor:
