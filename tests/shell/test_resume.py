@@ -8,7 +8,13 @@ from host_runs import figures, host, run_folders, start_and_stop, words
 from epymarl_lmac.settings import algorithms
 
 
-@pytest.mark.parametrize("alg", algorithms())
+# Run with every change: no communication, fixed messages, sampled messages. The others take seconds each in the long
+# tier; that their learners go on to the bit is tested in process for all of them (tests/learners).
+FAST = ("qmix", "lmac_qmix", "ndq")
+TIERS = [pytest.param(alg, marks=() if alg in FAST else pytest.mark.slow) for alg in algorithms()]
+
+
+@pytest.mark.parametrize("alg", TIERS)
 def test_stopped_and_resumed_equals_uninterrupted(alg, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     done = host([*words(alg, whole, t_max=1600), "env_args.steps=2"])
