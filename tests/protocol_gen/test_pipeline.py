@@ -216,9 +216,7 @@ WORSE = {(): (0.2,), (4,): (0.9,), (4, 3): (0.5,), (4, 3, 4): (0.6,), (4, 4): (0
 
 
 @pytest.mark.parametrize("ship_all", [False, True])
-def test_a_step_that_gains_nothing_is_left_out_unless_all_are_shipped(
-    buffer, builder, tmp_path, monkeypatch, ship_all
-):
+def test_a_step_that_gains_nothing_is_left_out_unless_all_are_shipped(buffer, builder, tmp_path, monkeypatch, ship_all):
     bundle, made, events = run_with_scores(buffer, builder, tmp_path, monkeypatch, WORSE, ship_all=ship_all)
     told = [e for e in events if "no gain confirmed" in e]
     assert len(told) == 1 and told[0].startswith("k1: no gain confirmed: the score changes by -0.4000")
@@ -245,19 +243,19 @@ def test_a_gain_on_the_choosing_episodes_alone_is_not_shipped(buffer, builder, t
 
 def test_nothing_confirmed_at_any_step_is_said(buffer, builder, tmp_path, monkeypatch):
     values = {(): (0.5,), (4,): (0.5,), (3,): (0.5,)}
-    with pytest.raises(DesignStopped, match="nothing to ship.*--ship-all"):
+    with pytest.raises(DesignStopped, match=r"nothing to ship.*--ship-all"):
         run_with_scores(buffer, builder, tmp_path, monkeypatch, values, ship_all=False)
 
 
 def test_candidates_that_all_fail_are_named(buffer, builder, tmp_path):
     turns = [Turn(SELECTION), Turn("no code"), Turn("none either")]
-    with ChatServer(turns) as server, pytest.raises(DesignStopped, match="k0: all 2 candidates failed.*k0/c1.*k0/c2"):
+    with ChatServer(turns) as server, pytest.raises(DesignStopped, match=r"k0: all 2 candidates failed.*k0/c1.*k0/c2"):
         settings = options(buffer, tmp_path, candidates=2, max_attempts=1)
         design(settings, tmp_path, openai_designer(server), builder).run()
 
 
 def test_too_few_episodes_to_confirm_on_are_refused():
-    with pytest.raises(SettingsError, match="15 held-out episodes are too few to confirm on.*at least 16"):
+    with pytest.raises(SettingsError, match=r"15 held-out episodes are too few to confirm on.*at least 16"):
         options(Path("buffer"), Path("folder"), heldout=15).check()
 
 
