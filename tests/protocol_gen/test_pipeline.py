@@ -261,7 +261,7 @@ def test_too_few_episodes_to_confirm_on_are_refused():
 
 def test_what_can_be_known_is_in_manifest_prompts_and_page(buffer, builder, tmp_path):
     with ChatServer([Turn(text) for text in GOOD]) as server:
-        made = design(options(buffer, tmp_path), tmp_path, openai_designer(server), builder)
+        made = design(options(buffer, tmp_path, ceiling_episodes=16), tmp_path, openai_designer(server), builder)
         scores = made.run().manifest["scores"]
         analyst = server.requests[2]["messages"][-1]["content"]
     assert scores["knowable together"]["skill"] == pytest.approx(1.0)
