@@ -56,7 +56,7 @@ def execute(argv: Sequence[str]) -> int:
             options.history,
             options.max_message_dim,
         )
-        sizes = ", ".join(f"k={k}: {p.message_dim}" for k, p in enumerate(bundle.programs))
+        sizes = ", ".join(f"k={k}: {p.message_dim}" for k, p in zip(bundle.steps, bundle.programs, strict=True))
         print(f"bundle: {bundle.path}\nnumbers a receiver gets a step: {sizes}")
         return 0
     from protocol_gen.measure import measure

@@ -11,10 +11,11 @@ from epymarl_lmac.errors import BundleError, SettingsError
 from epymarl_lmac.paths import protocols_root
 from epymarl_lmac.protocol import Bundle, TaskSchema, write_bundle
 from epymarl_lmac.protocol.build import Limits
+from epymarl_lmac.protocol.signature import MESSAGE
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import TaskCard, task_card
 
-TEXTS = ("k0.py", "k1.py", "k2.py")
+TEXTS = tuple(MESSAGE.text_name(k) for k in MESSAGE.numbers)
 HISTORY = 10  # steps the last protocol sees, as published
 
 
@@ -82,7 +83,7 @@ def build(
     """Builds a bundle from the texts in a folder.
 
     Args:
-        folder: holds k0.py, k1.py, k2.py.
+        folder: holds k0.py, k1.py, k2.py; a step without a text is left out.
         env: name of a file in ``config/envs``.
         updates: ``key=value`` settings that describe the task.
         out: folder to write; None is ``protocols/<env>/<task>/default``.
@@ -91,15 +92,15 @@ def build(
         max_message_dim: most numbers a receiver may get a step from one protocol.
 
     Raises:
-        BundleError: a text is missing.
+        BundleError: there is no text.
         ProtocolRejected: a text was refused; nothing is written.
     """
-    missing = [name for name in TEXTS if not (folder / name).is_file()]
-    if missing:
-        raise BundleError(f"{folder} lacks {', '.join(missing)}; it must hold {', '.join(TEXTS)}.")
+    steps = [k for k in MESSAGE.numbers if (folder / MESSAGE.text_name(k)).is_file()]
+    if not steps:
+        raise BundleError(f"{folder} holds no text; it must hold {', '.join(TEXTS)}, or some of them.")
     values = merge("lmac_qmix", env, updates)
     card = task_card(values["env"], values["env_args"])
-    texts = [(folder / name).read_text(encoding="utf-8") for name in TEXTS]
+    texts = [(folder / MESSAGE.text_name(k)).read_text(encoding="utf-8") for k in steps]
     return write_bundle(
         protocols_root() / card.env / card.task / "default" if out is None else out,
         texts,
@@ -107,4 +108,5 @@ def build(
         important_columns(card, important),
         history,
         limits=Limits(max_message_dim=max_message_dim),
+        steps=steps,
     )

@@ -50,7 +50,8 @@ def parser() -> argparse.ArgumentParser:
     design.add_argument("--max-message-dim", type=int, help="most numbers a receiver may get a step and protocol")
     design.add_argument("--candidates", type=int, help="protocols asked for at each step; the best is kept")
     design.add_argument("--max-attempts", type=int, help="answers that may be refused before the tool stops")
-    design.add_argument("--keep-best", action="store_true", help="drop a step that makes recovery worse")
+    design.add_argument("--min-gain", type=float, help="least confirmed gain of a step's score, else it is left out")
+    design.add_argument("--ship-all", action="store_true", help="ship steps that gained nothing confirmed, too")
     design.add_argument("--out", help="bundle folder (default protocols/<env>/<task>/default)")
     design.add_argument("--report", help="page to write (default report.html in the work folder)")
     measure = p.add_argument_group("measurement")
@@ -60,6 +61,9 @@ def parser() -> argparse.ArgumentParser:
     measure.add_argument("--decoder-lr", type=float, help="learning rate of decoders")
     measure.add_argument("--decoder-seeds", type=int, help="decoders of each kind, at least 3")
     measure.add_argument("--tolerance", type=float, help="squared error that counts as success")
+    measure.add_argument(
+        "--ceiling-episodes", type=int, help="episodes on which single agents' knowledge is computed; 0: no ceiling"
+    )
     measure.add_argument("--sai-metric", choices=METRICS, help="what chooses between candidates")
     for action in p._actions:
         if action.default is None and hasattr(defaults, action.dest) and getattr(defaults, action.dest) is not None:

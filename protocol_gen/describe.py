@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from epymarl_lmac.awareness.ceiling import LEARNED, Ceiling, share
 from epymarl_lmac.awareness.measure import FIFTHS, Recovery
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks import Dimension, TaskCard
+from epymarl_lmac.tasks.posterior import EXACT, SAMPLED
 from protocol_gen.score import groups_of
 
 FOLDER = Path(__file__).resolve().parent / "prompts"
@@ -32,12 +34,9 @@ NAMES = (
     "design_next",
     "rejected",
 )
+MISSING_ROWS = 20  # dimensions named as the least told
 TABLE_ROWS = 60  # dimensions shown one by one in a prompt, the least known first
 MEASURED_LATER = "(measured when the tool runs)"
-GOALS = {
-    1: "It should make known what all agents still miss.",
-    2: "It should even out knowledge between agents, with the help of the last steps.",
-}
 
 
 def load_prompt(name: str) -> tuple[str, int]:
@@ -223,32 +222,38 @@ def _rates(values: Iterable[float]) -> str:
     return " ".join("-" if v != v else f"{v:.2f}" for v in values)
 
 
-def recovery_table(names: Sequence[str], kinds: Mapping[str, Recovery]) -> str:
-    """Returns success and skill of every agent by kind: a summary by group, then dimensions, the least known first.
+def recovery_table(names: Sequence[str], kinds: Mapping[str, Recovery], known: Ceiling | None = None) -> str:
+    """Returns success and R2 of every agent by kind: a summary by group, then dimensions, the least known first.
 
     Args:
         names: of the important columns.
         kinds: what decoders hear -> what they recover.
+        known: what can be known.
     """
-    lines = ["Success: share of steps at which the squared error is within tolerance. Skill: 1 - MSE / variance of the"]
+    lines = ["Success: share of steps at which the squared error is within tolerance. R2: 1 - MSE / variance of the"]
     lines += [
-        "dimension; 0 is a constant guess, 1 is certainty, - a dimension that never varies. Off the mode: success on"
+        "dimension; 0 is a constant guess, 1 is certainty, - a dimension that never varies. Off the majority value:"
     ]
-    lines += ["entries that are not their dimension's most frequent value, where a constant guess fails.", ""]
+    lines += [
+        "success on entries that are not their dimension's most frequent value, where a constant guess fails.",
+        "",
+    ]
     for kind, r in kinds.items():
         flag = "" if r.converged else f"; {r.n_unconverged} decoders had not converged, so figures are lower bounds"
         lines.append(
-            f"{kind}: success {r.success:.3f} +- {r.success_spread:.3f}, off the mode {r.success_off_mode:.3f}, "
-            f"skill {r.skill:.3f} +- {r.skill_spread:.3f}, "
+            f"{kind}: success {r.success:.3f} +- {r.success_spread:.3f}, off the majority value "
+            f"{r.success_off_mode:.3f}, R2 {r.skill:.3f} +- {r.skill_spread:.3f}, "
             f"variance of success over agents {r.imbalance:.4f}{flag}"
         )
         for group, columns in groups_of(names).items():
             by_agent = [float(np.mean([row[c] for c in columns])) for row in r.success_NI]
             lines.append(
-                f"  {group}: skill {r.skill_by_group[group]:.2f}; off the mode "
+                f"  {group}: R2 {r.skill_by_group[group]:.2f}; off the majority value "
                 f"{r.success_off_mode_by_group[group]:.2f}; success by agent {_rates(by_agent)}"
             )
     last = list(kinds.values())[-1]
+    if known is not None:
+        lines += ["", missing_part(names, last, known)]
     order = np.argsort(np.nan_to_num(np.asarray(last.skill_NI, dtype=float), nan=1.0).mean(0), kind="stable")[
         :TABLE_ROWS
     ]
@@ -256,8 +261,39 @@ def recovery_table(names: Sequence[str], kinds: Mapping[str, Recovery]) -> str:
     for c in order:
         for kind, r in kinds.items():
             success, skill = [row[c] for row in r.success_NI], [row[c] for row in r.skill_NI]
-            lines.append(f"{names[c]} | {kind} | success {_rates(success)} | skill {_rates(skill)}")
+            lines.append(f"{names[c]} | {kind} | success {_rates(success)} | R2 {_rates(skill)}")
     return "\n".join(lines)
+
+
+def missing_part(names: Sequence[str], recovery: Recovery, known: Ceiling) -> str:
+    """Returns how much of what can be known is told, and where the rest is: groups, quintiles, agents, dimensions."""
+    alone, together = known.alone, known.together
+    what = {EXACT: "exact", SAMPLED: "sampled", LEARNED: "a lower bound of the ceiling"}[known.form]
+    lines = [
+        f"What can be known ({what}): R2 {alone.skill:.3f} from an agent's own history, {together.skill:.3f} from the "
+        f"histories of all. Told so far: {recovery.skill:.3f}, {_percent(known.share(recovery))} of the way. Where the "
+        "rest is:"
+    ]
+    lines += [
+        f"  {group}: R2 {value:.3f} of {together.skill_by_group[group]:.3f}, "
+        f"{_percent(share(value, alone.skill_by_group[group], together.skill_by_group[group]))}"
+        for group, value in recovery.skill_by_group.items()
+    ]
+    for fifth, told, ends in zip(FIFTHS, recovery.skill_F, together.skill_F, strict=False):
+        lines.append(f"  {fifth} part of the episode: R2 {told:.3f} of {ends:.3f}")
+    error, least = np.asarray(recovery.mse_NI), np.asarray(together.mse_NI)
+    if error.size and error.shape == least.shape:
+        total = max(float(np.sum(recovery.variance_I)), 1e-9)
+        by_agent = ", ".join(f"agent {i} {gap:.3f}" for i, gap in enumerate((error - least).sum(1) / total))
+        lines.append(f"  R2 that is still missing, by agent: {by_agent}")
+        gap_I = (error - least).mean(0)
+        worst = [f"{names[c]} {gap_I[c]:.4f}" for c in np.argsort(-gap_I, kind="stable")[:MISSING_ROWS]]
+        lines.append(f"  squared error above the least possible, largest first: {', '.join(worst)}")
+    return "\n".join(lines)
+
+
+def _percent(value: float) -> str:
+    return "-" if value != value else f"{100 * value:.0f} %"
 
 
 def imbalance_table(names: Sequence[str], recovery: Recovery) -> str:
@@ -277,9 +313,10 @@ def imbalance_table(names: Sequence[str], recovery: Recovery) -> str:
     return "\n".join(lines)
 
 
-def sources_description(texts: Sequence[str]) -> str:
+def sources_description(texts: Sequence[str], steps: Sequence[int]) -> str:
     """Returns the texts of earlier protocols as code blocks."""
-    return "\n\n".join(f"k = {k}:\n\n```python\n{text.strip()}\n```" for k, text in enumerate(texts))
+    blocks = [f"k = {k}:\n\n```python\n{text.strip()}\n```" for k, text in zip(steps, texts, strict=True)]
+    return "\n\n".join(blocks) or "Nothing is sent yet."
 
 
 def prompt_hash(messages: Sequence[Mapping[str, str]]) -> str:

@@ -60,26 +60,31 @@ def _bits(program: Program, x_PND: Tensor, packing: Packing, layout: XLayout) ->
         return program.message_dim * FLOAT_BITS
 
 
-def profile(programs: Sequence[Program], episodes: Episodes, layout: XLayout) -> dict[str, Any]:
+def profile(
+    programs: Sequence[Program], episodes: Episodes, layout: XLayout, steps: Sequence[int] | None = None
+) -> dict[str, Any]:
     """Returns what the messages of some programs carry on recorded episodes.
 
     Args:
         programs: k = 0 first.
         episodes: a few dozen recorded episodes.
         layout: of x.
+        steps: the k of every program; None is 0, 1, ...
 
     Returns:
-        Plain values: ``columns`` a receiver and program gets, ``bits_per_step`` of the receiver that gets most,
+        Plain values: ``steps``, ``columns`` a receiver and program gets, ``bits_per_step`` of the receiver that gets
+        most,
         ``constant`` columns, ``duplicate`` columns (with the one they repeat, of any program), ``already_known``
         columns (the receiver's own x has them, for every receiver), and ``influence``: for every program a sender x
         receiver table of columns that depend on the sender.
     """
+    steps = list(range(len(programs))) if steps is None else list(steps)
     packing = episodes.packing()
     with torch.no_grad():
         x = extended_obs(episodes, packing, layout)
         P, N, D = x.shape
         parts = [messages([program], x, packing, layout) for program in programs]
-        names = [f"k{k}[{c}]" for k, part in enumerate(parts) for c in range(part.shape[-1])]
+        names = [f"k{k}[{c}]" for k, part in zip(steps, parts, strict=True) for c in range(part.shape[-1])]
         heard = torch.cat(parts, dim=-1) if parts else x.new_zeros(P, N, 0)
         flat, own = heard.reshape(P * N, -1), x.reshape(P * N, D)
         constant = [names[c] for c in range(len(names)) if bool((flat[:, c] == flat[0, c]).all())]
@@ -87,6 +92,7 @@ def profile(programs: Sequence[Program], episodes: Episodes, layout: XLayout) ->
         kept, kept_names = flat[:, varying], [names[c] for c in varying]
         known = _columns_equal(kept, own) if varying else torch.zeros(0, D, dtype=torch.bool)
     return {
+        "steps": steps,
         "columns": [part.shape[-1] for part in parts],
         "bits_per_step": [_bits(program, x, packing, layout) for program in programs],
         "constant": constant,
@@ -102,7 +108,7 @@ def describe_profile(found: dict[str, Any], x_names: Sequence[str]) -> str:
     """Returns a profile in words, for prompts."""
     if not found["columns"]:
         return "Nothing is sent yet."
-    sizes = ", ".join(f"k = {k}: {n}" for k, n in enumerate(found["columns"]))
+    sizes = ", ".join(f"k = {k}: {n}" for k, n in zip(found["steps"], found["columns"], strict=True))
     lines = [f"Numbers that each receiver gets a step: {sizes}."]
     duplicates = [f"{d['column']} repeats {d['of']}" for d in found["duplicate"]]
     known = [f"{d['column']} is the receiver's own {x_names[d['x']]}" for d in found["already_known"]]
@@ -113,7 +119,7 @@ def describe_profile(found: dict[str, Any], x_names: Sequence[str]) -> str:
     ):
         shown = ", ".join(items[:40]) + (f" and {len(items) - 40} more" if len(items) > 40 else "")
         lines.append(f"{title}: {shown or 'none'}.")
-    for k, table in enumerate(found["influence"]):
+    for k, table in zip(found["steps"], found["influence"], strict=True):
         lines.append(f"k = {k}, columns of a receiver that depend on a sender's x:")
         lines += [
             f"  sender {s}: " + ", ".join(f"to {r}: {n}" for r, n in enumerate(row)) for s, row in enumerate(table)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from epymarl_lmac.awareness.measure import FIFTHS
+from epymarl_lmac.protocol.signature import MESSAGE
 from protocol_gen import describe
 from protocol_gen.ledger import CHARACTERS_PER_TOKEN, cost_of
 from protocol_gen.options import Options
-from protocol_gen.pipeline import STEPS, card_of
+from protocol_gen.pipeline import card_of
+from protocol_gen.results import STEPS
 from protocol_gen.trajectories import forecast_bytes
 
 # Tokens of a usual answer, and characters of what is only known when the tool runs.
@@ -33,7 +35,7 @@ def prompts(options: Options) -> dict[str, str]:
     }
     found = {"select": describe.fill("select_state", task_description=task)}
     for k in STEPS:
-        history = options.history if k == STEPS[-1] else None
+        history = options.history if MESSAGE.step(k).sees_history else None
         form = describe.format_description(card, x_dim, history, options.max_message_dim)
         if k == 0:
             found["k0/design"] = describe.fill("design_k0", **common, format_description=form)
@@ -43,7 +45,7 @@ def prompts(options: Options) -> dict[str, str]:
             f"analyse_k{k}", **common, fifths=", ".join(FIFTHS), history=options.history
         )
         found[f"k{k}/design"] = describe.fill(
-            "design_next", **common, **said, k=k, step_goal=describe.GOALS[k], format_description=form
+            "design_next", **common, **said, k=k, step_goal=MESSAGE.step(k).goal, format_description=form
         )
     if options.important:
         del found["select"]

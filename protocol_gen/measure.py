@@ -15,12 +15,13 @@ from epymarl_lmac.awareness.measure import Budget, Recovery, Rows, evaluate, tra
 from epymarl_lmac.checkpoint import load_checkpoint
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.paths import source_root
+from epymarl_lmac.protocol import Bundle
 from epymarl_lmac.protocol.locate import AUTO
 from epymarl_lmac.seeding import derive_seed
 from epymarl_lmac.settings import load_settings
 from epymarl_lmac.tasks import task_card
+from protocol_gen.results import kind_of
 
-KINDS = ("no messages", "k = 0", "k = 0, 1", "k = 0, 1, 2")
 EPSILONS = (1.0, 0.5, 0.2, 0.05)  # equal shares of episodes, from random to competent
 
 
@@ -80,8 +81,8 @@ def _groups(names: Sequence[str]) -> dict[str, list[int]]:
     return groups
 
 
-def _measure_kind(steps: int, settings, training, heldout, budget: Budget) -> tuple[Recovery, Path]:
-    """Trains and judges the decoders that hear the first ``steps`` protocols; returns the bundle's folder as well."""
+def _measure_kind(steps: int, settings, training, heldout, budget: Budget) -> tuple[Recovery, Bundle]:
+    """Trains and judges the decoders that hear the first ``steps`` protocols; returns the bundle as well."""
     from controllers.sequence_controller import SequenceMac
 
     sizes = {k: v for k, v in vars(training.args).items() if k not in vars(settings)}
@@ -109,7 +110,7 @@ def _measure_kind(steps: int, settings, training, heldout, budget: Budget) -> tu
         decoders.append(train_decoder(draw, len(important), budget, seed))
     rows = rows_of(heldout.buffer.sample(heldout.buffer.episodes_in_buffer, rng=np.random.default_rng(0)))
     groups = _groups([card.state[i].name for i in important])
-    return evaluate(decoders, rows, settings.mse_thres, groups), comm.bundle.path
+    return evaluate(decoders, rows, settings.mse_thres, groups), comm.bundle
 
 
 def measure(
@@ -150,8 +151,10 @@ def measure(
     settings = load_settings("lmac_qmix", env, [*updates, "use_cuda=False", f"protocol_path={path}"])
     budget = Budget(n_batches, n_seeds)
     results: dict[str, Recovery] = {}
-    for steps, kind in enumerate(KINDS):
-        results[kind], folder = _measure_kind(steps, settings, training, heldout, budget)
+    none, bundle = _measure_kind(0, settings, training, heldout, budget)
+    results[kind_of([])] = none
+    for n in range(1, len(bundle.steps) + 1):
+        results[kind_of(bundle.steps[:n])], _ = _measure_kind(n, settings, training, heldout, budget)
     n_heldout = heldout.buffer.episodes_in_buffer
     behaviour = "random play" if record is None else f"networks of {record.name}, epsilon {EPSILONS} in equal shares"
     conditions = {
@@ -164,7 +167,7 @@ def measure(
         "tolerance": settings.mse_thres,
     }
     if write:
-        _write_scores(folder, results, conditions)
+        _write_scores(bundle.path, results, conditions)
     return _table(results, conditions)
 
 

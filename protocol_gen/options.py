@@ -13,7 +13,8 @@ from epymarl_lmac.record.provenance import write_json
 from protocol_gen.score import METRICS
 
 FILE_NAME = "design.json"
-FREE = frozenset({"max_attempts", "out", "report"})  # may change between a stop and its resumption
+LEAST_CONFIRMING = 8  # held-out episodes that confirm a choice
+FREE = frozenset({"max_attempts", "out", "report", "ceiling_episodes"})  # may change between a stop and its resumption
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Options:
     sai_metric: str = "both"  # what chooses: success, skill, or their mean
     candidates: int = 1  # protocols asked for at each step
     max_attempts: int = 10  # answers a candidate (or an analyst) may have refused
-    keep_best: bool = False  # drop a step that makes recovery worse
+    min_gain: float = 0.002  # a step must raise the score by this on the confirming episodes to be shipped
+    ship_all: bool = False  # ship steps that gained nothing confirmed, too
+    ceiling_episodes: int = 50  # episodes on which single agents' exact knowledge is computed; 0: no ceiling at all
     out: str | None = None  # bundle folder; None: protocols/<env>/<task>/default
     report: str | None = None  # page to write; None: report.html in the work folder
 
@@ -54,6 +57,10 @@ class Options:
                 flag = f"--{name.replace('_', '-')}"
                 why = " (their spread is reported)" if name == "decoder_seeds" else ""
                 raise SettingsError(f"{flag}={getattr(self, name)} must be at least {low}{why}.", flag)
+        if self.ceiling_episodes < 0 or self.min_gain < 0:
+            flag = "--ceiling-episodes" if self.ceiling_episodes < 0 else "--min-gain"
+            raise SettingsError(f"{flag} must not be negative.", flag)
+        check_heldout(self.heldout)
         if self.sai_metric not in METRICS:
             raise SettingsError(f"--sai-metric={self.sai_metric!r} must be one of {METRICS}.", "--sai-metric")
         if self.decoder_form not in FORMS:
@@ -68,6 +75,16 @@ class Options:
     def fixed(self) -> dict[str, Any]:
         """Returns what a resumed design must have in common with the first run."""
         return {k: v for k, v in asdict(self).items() if k not in FREE}
+
+
+def check_heldout(n: int) -> None:
+    """Raises SettingsError for too few held-out episodes: one half chooses, the other confirms."""
+    if n < 2 * LEAST_CONFIRMING:
+        raise SettingsError(
+            f"{n} held-out episodes are too few to confirm on: one half chooses between candidates, the other confirms "
+            f"the choice, so at least {2 * LEAST_CONFIRMING} are needed (--heldout, or a larger --buffer).",
+            "--heldout",
+        )
 
 
 def claim(work: Path, options: Options) -> None:

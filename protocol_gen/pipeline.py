@@ -1,12 +1,15 @@
 """The design of one bundle, stage by stage.
 
-    collect -> select state -> measure without messages -> [analyse ->] design -> check -> measure, for k = 0, 1, 2
-            -> bundle -> report
+    collect -> select state -> measure without messages -> what can be known
+            -> [analyse ->] design -> check -> measure -> choose -> confirm, for k = 0, 1, 2 -> bundle -> report
+
+Candidates are compared on one half of the held-out episodes; the other half confirms the choice and is reported. A step
+that gains nothing there is left out.
 
 Every stage writes its artefacts into the work folder before the next starts; a stage whose artefact is there is not
 done again, and an answered call is not asked again. So the same command goes on wherever it was stopped.
 
-    design.json  collect.json  trajectories.h5  selection.json  none.json
+    design.json  collect.json  trajectories.h5  selection.json  none.json  ceiling.json
     calls/<key>/{prompt.md, reply.json, answer.md, verdict.json}
     k<k>/critique.json  k<k>/c<candidate>/{protocol.py, recovery.json}  k<k>/chosen.json
     bundle.json  stages.json  report.html
@@ -14,23 +17,28 @@ done again, and an answered call is not asked again. So the same command goes on
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from epymarl_lmac.awareness.ceiling import ALONE, LEARNED, SHARE, TOGETHER, Ceiling, ceiling_of
 from epymarl_lmac.awareness.inputs import XLayout, extended_obs, windows
 from epymarl_lmac.awareness.measure import FIFTHS, Budget, Recovery
 from epymarl_lmac.checkpoint import RunLock
 from epymarl_lmac.errors import BundleError, ProtocolRejected, TaskError
 from epymarl_lmac.paths import protocols_root
-from epymarl_lmac.protocol import Bundle, Program, ProtocolSpec, build_program, write_bundle
+from epymarl_lmac.protocol import Bundle, Program, build_program, write_bundle
 from epymarl_lmac.protocol.build import Limits
+from epymarl_lmac.protocol.signature import MESSAGE
 from epymarl_lmac.record.provenance import write_json
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import TaskCard, task_card
+from epymarl_lmac.tasks.posterior import posterior_of
 from protocol_gen import describe
 from protocol_gen.answers import LAYER, code_of
 from protocol_gen.asking import CRITIQUE, DesignStopped, ask, read_critique, read_selection
@@ -39,22 +47,14 @@ from protocol_gen.collect import collect, mean_returns
 from protocol_gen.designers import Designer, Reply
 from protocol_gen.flow_data import describe_profile, profile
 from protocol_gen.ledger import Ledger, read_json, write_text
-from protocol_gen.options import Options, claim
-from protocol_gen.results import KINDS, NONE, PROFILED_EPISODES, STEPS
-from protocol_gen.score import Data, measure_programs, score_of, spread_of
+from protocol_gen.options import Options, check_heldout, claim
+from protocol_gen.results import NONE, PROFILED_EPISODES, STEPS, kind_of
+from protocol_gen.score import Data, Measured, gain_of, groups_of, halves, learned_bound, measure_programs, score_of
 from protocol_gen.trajectories import read as read_trajectories
 
+BOUND_FACTOR = 3  # times the decoders' budget for the learned bound of the ceiling
 CHECKED_EPISODES = 4  # recorded episodes on which a protocol's contract is checked
 Builder = Callable[..., Program]
-
-
-def neutral_text(k: int) -> str:
-    """Returns a protocol that sends nothing, in place of a dropped step."""
-    return (
-        "def message_design_instruction():\n"
-        f'    return "Nothing is sent at step k = {k}: what was designed made recovery worse and was dropped."\n\n\n'
-        f"def communication(o):\n    return o{'[:, -1]' if k == 2 else ''}\n"
-    )
 
 
 def card_of(options: Options) -> tuple[TaskCard, dict[str, Any]]:
@@ -66,6 +66,27 @@ def card_of(options: Options) -> tuple[TaskCard, dict[str, Any]]:
             raise TaskError(f"The card {options.card} is for env {card.env!r}, the run for {values['env']!r}.")
         return card, values
     return task_card(values["env"], values["env_args"]), values
+
+
+@dataclass
+class SoFar:
+    """What a design has at some step."""
+
+    steps: list[int]  # that are shipped
+    texts: list[str]
+    programs: list[Program]
+    measured: dict[str, Measured]  # what decoders hear -> what they recover
+    ceiling: Ceiling | None
+
+    @property
+    def reported(self) -> dict[str, Recovery]:
+        """Returns what is recovered on the episodes that chose nothing."""
+        return {kind: measured.confirming for kind, measured in self.measured.items()}
+
+    @property
+    def last(self) -> Measured:
+        """Returns what is recovered with all that is shipped so far."""
+        return list(self.measured.values())[-1]
 
 
 class Design:
@@ -122,18 +143,23 @@ class Design:
         try:
             claim(self.work, self.options)
             data = self._data()
-            none = self._recovery("none", self.work / "none.json", data, [])
-            texts: list[str] = []
-            programs: list[Program] = []
-            recoveries = {NONE: none}
+            none = self._measured("none", self.work / "none.json", data, [])
+            sofar = SoFar([], [], [], {NONE: none}, self._ceiling(data, none))
             chosen = []
             for k in STEPS:
-                choice = self._step(k, data, texts, programs, recoveries)
+                choice = self._step(k, data, sofar)
                 chosen.append(choice)
-                texts.append(choice["text"])
-                programs.append(self._build(k, choice["text"], data))
-                recoveries[KINDS[k]] = Recovery.from_dict(choice["recovery"])
-            return self._bundle(data, texts, recoveries, chosen)
+                if not choice["dropped"]:
+                    sofar.steps.append(k)
+                    sofar.texts.append(choice["text"])
+                    sofar.programs.append(self._build(k, choice["text"], data))
+                    sofar.measured[kind_of(sofar.steps)] = Measured.from_dict(choice["measured"])
+            if not sofar.steps:
+                raise DesignStopped(
+                    "No step gained anything confirmed, so there is nothing to ship. Ask for more --candidates, give "
+                    "decoders more --decoder-batches, or ship all the same with --ship-all (in another --work folder)."
+                )
+            return self._bundle(data, sofar, chosen)
         finally:
             lock.release()
 
@@ -171,6 +197,7 @@ class Design:
 
         self._stage("collect", self.work / "collect.json", make)
         train, heldout, attributes = read_trajectories(path)
+        check_heldout(len(heldout))
         for what, dims in (("obs", self.card.obs), ("state", self.card.state)):
             names = [d.name for d in dims]
             stored = attributes[f"{what}_columns"]
@@ -194,12 +221,37 @@ class Design:
         found, attempts = self._ask("select", prompt, lambda reply: read_selection(self.card, reply))
         return {**found, "attempts": attempts}
 
-    def _recovery(self, name: str, path: Path, data: Data, programs: list[Program]) -> Recovery:
+    def _measured(self, name: str, path: Path, data: Data, programs: list[Program]) -> Measured:
         def make() -> dict[str, Any]:
-            torch.set_num_threads(1)  # seeds share the cores instead; the figures depend on neither
+            torch.set_num_threads(1)  # seeds share the cores instead; the metrics depend on neither
             return measure_programs(data, programs, self.budget, self.options.tolerance, self._n_processes).as_dict()
 
-        return Recovery.from_dict(self._stage(f"{name}/measure", path, make))
+        return Measured.from_dict(self._stage(f"{name}/measure", path, make))
+
+    def _ceiling(self, data: Data, none: Measured) -> Ceiling | None:
+        """Returns what can be known; None if no episodes are to be spent on it."""
+        o = self.options
+        if not o.ceiling_episodes:
+            return None
+
+        def make() -> dict[str, Any]:
+            posterior = posterior_of(self.card.env, self.card.settings)
+            if posterior is not None:
+                confirming = halves(data.heldout)[1]
+                found = ceiling_of(
+                    posterior, confirming, data.important, o.tolerance, groups_of(data.names), o.ceiling_episodes
+                )
+                return found.as_dict()
+            budget = replace(self.budget, n_batches=BOUND_FACTOR * self.budget.n_batches)
+            together = learned_bound(data, budget, o.tolerance, self._n_processes)
+            note = (
+                f"a lower bound of the ceiling: decoders that hear the raw inputs of all agents, {BOUND_FACTOR} times "
+                "the budget of the others; alone: the decoders without messages"
+            )
+            n = len(halves(data.heldout)[1])
+            return Ceiling(none.confirming, together, LEARNED, note, n, n).as_dict()
+
+        return Ceiling.from_dict(self._stage("ceiling", self.work / "ceiling.json", make))
 
     def _ask(self, prefix: str, prompt: str, read: Callable[[Reply], Any]) -> tuple[Any, int]:
         return ask(self.ledger, prefix, prompt, read, self.options.max_attempts, self._watch)
@@ -214,10 +266,9 @@ class Design:
         episodes = data.train.spread(CHECKED_EPISODES)
         packing = episodes.packing()
         real = extended_obs(episodes, packing, self.layout)
-        history = o.history if k == STEPS[-1] else None
-        if history is not None:
-            real = windows(real, packing.history(history)[-32:], self.layout)
-        spec = ProtocolSpec(self.card.n_agents, self.schema.x_dim, history)
+        spec = MESSAGE.spec(k, self.card.n_agents, self.schema.x_dim, o.history)
+        if spec.history is not None:
+            real = windows(real, packing.history(spec.history)[-32:], self.layout)
         program = self._builder(text, spec, Limits(max_message_dim=o.max_message_dim), real[-32:])
         self._programs[k, text] = program
         return program
@@ -228,14 +279,12 @@ class Design:
             raise ProtocolRejected(LAYER, "the protocol sends nothing; add message columns after x.")
         return text
 
-    def _step(
-        self, k: int, data: Data, texts: list[str], programs: list[Program], recoveries: dict[str, Recovery]
-    ) -> dict[str, Any]:
-        """Asks for candidates of one step, measures them and keeps the best; returns the choice."""
+    def _step(self, k: int, data: Data, sofar: SoFar) -> dict[str, Any]:
+        """Asks for candidates of one step, measures them, keeps the best and confirms it; returns the choice."""
         folder = self.work / f"k{k}"
         if (folder / "chosen.json").is_file():
             return read_json(folder / "chosen.json")
-        values = self._step_values(data, texts, programs, recoveries)
+        values = self._step_values(k, data, sofar)
         if k == 0:
             prompt = describe.fill("design_k0", **values, format_description=self._format(k))
         else:
@@ -244,45 +293,44 @@ class Design:
                 f"k{k}/analyse", folder / "critique.json", lambda: self._critique(f"analyse_k{k}", k, analysis)
             )
             said = dict(zip(("evaluation", "hypothesis", "suggestions"), (critique[c] for c in CRITIQUE), strict=True))
+            goal = MESSAGE.step(k).goal
             prompt = describe.fill(
-                "design_next", **values, **said, k=k, step_goal=describe.GOALS[k], format_description=self._format(k)
+                "design_next", **values, **said, k=k, step_goal=goal, format_description=self._format(k)
             )
         candidates = []
         for number in range(1, self.options.candidates + 1):
-            candidates.append(self._candidate(k, number, prompt, data, programs))
+            candidates.append(self._candidate(k, number, prompt, data, sofar.programs))
         measured = [c for c in candidates if "score" in c]
         if not measured:
-            raise DesignStopped(candidates[-1]["stopped"])
+            reasons = "; ".join(c["stopped"] for c in candidates)
+            raise DesignStopped(f"k{k}: all {len(candidates)} candidates failed. {reasons}")
         best = max(measured, key=lambda c: c["score"])
-        return self._stage(
-            f"k{k}/choose", folder / "chosen.json", lambda: self._choose(k, best, candidates, recoveries)
-        )
+        return self._stage(f"k{k}/choose", folder / "chosen.json", lambda: self._choose(k, best, candidates, sofar))
 
     def _critique(self, name: str, k: int, values: Mapping[str, Any]) -> dict[str, Any]:
         found, attempts = self._ask(f"k{k}/analyst", describe.fill(name, **values), read_critique)
         return {**found, "attempts": attempts}
 
-    def _step_values(
-        self, data: Data, texts: list[str], programs: list[Program], recoveries: dict[str, Recovery]
-    ) -> dict[str, Any]:
+    def _step_values(self, k: int, data: Data, sofar: SoFar) -> dict[str, Any]:
         """Returns the values of the placeholders that speak of what is there already."""
+        recoveries = sofar.reported
         kinds = list(recoveries)
         shown = {kind: recoveries[kind] for kind in dict.fromkeys((kinds[0], kinds[-1]))}
-        tables = describe.recovery_table(data.names, shown)
-        if len(programs) == STEPS[-1]:
+        tables = describe.recovery_table(data.names, shown, sofar.ceiling)
+        if MESSAGE.step(k).sees_history:
             tables = describe.imbalance_table(data.names, recoveries[kinds[-1]]) + "\n\n" + tables
         x_names = [d.name for d in self.card.x_dims(self.layout.last_action, self.layout.agent_id)]
-        found = profile(programs, data.train.spread(PROFILED_EPISODES), self.layout)
+        found = profile(sofar.programs, data.train.spread(PROFILED_EPISODES), self.layout, sofar.steps)
         return {
             "task_description": self.task,
             "important_dimensions": describe.important_description(self.card, data.important),
             "tables": tables,
-            "previous_sources": describe.sources_description(texts),
+            "previous_sources": describe.sources_description(sofar.texts, sofar.steps),
             "profile": describe_profile(found, x_names),
         }
 
     def _format(self, k: int) -> str:
-        history = self.options.history if k == STEPS[-1] else None
+        history = self.options.history if MESSAGE.step(k).sees_history else None
         return describe.format_description(self.card, self.schema.x_dim, history, self.options.max_message_dim)
 
     def _candidate(self, k: int, number: int, prompt: str, data: Data, programs: list[Program]) -> dict[str, Any]:
@@ -296,51 +344,59 @@ class Design:
             return {"candidate": number, "stopped": str(err)}
         write_text(folder / "protocol.py", text)
         program = self._build(k, text, data)
-        recovery = self._recovery(name, folder / "recovery.json", data, [*programs, program])
-        score = score_of(recovery, self.options.sai_metric)
-        return {"candidate": number, "attempts": attempts, "score": score, "text": text, "recovery": recovery.as_dict()}
+        measured = self._measured(name, folder / "recovery.json", data, [*programs, program])
+        score = score_of(measured.choosing, self.options.sai_metric)
+        return {
+            "candidate": number,
+            "attempts": attempts,
+            "score": score,
+            "confirmed_score": score_of(measured.confirming, self.options.sai_metric),
+            "text": text,
+            "measured": measured.as_dict(),
+        }
 
     def _choose(
-        self, k: int, best: Mapping[str, Any], candidates: list[dict[str, Any]], recoveries: dict[str, Recovery]
+        self, k: int, best: Mapping[str, Any], candidates: list[dict[str, Any]], sofar: SoFar
     ) -> dict[str, Any]:
-        before = list(recoveries.values())[-1]
-        metric = self.options.sai_metric
-        score_before, spread = score_of(before, metric), spread_of(before, metric)
-        worse = best["score"] < score_before
-        if worse:
-            what = "is dropped (--keep-best)" if self.options.keep_best else "is kept; --keep-best would drop it"
-            beyond = "beyond" if score_before - best["score"] > spread else "within"
+        """Confirms the best candidate on the episodes that did not choose it; returns the choice."""
+        o = self.options
+        after = Measured.from_dict(best["measured"]).confirming
+        gain, error = gain_of(after, sofar.last.confirming, o.sai_metric)
+        confirmed = gain >= max(o.min_gain, 2 * error)
+        if not confirmed:
+            what = "is shipped all the same (--ship-all)" if o.ship_all else "is left out; --ship-all would ship it"
             self._watch(
-                f"k{k}: recovery is worse than before, {best['score']:.4f} after {score_before:.4f}, {beyond} the "
-                f"spread of decoder seeds ({spread:.4f}); the step {what}"
+                f"k{k}: no gain confirmed: the score changes by {gain:+.4f}, standard error {error:.4f}, and must rise "
+                f"by at least {o.min_gain:g} and two standard errors; the step {what}"
             )
-        dropped = worse and self.options.keep_best
+        keep = ("candidate", "attempts", "score", "confirmed_score", "stopped")
         return {
             "candidate": best["candidate"],
             "attempts": best["attempts"],
             "score": best["score"],
-            "score_before": score_before,
-            "worse": worse,
-            "dropped": dropped,
-            "text": neutral_text(k) if dropped else best["text"],
-            "recovery": before.as_dict() if dropped else best["recovery"],
-            "candidates": [
-                {key: c.get(key) for key in ("candidate", "attempts", "score", "stopped")} for c in candidates
-            ],
+            "confirmed_score": best["confirmed_score"],
+            "gain": gain,
+            "gain_error": error,
+            "confirmed": confirmed,
+            "worse": gain < 0,
+            "dropped": not confirmed and not o.ship_all,
+            "text": best["text"],
+            "measured": best["measured"],
+            "recovery": best["measured"]["confirming"],
+            "candidates": [{key: c.get(key) for key in keep} for c in candidates],
         }
 
     # -- the end ---------------------------------------------------------------------------------------------
 
-    def _bundle(
-        self, data: Data, texts: list[str], recoveries: dict[str, Recovery], chosen: list[dict[str, Any]]
-    ) -> Bundle:
-        o = self.options
+    def _bundle(self, data: Data, sofar: SoFar, chosen: list[dict[str, Any]]) -> Bundle:
+        o, texts, recoveries = self.options, sofar.texts, sofar.reported
         root = protocols_root() / self.card.env / self.card.task / "default"
         out = root if o.out is None else Path(o.out)
         collected = read_json(self.work / "collect.json")
         conditions = {
             "episodes": len(data.train),
             "heldout_episodes": len(data.heldout),
+            "choosing_and_confirming_episodes": [len(part) for part in halves(data.heldout)],
             "behaviour": collected.get("behaviour", "a trajectory file that was given"),
             "mean_return_first_and_last_tenth": collected.get("mean_return_first_and_last_tenth"),
             "decoder_form": o.decoder_form,
@@ -351,20 +407,21 @@ class Design:
             "tolerance": o.tolerance,
         }
         scores = {"conditions": conditions, **{kind: r.summary() for kind, r in recoveries.items()}}
+        scores |= known_scores(sofar.ceiling, recoveries)
 
         def make() -> dict[str, Any]:
             keep = ("key", "model", "designer", "prompt_sha256", "reply_sha256", "prompt_tokens", "completion_tokens")
             notes = {
                 "designer": self.designer.name,
                 "prompt_versions": describe.versions(),
-                "steps": [{k: c[k] for k in ("candidate", "attempts", "worse", "dropped")} for c in chosen],
+                "steps": [self._outcome(k, choice) for k, choice in zip(STEPS, chosen, strict=True)],
                 "design_cost": self.ledger.by_step(),
                 "calls": [{k: c[k] for k in (*keep, "seconds", "retries", "cost_usd")} for c in self.ledger.calls()],
             }
             limits = Limits(max_message_dim=o.max_message_dim)
             if out.exists():
                 self._watch(f"bundle: replaces the one at {out}")
-            write_bundle(out, texts, self.schema, data.important, o.history, scores, notes, limits)
+            write_bundle(out, texts, self.schema, data.important, o.history, scores, notes, limits, sofar.steps)
             return {"path": str(out)}
 
         done = self.work / "bundle.json"
@@ -372,10 +429,45 @@ class Design:
             try:
                 if Path(read_json(done)["path"]) == out:
                     bundle = Bundle.load(out, self.schema)
-                    if bundle.texts == texts:
+                    if bundle.texts == texts and bundle.manifest["scores"] == scores:
                         return bundle
             except BundleError as err:
                 self._watch(f"bundle: {err} It is written again.")
             done.unlink()
         self._stage("bundle", done, make)
         return Bundle.load(out, self.schema)
+
+    @staticmethod
+    def _outcome(k: int, choice: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what a manifest says of a step."""
+        rounded = {name: round(choice[name], 5) for name in ("score", "confirmed_score", "gain", "gain_error")}
+        kept = {name: choice[name] for name in ("candidate", "attempts", "confirmed", "worse", "dropped")}
+        return {"k": k, **kept, **rounded}
+
+
+def known_scores(known: Ceiling | None, recoveries: Mapping[str, Recovery]) -> dict[str, Any]:
+    """Returns the part of a manifest's scores that says what can be known, and how much of it is told."""
+    if known is None:
+        return {}
+    conditions = {
+        "form": known.form,
+        "note": known.note,
+        "episodes_alone_and_together": [known.n_alone, known.n_together],
+    }
+    shares = {
+        kind: {
+            "R2": _rounded(known.share(r)),
+            "recall_off_majority": _rounded(known.share_of_recall(r)),
+            **{f"R2 {name}": _rounded(value) for name, value in known.share_by_group(r).items()},
+        }
+        for kind, r in recoveries.items()
+    }
+    return {
+        ALONE: known.alone.summary(),
+        TOGETHER: known.together.summary(),
+        SHARE: {"conditions": conditions, **shares},
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from epymarl_lmac.awareness.ceiling import ALONE, SHARE, TOGETHER, Ceiling
 from epymarl_lmac.awareness.measure import FIFTHS, Recovery
 from epymarl_lmac.protocol import Bundle
 from protocol_gen.asking import CRITIQUE
 from protocol_gen.drawing import difference, flow, heat_map, table
 from protocol_gen.ledger import read_json, write_text
-from protocol_gen.results import STEPS, profile_of, results, stage_seconds
+from protocol_gen.results import STEPS, bound, ceiling, percent, profile_of, results, stage_seconds
 
 if TYPE_CHECKING:
     from protocol_gen.pipeline import Design
@@ -32,37 +33,50 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "unknown" if value is None else "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _summary(steps: Sequence[Step]) -> str:
+def _summary(steps: Sequence[Step], known: Ceiling | None) -> str:
     groups = list(steps[0][1].skill_by_group)
-    head = ["agents hear", "success", "spread", "off the mode", "imbalance", "imbalance off the mode"]
-    head += ["skill", "skill spread"]
-    head += [f"skill: {g}" for g in groups] + ["converged"]
+    head = ["agents hear", "success", "spread", "recall off the majority value", "imbalance"]
+    head += ["imbalance off the majority value", "R2", "R2 spread", *(f"R2: {g}" for g in groups)]
+    head += [] if known is None else [SHARE, *(f"share: {g}" for g in groups), "share of recall"]
+    head += ["converged"]
     rows = []
-    for kind, r, _ in steps:
+    ends: list[Step] = (
+        [] if known is None else [(ALONE, known.alone, None), (TOGETHER + bound(known), known.together, None)]
+    )
+    for kind, r, _ in [*steps, *ends]:
         figures = [r.success, r.success_spread, r.success_off_mode, r.imbalance, r.imbalance_off_mode]
         figures += [r.skill, r.skill_spread]
         cells = [_number(v, 5 if v in (r.imbalance, r.imbalance_off_mode) else 3) for v in figures]
         settled = "yes" if r.converged else f"no: {r.n_unconverged} of {len(r.success_by_seed)} decoders"
-        rows.append([kind, *cells, *(_number(r.skill_by_group[g]) for g in groups), settled])
+        cells += [_number(r.skill_by_group[g]) for g in groups]
+        if known is not None:
+            cells += map(percent, [known.share(r), *known.share_by_group(r).values(), known.share_of_recall(r)])
+        rows.append([kind, *cells, settled])
     warnings = [
-        f'<p class="warn">{escape(kind)}: recovery is worse than before'
-        f"{', the step was dropped' if choice['dropped'] else ''}.</p>"
+        f'<p class="warn">{escape(kind)}: no gain confirmed, the score changed by {choice["gain"]:+.4f} '
+        f"(standard error {choice['gain_error']:.4f}){', so the step was left out' if choice['dropped'] else ''}.</p>"
         for kind, _, choice in steps
-        if choice is not None and choice["worse"]
+        if choice is not None and not choice["confirmed"]
     ]
     note = (
         "Success: share of agents, dimensions and steps with a squared error within tolerance. Imbalance: variance of "
-        "success over agents, mean over dimensions. Off the mode: the same on entries that are not the most frequent "
-        "value of their dimension, where a constant guess fails. Skill: 1 - MSE / variance, 0 for a constant guess. "
-        "Spread: standard deviation over decoder seeds. All on held-out episodes."
+        "success over agents, mean over dimensions. Off the majority value: the same on entries that are not the most "
+        "frequent value of their dimension, where a constant guess fails. R2: 1 - MSE / variance, 0 for a constant "
+        "guess. "
+        "Spread: standard deviation over decoder seeds. All on held-out episodes that chose nothing."
     )
+    if known is not None:
+        note += (
+            f" What can be known: {known.note} ({known.n_alone} episodes alone, {known.n_together} together). Share: "
+            "(protocol - alone) / (together - alone)."
+        )
     return table(head, rows, "summary") + "".join(warnings) + f'<p class="note">{note}</p>'
 
 
 def _maps(steps: Sequence[Step], names: Sequence[str]) -> str:
     agents = [f"agent {i}" for i in range(len(steps[0][1].success_NI))]
     parts = []
-    for title, key in (("Success", "success_NI"), ("Skill", "skill_NI")):
+    for title, key in (("Success", "success_NI"), ("R2", "skill_NI")):
         parts.append(f"<h3>{title}: agents x dimensions</h3>")
         for n, (kind, r, _) in enumerate(steps):
             parts.append(heat_map(getattr(r, key), agents, names, f"{kind}: {title.lower()}.", f"{key}-{n}"))
@@ -90,11 +104,12 @@ def _time(steps: Sequence[Step]) -> str:
 
 def _texts(bundle: Bundle) -> str:
     parts = []
-    for k, text in enumerate(bundle.texts):
+    for place, (k, text) in enumerate(zip(bundle.steps, bundle.texts, strict=True)):
         parts.append(f"<h3>k = {k}</h3><pre id='text-{k}'>{escape(text)}</pre>")
-        if k:
-            changed = difference(bundle.texts[k - 1], text, f"k = {k - 1}", f"k = {k}")
-            parts.append(f"<details><summary>difference from k = {k - 1}</summary>{changed}</details>")
+        if place:
+            before = bundle.steps[place - 1]
+            changed = difference(bundle.texts[place - 1], text, f"k = {before}", f"k = {k}")
+            parts.append(f"<details><summary>difference from k = {before}</summary>{changed}</details>")
     return "".join(parts)
 
 
@@ -110,7 +125,7 @@ def _critiques(work: Path) -> str:
 
 def _flow(found: dict[str, Any], n_agents: int) -> str:
     parts = []
-    for k, influence in enumerate(found["influence"]):
+    for k, influence in zip(found["steps"], found["influence"], strict=True):
         caption = (
             f"k = {k}: an arrow says that columns which the receiver gets depend on what the sender perceives "
             "(found by exchanging the sender's view on recorded episodes); the thicker, the more columns."
@@ -119,7 +134,7 @@ def _flow(found: dict[str, Any], n_agents: int) -> str:
     rows = [
         [f"k = {k}", n, bits, sum(1 for c in found["constant"] if c.startswith(f"k{k}["))]
         + [sum(1 for d in found[key] if d["column"].startswith(f"k{k}[")) for key in ("duplicate", "already_known")]
-        for k, (n, bits) in enumerate(zip(found["columns"], found["bits_per_step"], strict=True))
+        for k, n, bits in zip(found["steps"], found["columns"], found["bits_per_step"], strict=True)
     ]
     sums = [sum(int(row[c]) for row in rows) for c in range(1, 6)]
     head = ["step", "numbers a receiver and step", "bits", "never change", "repeat another", "already known"]
@@ -131,16 +146,30 @@ def _design(design: Design, steps: Sequence[Step]) -> str:
     rows = design.ledger.by_step()
     shown = [[_number(v, 2) if isinstance(v, float) or v is None else v for v in row.values()] for row in rows]
     candidates = [
-        [f"k{k}, candidate {c['candidate']}", c["attempts"] or "-", _number(c["score"], 4) if c["score"] else "stopped"]
+        [
+            f"k{k}, candidate {c['candidate']}",
+            c["attempts"] or "-",
+            _number(c["score"], 4) if c["score"] else "stopped",
+            _number(c["confirmed_score"], 4) if c["score"] else "-",
+            _verdict(c, choice or {}),
+        ]
         for k, (_, _, choice) in zip(STEPS, steps[1:], strict=True)
         for c in (choice or {})["candidates"]
     ]
     times = [[part, f"{s:.0f}"] for part, s in stage_seconds(design.work).items()]
     return (
         table(list(rows[0]), shown, "design")
-        + table(["candidate", "attempts", "score"], candidates, "candidates")
+        + table(
+            ["candidate", "attempts", "score on choosing episodes", "on confirming ones", ""], candidates, "candidates"
+        )
         + table(["part", "seconds"], times, "seconds")
     )
+
+
+def _verdict(candidate: dict[str, Any], choice: dict[str, Any]) -> str:
+    if candidate["candidate"] != choice["candidate"]:
+        return "lost"
+    return "left out" if choice["dropped"] else "shipped"
 
 
 def write_report(design: Design, bundle: Bundle, path: Path) -> Path:
@@ -152,14 +181,14 @@ def write_report(design: Design, bundle: Bundle, path: Path) -> Path:
         path: the HTML file.
     """
     card, work = design.card, design.work
-    steps = results(work)
+    steps, known = results(work), ceiling(work)
     names = [card.state[i].name for i in bundle.important_state]
     found = profile_of(bundle, Path(read_json(work / "collect.json")["file"]), design.layout)
     conditions = bundle.manifest["scores"]["conditions"]
     said = "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in conditions.items())
     title = f"{card.env} {card.task}: protocol bundle"
     sections = {
-        "Recovery": _summary(steps) + f'<p class="note">{escape(said)}</p>' + _maps(steps, names),
+        "Recovery": _summary(steps, known) + f'<p class="note">{escape(said)}</p>' + _maps(steps, names),
         "Over the episode": _time(steps),
         "Who tells whom": _flow(found, card.n_agents),
         "Protocols": _texts(bundle),

@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from epymarl_lmac.awareness.ceiling import ALONE, LEARNED, TOGETHER, Ceiling
 from epymarl_lmac.awareness.inputs import XLayout
 from epymarl_lmac.awareness.measure import Recovery
 from epymarl_lmac.protocol import Bundle
+from epymarl_lmac.protocol.signature import MESSAGE
+from epymarl_lmac.tasks.posterior import EXACT, SAMPLED
 from protocol_gen.flow_data import profile
 from protocol_gen.ledger import read_json
+from protocol_gen.score import Measured
 from protocol_gen.trajectories import read as read_trajectories
 
-STEPS = (0, 1, 2)
+STEPS = MESSAGE.numbers
 NONE = "no messages"
-KINDS = ("k = 0", "k = 0, 1", "k = 0, 1, 2")  # what decoders hear after each step
 PROFILED_EPISODES = 32
 
 
+def kind_of(steps: Sequence[int]) -> str:
+    """Returns what decoders hear, in words: "k = 0, 2"."""
+    return f"k = {', '.join(map(str, steps))}" if steps else NONE
+
+
 def results(work: Path) -> list[tuple[str, Recovery, dict[str, Any] | None]]:
-    """Returns what was measured, step by step: what decoders hear, the figures, and the choice made.
+    """Returns what was measured, step by step: what decoders hear, the metrics, and the choice made.
+
+    A step that was left out stands in its place, with what was measured of it.
 
     Args:
         work: the work folder of a finished design.
     """
-    found: list[tuple[str, Recovery, dict[str, Any] | None]] = []
-    found.append((NONE, Recovery.from_dict(read_json(work / "none.json")), None))
+    none = Measured.from_dict(read_json(work / "none.json")).confirming
+    found: list[tuple[str, Recovery, dict[str, Any] | None]] = [(NONE, none, None)]
+    kept: list[int] = []
     for k in STEPS:
         choice = read_json(work / f"k{k}" / "chosen.json")
-        found.append((KINDS[k], Recovery.from_dict(choice["recovery"]), choice))
+        left_out = " (left out)" if choice["dropped"] else ""
+        found.append((kind_of([*kept, k]) + left_out, Recovery.from_dict(choice["recovery"]), choice))
+        kept += [] if choice["dropped"] else [k]
     return found
+
+
+def ceiling(work: Path) -> Ceiling | None:
+    """Returns what can be known; None where it was not asked for."""
+    path = work / "ceiling.json"
+    return Ceiling.from_dict(read_json(path)) if path.is_file() else None
 
 
 def stage_seconds(work: Path) -> dict[str, float]:
@@ -41,11 +62,14 @@ def stage_seconds(work: Path) -> dict[str, float]:
 
 
 def summary(work: Path) -> str:
-    """Returns the figures of all steps as a markdown table."""
-    lines = ["| hears | success | off the mode | imbalance | off the mode | skill | converged | attempts |"]
-    lines.append("|" + " --- |" * 8)
-    for kind, r, choice in results(work):
-        attempts = "" if choice is None else str(choice["attempts"]) + (" (dropped)" if choice["dropped"] else "")
+    """Returns the metrics of all steps, and of what can be known, as a markdown table."""
+    head = ["hears", "success", "recall off the majority value", "imbalance", "imbalance off the majority value", "R2"]
+    head += ["share of what can be known", "converged", "attempts"]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    known = ceiling(work)
+    ends = [] if known is None else [(ALONE, known.alone, None), (TOGETHER + bound(known), known.together, None)]
+    for kind, r, choice in [*results(work), *ends]:
+        attempts = "" if choice is None else str(choice["attempts"])
         cells = [
             kind,
             f"{r.success:.3f} +- {r.success_spread:.3f}",
@@ -53,6 +77,7 @@ def summary(work: Path) -> str:
             f"{r.imbalance:.5f} +- {r.imbalance_spread:.5f}",
             f"{r.imbalance_off_mode:.5f}",
             f"{r.skill:.3f} +- {r.skill_spread:.3f}",
+            "" if known is None else percent(known.share(r)),
             "yes" if r.converged else f"no ({r.n_unconverged} decoders)",
             attempts,
         ]
@@ -61,7 +86,17 @@ def summary(work: Path) -> str:
     return "\n".join([*lines, "", f"time by part: {parts}"])
 
 
+def percent(share: float) -> str:
+    """Returns a share for a table."""
+    return "-" if math.isnan(share) else f"{100 * share:.0f} %"
+
+
+def bound(known: Ceiling) -> str:
+    """Returns what must be said of a ceiling that is not exact."""
+    return {EXACT: "", SAMPLED: " (sampled)", LEARNED: " (lower bound)"}[known.form]
+
+
 def profile_of(bundle: Bundle, trajectories: Path, layout: XLayout) -> dict[str, Any]:
     """Returns what a bundle's messages carry on recorded episodes."""
     train, _, _ = read_trajectories(trajectories)
-    return profile(bundle.programs, train.spread(PROFILED_EPISODES), layout)
+    return profile(bundle.programs, train.spread(PROFILED_EPISODES), layout, bundle.steps)

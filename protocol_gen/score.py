@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,13 +14,24 @@ from epymarl_lmac.awareness.decoder import AuxiliaryDecoder
 from epymarl_lmac.awareness.inputs import Episodes, XLayout, rows_of
 from epymarl_lmac.awareness.measure import Budget, Recovery, Rows, evaluate, train_decoder
 from epymarl_lmac.awareness.side_by_side import side_by_side
-from epymarl_lmac.protocol import Program
+from epymarl_lmac.protocol import Program, ProtocolSpec, build_program
 from epymarl_lmac.seeding import derive_seed
 
 BATCH_EPISODES = 32  # as published
 PIECE_EPISODES = 100  # held-out episodes judged at a time
 KEPT_BYTES = 2**31  # messages of the training episodes are computed once if they take no more
 METRICS = ("success", "skill", "both")
+FORWARD_ALL = """import torch
+
+
+def message_design_instruction():
+    return "everything that everybody perceives"
+
+
+def communication(o):
+    everything = o.flatten(1).unsqueeze(1).expand(-1, AGENTS, -1)
+    return torch.cat([o, everything], dim=-1)
+"""
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,28 @@ class Data:
     layout: XLayout
     important: list[int]  # S_imp
     names: list[str]  # of the important columns
+
+    @property
+    def x_dim(self) -> int:
+        """Returns D, the width of the extended observation."""
+        _, _, N, O = self.train.obs_BTNO.shape
+        return O + (self.layout.n_actions if self.layout.last_action else 0) + (N if self.layout.agent_id else 0)
+
+
+class Measured(NamedTuple):
+    """What the same decoders recover on two sets of held-out episodes."""
+
+    choosing: Recovery  # candidates are compared by it
+    confirming: Recovery  # reported; it chose nothing
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values for a file."""
+        return {name: recovery.as_dict() for name, recovery in self._asdict().items()}
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Measured:
+        """Reads what ``as_dict`` returned."""
+        return Measured(*(Recovery.from_dict(values[name]) for name in Measured._fields))
 
 
 def groups_of(names: Sequence[str]) -> dict[str, list[int]]:
@@ -46,9 +80,14 @@ def _message_bytes(data: Data, programs: Sequence[Program]) -> int:
     return 4 * B * T * N * sum(program.message_dim for program in programs)
 
 
+def halves(heldout: Episodes) -> tuple[Episodes, Episodes]:
+    """Returns the held-out episodes that choose and, every second one, those that confirm."""
+    return heldout[::2], heldout[1::2]
+
+
 def measure_programs(
     data: Data, programs: Sequence[Program], budget: Budget, tolerance: float, n_processes: int = 1
-) -> Recovery:
+) -> Measured:
     """Trains decoders on training episodes and judges them on held-out ones.
 
     All kinds see the same batches: what is drawn depends on the decoder's seed alone.
@@ -79,8 +118,34 @@ def measure_programs(
         return train_decoder(draw, len(data.important), budget, seed)
 
     decoders = side_by_side([functools.partial(decoder_of, seed) for seed in range(budget.n_seeds)], n_processes)
-    pieces = [rows(data.heldout[i : i + PIECE_EPISODES]) for i in range(0, len(data.heldout), PIECE_EPISODES)]
-    return evaluate(decoders, pieces, tolerance, groups_of(data.names))
+    groups = groups_of(data.names)
+
+    def judged(episodes: Episodes) -> Recovery:
+        pieces = [rows(episodes[i : i + PIECE_EPISODES]) for i in range(0, len(episodes), PIECE_EPISODES)]
+        return evaluate(decoders, pieces, tolerance, groups)
+
+    return Measured(*map(judged, halves(data.heldout)))
+
+
+def learned_bound(data: Data, budget: Budget, tolerance: float, n_processes: int = 1) -> Recovery:
+    """Returns what decoders recover that hear the raw inputs of all agents, as a lower bound of the ceiling.
+
+    Args:
+        data: the episodes.
+        budget: of the decoders; larger than that of protocols.
+        tolerance: squared error that counts as success (alpha).
+        n_processes: decoders trained at the same time.
+    """
+    spec = ProtocolSpec(data.train.obs_BTNO.shape[2], data.x_dim, None)
+    everything = build_program(FORWARD_ALL.replace("AGENTS", str(spec.n_agents)), spec)
+    return measure_programs(data, [everything], budget, tolerance, n_processes).confirming
+
+
+def gain_of(after: Recovery, before: Recovery, metric: str) -> tuple[float, float]:
+    """Returns by how much a score rose, and the standard error of that over decoder seeds."""
+    n = max(1, len(after.success_by_seed))
+    error = math.hypot(spread_of(after, metric), spread_of(before, metric)) / math.sqrt(n)
+    return score_of(after, metric) - score_of(before, metric), error
 
 
 def _mean(success: float, skill: float, metric: str) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,9 @@ class Rows(NamedTuple):
     counts: list[int]  # running episodes at each step
 
 
+Decoder = Callable[[Tensor, Sequence[int]], Tensor]  # packed inputs (P, U) and running rows a step -> estimates (P, I)
+
+
 @dataclass(frozen=True)
 class Budget:
     """How a decoder is trained; equal for all kinds that are compared."""
@@ -39,7 +42,7 @@ class Budget:
 
 
 FIFTHS = ("early", "early-mid", "mid", "mid-late", "late")
-_TABLES = ("success_NI", "skill_NI", "success_FNI", "success_TN", "imbalance_I")
+_TABLES = ("success_NI", "skill_NI", "success_FNI", "success_TN", "imbalance_I", "mse_NI", "variance_I")
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ class Recovery:
     imbalance_spread: float  # standard deviation over decoder seeds
     converged: bool  # whether training had come to next to nothing (``has_settled``), with every seed
     n_unconverged: int  # decoders whose loss still fell
+    skill_F: list[float] = field(default_factory=list)  # R2 in every quintile of the episode; empty in old records
+    mse_NI: list[list[float]] = field(default_factory=list)  # mean squared error of every agent and column
+    variance_I: list[float] = field(default_factory=list)  # of every column
 
     def summary(self) -> dict[str, Any]:
         """Returns the figures without the tables, rounded, for a manifest."""
@@ -161,7 +167,7 @@ def _skill(error_I: Tensor, spread_I: Tensor) -> float:
     return float(1 - error_I.sum() / spread_I.sum()) if spread_I.sum() > 0 else math.nan
 
 
-def predict(decoder: AuxiliaryDecoder, rows: Rows) -> Tensor:
+def predict(decoder: Decoder, rows: Rows) -> Tensor:
     """Returns the estimates (P, N, I) of packed rows."""
     P, N, U = rows.u_PNU.shape
     return decoder(rows.u_PNU.reshape(P * N, U), [c * N for c in rows.counts]).view(P, N, -1)
@@ -183,6 +189,7 @@ class _Sums:
         self.hits_FNI, self.n_F = torch.zeros(len(FIFTHS), N, I), torch.zeros(len(FIFTHS))
         self.hits_TN, self.n_T = torch.zeros(n_steps, N), torch.zeros(n_steps)
         self.error_NI = torch.zeros(N, I, dtype=torch.float64)
+        self.error_FI = torch.zeros(len(FIFTHS), I, dtype=torch.float64)
         self.off_mode_NI, self.n_off_mode_I = torch.zeros(N, I), torch.zeros(I)
 
     def add(self, error_PNI: Tensor, off_mode_PI: Tensor, tolerance: float, counts: Sequence[int]) -> None:
@@ -195,6 +202,7 @@ class _Sums:
         self.hits_TN.index_add_(0, step, hit.mean(2))
         self.n_T.index_add_(0, step, torch.ones(len(step)))
         self.error_NI += error_PNI.double().sum(0)
+        self.error_FI.index_add_(0, fifth, error_PNI.double().mean(1))
 
 
 def _off_mode_rate(sums: _Sums, columns: Sequence[int]) -> float:
@@ -205,7 +213,7 @@ def _off_mode_rate(sums: _Sums, columns: Sequence[int]) -> float:
 
 
 def evaluate(
-    decoders: Sequence[tuple[AuxiliaryDecoder, bool]],
+    decoders: Sequence[tuple[Decoder, bool]],
     heldout: Rows | Sequence[Rows],
     tolerance: float,
     groups: dict[str, list[int]],
@@ -268,4 +276,10 @@ def evaluate(
         imbalance_spread=float(imbalance_by_seed.std(correction=0)),
         converged=n_unconverged == 0,
         n_unconverged=n_unconverged,
+        skill_F=[
+            _skill(torch.stack([s.error_FI[f] for s in all_sums]).mean(0) / n_F[f], spread_I)
+            for f in range(len(FIFTHS))
+        ],
+        mse_NI=error.mean(0).tolist(),
+        variance_I=spread_I.tolist(),
     )

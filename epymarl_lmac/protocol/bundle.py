@@ -1,8 +1,8 @@
 """Protocol bundles on disk: texts for people, programs and constants for the trainer, a manifest for both.
 
-``protocols/<env>/<task>/<bundle>/`` holds ``k0.py k1.py k2.py``, ``program.json``, ``constants.safetensors`` and
-``manifest.yaml``. The manifest has the SHA-256 of every other file and the task the bundle was made for; a bundle that
-does not match is refused, and every difference is named.
+``protocols/<env>/<task>/<bundle>/`` holds ``k0.py k1.py k2.py`` (fewer where a step was left out), ``program.json``,
+``constants.safetensors`` and ``manifest.yaml``. The manifest has the SHA-256 of every other file and the task the
+bundle was made for; a bundle that does not match is refused, and every difference is named.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from epymarl_lmac.errors import BundleError
 from epymarl_lmac.protocol.build import Limits, build_program
 from epymarl_lmac.protocol.program import Program
 from epymarl_lmac.protocol.sandbox import detect
-from epymarl_lmac.protocol.spec import ProtocolSpec, TaskSchema
+from epymarl_lmac.protocol.signature import MESSAGE
+from epymarl_lmac.protocol.spec import TaskSchema
 
 PROGRAM, CONSTANTS, MANIFEST = "program.json", "constants.safetensors", "manifest.yaml"
 FORMAT = 1
@@ -41,11 +42,12 @@ class Bundle:
     """The protocols of one task, ready to run."""
 
     path: Path
-    programs: list[Program]  # k = 0, 1, 2
+    programs: list[Program]  # one a step, in order
     important_state: list[int]  # S_imp, indices of the state columns to be reconstructed
     history: int  # L, steps that the last protocol sees
     manifest: dict[str, Any]
     texts: list[str]
+    steps: list[int]  # the k of every program; a step that gained nothing is left out
 
     @staticmethod
     def load(path: str | Path, expected: TaskSchema | None) -> Bundle:
@@ -78,13 +80,27 @@ class Bundle:
         wrong = [i for i in important if type(i) is not int or not 0 <= i < schema["state_dim"]]
         if wrong or len(set(important)) != len(important) or not important:
             raise BundleError(f"{path}: important_state must list distinct state columns, got {wrong[:5]}.")
-        texts = [files[name].decode() for name in sorted(n for n in files if n.endswith(".py"))]
-        programs = _read_programs(path, files)
+        steps = _steps(path, manifest, files)
+        texts = [files[MESSAGE.text_name(k)].decode() for k in steps]
+        programs = _read_programs(path, files, steps)
         x_dim = TaskSchema(**schema).x_dim
-        for k, program in enumerate(programs):
+        for k, program in zip(steps, programs, strict=True):
             if (program.spec.n_agents, program.spec.x_dim) != (schema["n_agents"], x_dim):
                 raise BundleError(f"{path}: program k={k} is for {program.spec}, the manifest for x_dim={x_dim}.")
-        return Bundle(path, programs, important, history, manifest, texts)
+        return Bundle(path, programs, important, history, manifest, texts, steps)
+
+
+def _steps(path: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> list[int]:
+    """Returns the k of every program; a manifest of the old form does not list them, its texts do."""
+    named = sorted(name for name in files if name.endswith(".py"))
+    steps = manifest.get("steps", [k for k in MESSAGE.numbers if MESSAGE.text_name(k) in named])
+    known = isinstance(steps, list) and all(type(k) is int and k in MESSAGE.numbers for k in steps)
+    if not known or not steps or sorted(MESSAGE.text_name(k) for k in steps) != named or sorted(set(steps)) != steps:
+        raise BundleError(
+            f"{path}: the steps {steps!r} of the manifest are not those of its texts ({', '.join(named)}); steps are "
+            f"some of {list(MESSAGE.numbers)}, in order."
+        )
+    return steps
 
 
 def _read_files(path: Path) -> dict[str, bytes]:
@@ -122,7 +138,7 @@ def _check_schema(path: Path, schema: Mapping[str, Any], expected: TaskSchema | 
         raise BundleError(f"The bundle at {path} was made for another task. " + "; ".join(different) + ".")
 
 
-def _read_programs(path: Path, files: Mapping[str, bytes]) -> list[Program]:
+def _read_programs(path: Path, files: Mapping[str, bytes], steps: Sequence[int]) -> list[Program]:
     try:
         entries = json.loads(files[PROGRAM])["programs"]
         constants = safetensors.torch.load(files[CONSTANTS])
@@ -130,8 +146,10 @@ def _read_programs(path: Path, files: Mapping[str, bytes]) -> list[Program]:
         raise BundleError(f"{path}: the program cannot be read: {err}") from err
     if not isinstance(entries, list):
         raise BundleError(f"{path}: {PROGRAM} must list programs, got {type(entries).__name__}.")
+    if len(entries) != len(steps):
+        raise BundleError(f"{path}: {PROGRAM} lists {len(entries)} programs, the bundle has the steps {list(steps)}.")
     programs = []
-    for k, entry in enumerate(entries):
+    for k, entry in zip(steps, entries, strict=True):
         prefix = f"k{k}."
         own = {name.removeprefix(prefix): t for name, t in constants.items() if name.startswith(prefix)}
         programs.append(Program.from_dict(entry, own))
@@ -147,35 +165,38 @@ def write_bundle(
     scores: Mapping[str, Any] | None = None,
     notes: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
+    steps: Sequence[int] | None = None,
 ) -> Bundle:
     """Builds programs from texts (each in its child process) and writes a bundle, whole or not at all.
 
     Args:
         path: folder to write; an existing bundle there is replaced.
-        texts: k = 0, 1, 2 in order; the last of three sees ``history`` steps, the others one.
+        texts: one a step, in order.
         schema: the task.
         important_state: state columns to be reconstructed.
         history: L.
         scores: measured recovery, by step.
         notes: designer, prompts, tokens and whatever else belongs into the manifest.
         limits: bounds on texts and messages.
+        steps: the k of every text; None is 0, 1, ... The signature says which of them see ``history`` steps.
 
     Raises:
         ProtocolRejected: a text was refused; nothing is written.
         BundleError: the folder cannot be written.
     """
     path = Path(path)
+    steps = list(range(len(texts))) if steps is None else list(steps)
     programs = [
-        build_program(text, ProtocolSpec(schema.n_agents, schema.x_dim, history if k == 2 else None), limits)
-        for k, text in enumerate(texts)
+        build_program(text, MESSAGE.spec(k, schema.n_agents, schema.x_dim, history), limits)
+        for k, text in zip(steps, texts, strict=True)
     ]
     entries, constants = [], {}
-    for k, program in enumerate(programs):
+    for k, program in zip(steps, programs, strict=True):
         entry, own = program.as_dict(f"k{k}.")
         entries.append(entry)
         constants.update(own)
     constants["format"] = torch.tensor([FORMAT])
-    files = {f"k{k}.py": text.encode() for k, text in enumerate(texts)}
+    files = {MESSAGE.text_name(k): text.encode() for k, text in zip(steps, texts, strict=True)}
     files[PROGRAM] = (json.dumps({"programs": entries}, separators=(",", ":")) + "\n").encode()
     files[CONSTANTS] = safetensors.torch.save(constants)
     manifest = {
@@ -183,6 +204,7 @@ def write_bundle(
         "task_schema": schema.as_dict(),
         "important_state": list(important_state),
         "history": history,
+        "steps": steps,
         "message_dims": [program.message_dim for program in programs],
         "scores": dict(scores or {}),
         "isolation": detect(),

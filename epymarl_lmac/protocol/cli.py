@@ -109,7 +109,7 @@ def show(
     loaded = Bundle.load(bundle, None)
     schema = loaded.manifest["task_schema"]
     ids = schema["n_agents"] if schema["obs_agent_id"] else 0
-    names = [f"k={k}" for k in range(len(loaded.programs))]
+    names = [f"k={k}" for k in loaded.steps]
     profiles = [profile_program(p, inputs.of(p.spec, ids), inputs.name) for p in loaded.programs]
     if png is not None or html is not None:
         from epymarl_lmac.protocol.draw import draw_html, draw_png
@@ -119,7 +119,7 @@ def show(
         if html is not None:
             draw_html(profiles, names, html)
     if as_json:
-        entries = [{"k": k, **profile.as_dict()} for k, profile in enumerate(profiles)]
+        entries = [{"k": k, **profile.as_dict()} for k, profile in zip(loaded.steps, profiles, strict=True)]
         typer.echo(json.dumps({"bundle": str(bundle), "task_schema": schema, "protocols": entries}))
         return
     console = Console()

@@ -120,7 +120,7 @@ def side_of(a: Path, b: Path, k: int | None, sizes: tuple[int, int] | None, hist
     number = k if k is not None else (steps[0] if steps else 0)
     for path, bundle, other in ((a, bundles[0], bundles[1]), (b, bundles[1], bundles[0])):
         if bundle is not None:
-            pairs = dict(enumerate(zip(bundle.texts, bundle.programs, strict=True)))
+            pairs = dict(zip(bundle.steps, zip(bundle.texts, bundle.programs, strict=True), strict=True))
             if texts and number not in pairs:
                 raise BundleError(f"{path} has no protocol k={number}; it has {', '.join(map(str, pairs))}.")
             sides.append({number: pairs[number]} if texts else dict(pairs))
@@ -132,8 +132,8 @@ def side_of(a: Path, b: Path, k: int | None, sizes: tuple[int, int] | None, hist
         spec = None
         if sizes is not None:
             spec = ProtocolSpec(*sizes, history)
-        elif other is not None and number < len(other.programs):
-            spec = other.programs[number].spec
+        elif other is not None and number in other.steps:
+            spec = other.programs[other.steps.index(number)].spec
         sides.append({number: (text, None if spec is None else build_program(text, spec))})
     return sides
 

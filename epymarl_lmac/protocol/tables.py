@@ -29,7 +29,7 @@ def summary_table(bundle: Bundle, profiles: Sequence[Profile]) -> Table:
     table = Table(title=title, title_justify="left")
     for name in ("protocol", "sees", "operations", "numbers a receiver", "floats a step", "bits a step"):
         table.add_column(name, justify="left" if name in ("protocol", "sees") else "right")
-    for k, (program, profile) in enumerate(zip(bundle.programs, profiles, strict=True)):
+    for k, program, profile in zip(bundle.steps, bundle.programs, profiles, strict=True):
         steps = program.spec.history
         table.add_row(
             f"k={k}",

@@ -42,7 +42,8 @@ def one(program: bytes, constants: bytes) -> bool:
     global watching
     watching = True
     try:
-        programs = _read_programs(Path("fuzzed"), {"program.json": program, "constants.safetensors": constants})
+        files = {"program.json": program, "constants.safetensors": constants}
+        programs = _read_programs(Path("fuzzed"), files, (0, 1, 2))
     except BundleError:
         return False
     finally:

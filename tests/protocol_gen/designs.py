@@ -39,8 +39,15 @@ KEYS = ["select", "k0/c1", "k1/analyst", "k1/c1", "k2/analyst", "k2/c1"]  # of t
 
 
 def options(buffer: Path, folder: Path, **changes) -> Options:
-    """Returns a design whose decoders hardly learn."""
-    small = {"decoder_batches": 3, "steps_per_batch": 1, "buffer": str(buffer), "out": str(folder / "bundle")}
+    """Returns a design whose decoders hardly learn, and which ships every step all the same."""
+    small = {
+        "ship_all": True,
+        "ceiling_episodes": 2,
+        "decoder_batches": 3,
+        "steps_per_batch": 1,
+        "buffer": str(buffer),
+        "out": str(folder / "bundle"),
+    }
     return Options("lookout", [], **{**small, **changes})
 
 

@@ -119,7 +119,7 @@ def test_tables_show_the_least_known_and_the_most_uneven_first():
     assert "2 decoders had not converged" in table
     rows = [line.split(" | ")[0] for line in table.splitlines() if " | " in line]
     assert rows == ["a[1]", "b", "a[0]"]
-    assert "b | k = 0 | success 0.50 1.00 | skill 0.30 0.20" in table
+    assert "b | k = 0 | success 0.50 1.00 | R2 0.30 0.20" in table
     uneven = describe.imbalance_table(["a[0]", "a[1]", "b"], r)
     rows = list(dict.fromkeys(line.split(" | ")[0] for line in uneven.splitlines() if " | " in line))
     assert rows == ["b", "a[1]", "a[0]"] and "| mid |" not in uneven

@@ -38,7 +38,7 @@ def data(tmp_path_factory):
 
 def measured(data, builder, *texts, **changes):
     budget = Budget(**{"n_batches": 60, "n_seeds": 3, "lr": 3e-3, "steps_per_batch": 3, **changes})
-    return measure_programs(data, [builder(text, SPEC) for text in texts], budget, 0.05)
+    return measure_programs(data, [builder(text, SPEC) for text in texts], budget, 0.05).confirming
 
 
 def test_a_perfect_protocol_recovers_everything_for_every_agent(data, builder):

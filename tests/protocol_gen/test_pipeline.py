@@ -1,5 +1,6 @@
 """A design from the first prompt to the bundle, against a scripted endpoint and the real client."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from epymarl_lmac.tasks import task_card
 from protocol_gen import pipeline
 from protocol_gen.asking import DesignStopped
 from protocol_gen.designers import ReplayDesigner
-from protocol_gen.results import results
+from protocol_gen.results import results, summary
+from protocol_gen.score import Measured
 
 BAD_JSON = ['{"indices": [0, 99]}', "no object here"], ["{", ""], ["{}", '{"Evaluation": 1}']
 BAD_CODE = (
@@ -64,7 +66,7 @@ def test_prompts_carry_tables_skill_profile_and_critique(buffer, builder, tmp_pa
         design(options(buffer, tmp_path), tmp_path, openai_designer(server), builder).run()
         select, k0, analyst1, k1, analyst2, k2 = (r["messages"][-1]["content"] for r in server.requests)
     assert "scout[0]" in select and "(B, 3, 12)" in k0 and "(B, 10, 3, 12)" in k2
-    assert "target[0] | no messages | success" in k0 and "skill" in k0
+    assert "target[0] | no messages | success" in k0 and "R2" in k0
     assert "target[0] | k = 0 | success" in analyst1 and "sender 0: to 0:" in analyst1 and TEXTS[0].strip() in analyst1
     assert "Improvement_Suggestions one" in k1 and TEXTS[0].strip() in k1
     assert "target[0] | early | success" in analyst2 and "variance" in analyst2
@@ -162,6 +164,13 @@ def test_stops_clearly_after_max_attempts_and_goes_on_with_more(buffer, builder,
         assert len(server.requests) == 8 and bundle.texts == TEXTS
 
 
+def scored(found, choosing, confirming=None):
+    """Returns what was measured with other scores on the choosing and the confirming episodes."""
+    values = (choosing, choosing if confirming is None else confirming)
+    changes = [{"success": v, "skill": v, "success_spread": 0.0, "skill_spread": 0.0} for v in values]
+    return Measured(*(dataclasses.replace(r, **c) for r, c in zip(found, changes, strict=True)))
+
+
 SILENT = protocol("return th.cat([o, o[..., :1] * 0.0], -1)")
 
 
@@ -174,7 +183,7 @@ def test_the_best_of_several_candidates_is_kept_and_all_are_archived(buffer, bui
     def measured(data, programs, budget, tolerance, n_processes):
         found = real(data, [], budget, tolerance)
         success = 0.9 if any(p.message_dim == 4 for p in programs) else 0.3
-        return type(found)(**{**vars(found), "success": success, "skill": success})
+        return scored(found, success)
 
     monkeypatch.setattr(pipeline, "measure_programs", measured)
     settings = options(buffer, tmp_path, candidates=2)
@@ -189,29 +198,79 @@ def test_the_best_of_several_candidates_is_kept_and_all_are_archived(buffer, bui
     assert (made.work / "k0" / "c1" / "recovery.json").is_file()
 
 
-@pytest.mark.parametrize("keep_best", [False, True])
-def test_a_step_that_makes_recovery_worse_is_reported_and_dropped_if_asked(
-    buffer, builder, tmp_path, monkeypatch, keep_best
-):
-    real = pipeline.measure_programs
-    events = []
+def run_with_scores(buffer, builder, tmp_path, monkeypatch, values, **changes):
+    """Designs with given scores (choosing, confirming) by the sizes of what is sent; returns bundle, design, events."""
+    real, events = pipeline.measure_programs, []
 
     def measured(data, programs, budget, tolerance, n_processes):
         found = real(data, [], budget, tolerance)
-        sizes = [p.message_dim for p in programs]
-        values = {(): 0.2, (4,): 0.9, (4, 3): 0.5, (4, 3, 4): 0.6, (4, 0, 4): 0.95}
-        return type(found)(**{**vars(found), "success": values[tuple(sizes)], "skill": values[tuple(sizes)]})
+        return scored(found, *values[tuple(p.message_dim for p in programs)])
 
     monkeypatch.setattr(pipeline, "measure_programs", measured)
     with ChatServer([Turn(text) for text in GOOD]) as server:
-        settings = options(buffer, tmp_path, keep_best=keep_best)
-        made = design(settings, tmp_path, openai_designer(server), builder, events.append)
-        bundle = made.run()
-    told = [e for e in events if "worse" in e]
-    assert len(told) == 1 and told[0].startswith("k1: recovery is worse than before, 0.5000 after 0.9000, beyond")
-    assert [p.message_dim for p in bundle.programs] == ([4, 0, 4] if keep_best else [4, 3, 4])
-    assert [c["dropped"] for _, _, c in results(made.work)[1:]] == [False, keep_best, False]
-    assert results(made.work)[-1][1].success == (0.95 if keep_best else 0.6)
+        made = design(options(buffer, tmp_path, **changes), tmp_path, openai_designer(server), builder, events.append)
+        return made.run(), made, events
+
+
+WORSE = {(): (0.2,), (4,): (0.9,), (4, 3): (0.5,), (4, 3, 4): (0.6,), (4, 4): (0.95,)}
+
+
+@pytest.mark.parametrize("ship_all", [False, True])
+def test_a_step_that_gains_nothing_is_left_out_unless_all_are_shipped(buffer, builder, tmp_path, monkeypatch, ship_all):
+    bundle, made, events = run_with_scores(buffer, builder, tmp_path, monkeypatch, WORSE, ship_all=ship_all)
+    told = [e for e in events if "no gain confirmed" in e]
+    assert len(told) == 1 and told[0].startswith("k1: no gain confirmed: the score changes by -0.4000")
+    assert [p.message_dim for p in bundle.programs] == ([4, 3, 4] if ship_all else [4, 4])
+    assert bundle.steps == bundle.manifest["steps"] == ([0, 1, 2] if ship_all else [0, 2])
+    assert [p.spec.history for p in bundle.programs][-1] == 10
+    assert [c["dropped"] for _, _, c in results(made.work)[1:]] == [False, not ship_all, False]
+    names = [kind for kind, _, _ in results(made.work)]
+    assert names == (
+        ["no messages", "k = 0", "k = 0, 1", "k = 0, 1, 2"]
+        if ship_all
+        else ["no messages", "k = 0", "k = 0, 1 (left out)", "k = 0, 2"]
+    )
+
+
+def test_a_gain_on_the_choosing_episodes_alone_is_not_shipped(buffer, builder, tmp_path, monkeypatch):
+    values = {(): (0.2,), (4,): (0.5,), (4, 3): (0.9, 0.36), (4, 4): (0.6,)}
+    bundle, made, _ = run_with_scores(buffer, builder, tmp_path, monkeypatch, values, ship_all=False)
+    assert bundle.steps == [0, 2]
+    choice = results(made.work)[2][2]
+    assert choice["score"] == 0.9 and choice["gain"] == pytest.approx(-0.14) and not choice["confirmed"]
+    assert choice["candidates"][0]["confirmed_score"] == 0.36  # the table keeps the loser
+
+
+def test_nothing_confirmed_at_any_step_is_said(buffer, builder, tmp_path, monkeypatch):
+    values = {(): (0.5,), (4,): (0.5,), (3,): (0.5,)}
+    with pytest.raises(DesignStopped, match=r"nothing to ship.*--ship-all"):
+        run_with_scores(buffer, builder, tmp_path, monkeypatch, values, ship_all=False)
+
+
+def test_candidates_that_all_fail_are_named(buffer, builder, tmp_path):
+    turns = [Turn(SELECTION), Turn("no code"), Turn("none either")]
+    with ChatServer(turns) as server, pytest.raises(DesignStopped, match=r"k0: all 2 candidates failed.*k0/c1.*k0/c2"):
+        settings = options(buffer, tmp_path, candidates=2, max_attempts=1)
+        design(settings, tmp_path, openai_designer(server), builder).run()
+
+
+def test_too_few_episodes_to_confirm_on_are_refused():
+    with pytest.raises(SettingsError, match=r"15 held-out episodes are too few to confirm on.*at least 16"):
+        options(Path("buffer"), Path("folder"), heldout=15).check()
+
+
+def test_what_can_be_known_is_in_manifest_prompts_and_page(buffer, builder, tmp_path):
+    with ChatServer([Turn(text) for text in GOOD]) as server:
+        made = design(options(buffer, tmp_path, ceiling_episodes=16), tmp_path, openai_designer(server), builder)
+        scores = made.run().manifest["scores"]
+        analyst = server.requests[2]["messages"][-1]["content"]
+    assert scores["knowable together"]["skill"] == pytest.approx(1.0)
+    share = scores["share of what can be known"]
+    none = (scores["k = 0"]["skill"] - scores["known alone"]["skill"]) / (1 - scores["known alone"]["skill"])
+    assert share["conditions"]["form"] == "exact" and share["k = 0"]["R2"] == pytest.approx(none, abs=1e-3)
+    assert "What can be known (exact)" in analyst and "R2 that is still missing, by agent" in analyst
+    assert "early part of the episode: R2" in analyst
+    assert "share of what can be known" in summary(made.work)
 
 
 def test_a_design_replays_from_its_own_record(buffer, builder, tmp_path):

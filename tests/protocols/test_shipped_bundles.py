@@ -1,5 +1,6 @@
 """The bundles that ship: they fit their tasks, and say what their texts promise."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,7 +8,9 @@ from epymarl_lmac.paths import protocols_root
 from epymarl_lmac.protocol import Bundle
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import task_card
+from epymarl_lmac.tasks.posterior import posterior_of
 from protocol_gen.build import schema_of
+from protocol_gen.collect import import_host
 
 TASKS = {
     "lookout/3a-4k": ("lookout", []),
@@ -19,21 +22,25 @@ TASKS = {
 }
 
 
-def load(name):
+# The default designs of LBF forward what is seen now; 8x8 also has one that infers.
+BUNDLES = [*((name, "default") for name in TASKS), ("lbf/8x8-2p-2f-s1-coop", "inferring")]
+
+
+def load(name, which="default"):
     env, updates = TASKS[name]
     values = merge("lmac_qmix", env, updates)
     card = task_card(env, values["env_args"])
-    return Bundle.load(protocols_root() / name / "default", schema_of(card, True, True)), card
+    return Bundle.load(protocols_root() / name / which, schema_of(card, True, True)), card
 
 
 def test_every_shipped_bundle_is_tested_here():
-    shipped = {path.parent.parent.relative_to(protocols_root()).as_posix() for path in protocols_root().glob("*/*/*/manifest.yaml")}
-    assert shipped == set(TASKS)
+    found = [path.parent.relative_to(protocols_root()) for path in protocols_root().glob("*/*/*/manifest.yaml")]
+    assert {(path.parent.as_posix(), path.name) for path in found} == set(BUNDLES)
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_bundle_fits_its_task(name):
-    bundle, card = load(name)
+@pytest.mark.parametrize(("name", "which"), BUNDLES)
+def test_bundle_fits_its_task(name, which):
+    bundle, card = load(name, which)
     assert bundle.manifest["message_dims"] == [p.message_dim for p in bundle.programs]
     assert not any(card.state[i].meaning.startswith("padding") for i in bundle.important_state)
     for text in bundle.texts:
@@ -160,3 +167,82 @@ def test_lbf_lays_a_seen_food_onto_the_field_and_forgets_it_once_it_is_gone(name
     gone[0] = x[0]
     _, _, food_map = last_words(bundle, history_of([seeing, seeing, gone, gone]), size, agents)
     assert food_map.abs().max().item() == 0.0
+
+
+# -- the inferring designs ---------------------------------------------------------------------------------------
+
+INFERRING = LBF[:1]
+
+
+def whole_episode(steps, length=25):
+    """Returns (1, length, N, D): the given steps last, what is before the episode's start before them."""
+    before = torch.full((length - len(steps), *steps[0].shape), -1.0)
+    return torch.cat([before, torch.stack(steps)]).unsqueeze(0)
+
+
+def inferred(bundle, steps, size, agents):
+    """Returns what the last program says: middles and half-widths in lines (N, 2, 2), map of agents, map of foods."""
+    said = bundle.programs[-1].message(whole_episode(steps, bundle.history))[0]
+    assert torch.equal(said, said[:1].expand_as(said))  # everybody hears the same
+    where, agent_map, food_map = said[0].split([4 * agents, size * size, size * size])
+    where = torch.stack([where[: 2 * agents].view(agents, 2), where[2 * agents :].view(agents, 2)], dim=1)
+    return where * (size - 1), agent_map.view(size, size), food_map.view(size, size)
+
+
+@pytest.mark.parametrize(("name", "size", "agents"), INFERRING)
+def test_inferring_lbf_remembers_a_wall_for_the_whole_episode(name, size, agents):
+    bundle, _ = load(name, "inferring")
+    assert bundle.history == 25 and bundle.programs[-1].spec.history == 25
+    there_and_back = [0, 1, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3]
+    steps = southwards(there_and_back, size, agents)
+    for t in range(1, len(steps)):
+        if there_and_back[t] < there_and_back[t - 1]:
+            steps[t][:, 27 + SOUTH], steps[t][:, 27 + 1] = 0.0, 1.0
+    _, agent_map, food_map = inferred(bundle, steps, size, agents)
+    assert agent_map[3].sum().item() == pytest.approx(agents, abs=1e-4)  # row 3 for certain, 13 steps later
+    assert agent_map.sum().item() == pytest.approx(agents, abs=1e-4)
+    assert food_map[0].sum() == food_map[:, 0].sum() == 0  # foods never lie on the border
+
+
+@pytest.mark.parametrize(("name", "size", "agents"), INFERRING)
+def test_inferring_lbf_remembers_a_food_until_it_was_eaten(name, size, agents):
+    bundle, _ = load(name, "inferring")
+    empty = scene(0, 0, size, size, agents)
+    empty[1:] = scene(size - 1, size - 1, size, size, agents)[1:]
+    seeing = empty.clone()
+    seeing[0, 9 + 8], seeing[0, 18 + 8] = 2.0, 0.0  # agent 0, in the corner, sees a food to its south-east
+    _, _, food_map = inferred(bundle, [seeing], size, agents)
+    foods = {2: 2, 6: 4}[agents]
+    assert food_map[1, 1].item() == pytest.approx(1.0) and food_map.sum().item() == pytest.approx(foods, abs=1e-3)
+    assert food_map[1, 2].item() == food_map[2, 2].item() == food_map[3, 1].item() == 0.0  # too near for another
+    _, _, food_map = inferred(bundle, [seeing, seeing, empty], size, agents)
+    assert food_map[1, 1].item() == 0.0 and food_map.sum().item() == pytest.approx(foods - 1, abs=1e-3)
+
+
+def test_inferring_lbf_comes_near_the_best_possible_estimate():
+    """On random play the maps have at most 1.05 times the least possible squared error."""
+    import_host()
+    from envs.lbf import LbfEnv
+
+    bundle, card = load("lbf/8x8-2p-2f-s1-coop", "inferring")
+    posterior = posterior_of("lbf", card.settings)
+    least = error = 0.0
+    for seed in range(12):
+        env, rng = LbfEnv(1, seed, **card.settings), np.random.default_rng(seed)
+        obs, actions, states = [env.obs_BNO[0].copy()], [], [env.state_BS[0].copy()]
+        for _ in range(24):
+            actions.append(rng.integers(6, size=2))
+            env.step(actions[-1][None])
+            obs.append(env.obs_BNO[0].copy())
+            states.append(env.state_BS[0].copy())
+        moves = np.eye(6, dtype=np.float32)[np.stack(actions)]
+        last = np.concatenate([np.zeros((1, 2, 6), np.float32), moves])
+        ids = np.broadcast_to(np.eye(2, dtype=np.float32), (25, 2, 2))
+        x = torch.from_numpy(np.concatenate([np.stack(obs), last, ids], axis=-1))
+        best = posterior.together(np.stack(obs), np.stack([*actions, np.zeros(2, int)])).mean
+        for t in range(0, 25, 4):
+            _, agent_map, food_map = inferred(bundle, list(x[: t + 1]), 8, 2)
+            truth = states[t].reshape(3, 10, 10)[:2, 1:-1, 1:-1]
+            error += np.square(np.stack([agent_map, 2 * food_map]) - truth).sum()
+            least += np.square(best[t].reshape(3, 10, 10)[:2, 1:-1, 1:-1] - truth).sum()
+    assert error < 1.05 * least

@@ -7,7 +7,6 @@ from host_runs import figures, host, run_folders, start_and_stop, words
 
 from epymarl_lmac.settings import algorithms
 
-
 # Run with every change: no communication, fixed messages, sampled messages. The others take seconds each in the long
 # tier; that their learners go on to the bit is tested in process for all of them (tests/learners).
 FAST = ("qmix", "lmac_qmix", "ndq")
