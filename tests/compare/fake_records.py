@@ -11,7 +11,7 @@ import numpy as np
 from epymarl_lmac.compare.plan import Cell, make_cell
 from epymarl_lmac.compare.results import Comparison, RunCurve
 
-FAKE_HOST = Path(__file__).with_name("fake_host.py")
+FAKE_HOST = Path(__file__).with_name("fake_training.py")
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from epymarl_lmac.compare.schedule import Schedule, State
 
 
 @pytest.fixture(autouse=True)
-def fake_host(monkeypatch):
+def fake_training(monkeypatch):
     monkeypatch.setattr(sc, "POLL_S", 0.02)
     monkeypatch.setattr(sc, "LOOK_S", 0.02)
 
