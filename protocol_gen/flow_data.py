@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from epymarl_lmac.awareness.inputs import Episodes, XLayout, extended_obs, messages, windows
+from epymarl_lmac.awareness.inputs import Episodes, extended_obs, messages
 from epymarl_lmac.errors import BundleError
+from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.learning.packing import Packing
 from epymarl_lmac.protocol import Program
 from epymarl_lmac.protocol.flow import flow_map
@@ -53,7 +54,7 @@ def _bits(program: Program, x_PND: Tensor, packing: Packing, layout: XLayout) ->
     data = x_PND
     if program.spec.history is not None:
         chosen = torch.randperm(len(x_PND), generator=torch.Generator().manual_seed(6))[:MAX_WINDOWS]
-        data = windows(x_PND, packing.history(program.spec.history)[chosen], layout)
+        data = layout.histories(x_PND, packing.history(program.spec.history)[chosen])
     try:
         return int(profile_program(program, data).bits.sum(0).max())
     except BundleError:

@@ -27,10 +27,11 @@ from typing import Any
 import torch
 
 from epymarl_lmac.awareness.ceiling import ALONE, LEARNED, SHARE, TOGETHER, Ceiling, ceiling_of
-from epymarl_lmac.awareness.inputs import XLayout, extended_obs, windows
+from epymarl_lmac.awareness.inputs import extended_obs
 from epymarl_lmac.awareness.measure import FIFTHS, Budget, Recovery
 from epymarl_lmac.checkpoint import RunLock
 from epymarl_lmac.errors import BundleError, ProtocolRejected, TaskError
+from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.paths import protocols_root
 from epymarl_lmac.protocol import Bundle, Program, build_program, write_bundle
 from epymarl_lmac.protocol.build import Limits
@@ -268,7 +269,7 @@ class Design:
         real = extended_obs(episodes, packing, self.layout)
         spec = MESSAGE.spec(k, self.card.n_agents, self.schema.x_dim, o.history)
         if spec.history is not None:
-            real = windows(real, packing.history(spec.history)[-32:], self.layout)
+            real = self.layout.histories(real, packing.history(spec.history)[-32:])
         program = self._builder(text, spec, Limits(max_message_dim=o.max_message_dim), real[-32:])
         self._programs[k, text] = program
         return program

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from epymarl_lmac.awareness.ceiling import ALONE, LEARNED, TOGETHER, Ceiling
-from epymarl_lmac.awareness.inputs import XLayout
 from epymarl_lmac.awareness.measure import Recovery
+from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.protocol import Bundle
 from epymarl_lmac.protocol.signature import MESSAGE
 from epymarl_lmac.tasks.posterior import EXACT, SAMPLED

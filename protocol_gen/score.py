@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from epymarl_lmac.awareness.decoder import AuxiliaryDecoder
-from epymarl_lmac.awareness.inputs import Episodes, XLayout, rows_of
+from epymarl_lmac.awareness.inputs import Episodes, rows_of
 from epymarl_lmac.awareness.measure import Budget, Recovery, Rows, evaluate, train_decoder
 from epymarl_lmac.awareness.side_by_side import side_by_side
+from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.protocol import Program, ProtocolSpec, build_program
 from epymarl_lmac.seeding import derive_seed
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.awareness.measure import Rows
+from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.learning.packing import Packing
 from epymarl_lmac.protocol.program import Program
 
 PIECE_EPISODES = 64  # episodes whose messages are computed in one call
-WINDOW_FLOATS = 2**24  # history windows are built in pieces of at most this many numbers (64 MiB)
 
 
 @dataclass(frozen=True)
@@ -68,38 +68,12 @@ class Episodes:
         return Packing.of(torch.arange(self.obs_BTNO.shape[1]) < self.length_B.unsqueeze(1))
 
 
-@dataclass(frozen=True)
-class XLayout:
-    """What x = [observation, last action, agent id] holds."""
-
-    n_actions: int
-    last_action: bool = True
-    agent_id: bool = True
-
-
 def extended_obs(episodes: Episodes, packing: Packing, layout: XLayout) -> Tensor:
     """Returns x of all existing steps, (P, N, D); the last action is all zero at t = 0."""
-    obs = packing.pack(episodes.obs_BTNO)
-    P, N, _ = obs.shape
-    parts = [obs]
+    onehot = None
     if layout.last_action:
-        before = (packing.rows_P - 1).clamp(min=0)
-        actions = episodes.actions_BTN.reshape(-1, N).index_select(0, before)
-        onehot = torch.nn.functional.one_hot(actions, layout.n_actions).to(obs.dtype)
-        onehot[: packing.counts[0]] = 0
-        parts.append(onehot)
-    if layout.agent_id:
-        parts.append(torch.eye(N, dtype=obs.dtype).expand(P, N, N))
-    return torch.cat(parts, dim=-1)
-
-
-def windows(x_PND: Tensor, index_PL: Tensor, layout: XLayout) -> Tensor:
-    """Returns the histories of some rows, (P', L, N, D); steps before the start are -1, the agent's id kept."""
-    filler = torch.full_like(x_PND[:1], -1.0)
-    if layout.agent_id:
-        N = x_PND.shape[1]
-        filler[..., -N:] = x_PND[:1, :, -N:]
-    return torch.cat([x_PND, filler])[index_PL]
+        onehot = torch.nn.functional.one_hot(episodes.actions_BTN, layout.n_actions).to(episodes.obs_BTNO.dtype)
+    return layout.packed(episodes.obs_BTNO, onehot, packing)
 
 
 def messages(programs: Sequence[Program], x_PND: Tensor, packing: Packing, layout: XLayout) -> Tensor:
@@ -109,10 +83,8 @@ def messages(programs: Sequence[Program], x_PND: Tensor, packing: Packing, layou
         if program.spec.history is None:
             parts.append(program.message(x_PND))
             continue
-        index = packing.history(program.spec.history)
-        n_rows = max(1, WINDOW_FLOATS // (index.shape[1] * x_PND[0].numel()))
-        pieces = [program.message(windows(x_PND, part, layout)) for part in index.split(n_rows)]
-        parts.append(torch.cat(pieces))
+        windows = layout.windows(x_PND, packing, program.spec.history)
+        parts.append(torch.cat([program.message(window_PLND) for window_PLND in windows]))
     return torch.cat(parts, dim=-1) if parts else x_PND.new_zeros(*x_PND.shape[:2], 0)
 
 

@@ -80,11 +80,17 @@ class XLayout:
             filler[..., -N:] = x_RND[..., -N:]
         return filler
 
-    def windows(self, x_PND: Tensor, packing: Packing, length: int, max_floats: int | None = None) -> Iterator[Tensor]:
+    def histories(self, x_PND: Tensor, index_PL: Tensor) -> Tensor:
+        """Returns the histories of some rows, (P', L, N, D).
+
+        Args:
+            x_PND: all existing steps.
+            index_PL: long (P', L), see ``Packing.history``; P stands for steps before an episode's start.
+        """
+        return torch.cat([x_PND, self.before_start(x_PND[:1])])[index_PL]
+
+    def windows(self, x_PND: Tensor, packing: Packing, length: int) -> Iterator[Tensor]:
         """Yields the last ``length`` steps up to every row, (P', L, N, D) in pieces of bounded size, in row order."""
-        with_filler = torch.cat([x_PND, self.before_start(x_PND[:1])])
-        index = packing.history(length)
-        limit = WINDOW_FLOATS if max_floats is None else max_floats
-        rows = max(1, limit // (length * x_PND[0].numel()))
-        for part in index.split(rows):
-            yield with_filler[part]
+        rows = max(1, WINDOW_FLOATS // (length * x_PND[0].numel()))
+        for part in packing.history(length).split(rows):
+            yield self.histories(x_PND, part)

@@ -126,8 +126,8 @@ class EngineEnv(MultiAgentEnv):
         """Moves the engine by one step; actions are those of the agents' own spaces."""
 
     def _own_state(self) -> np.ndarray:
-        """Returns the state that the engine declares."""
-        raise NotImplementedError
+        """Returns the state that the engine declares; asked for only where ``state_form`` says it declares one."""
+        raise TaskError(f"{self.name} declares no state of its own.")
 
     # -- the record ----------------------------------------------------------------------------------------------
 

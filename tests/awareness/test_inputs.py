@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from epymarl_lmac.awareness import inputs
-from epymarl_lmac.awareness.inputs import Episodes, XLayout, rows_of
+from epymarl_lmac.awareness.inputs import Episodes, rows_of
+from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.paths import protocols_root
 from epymarl_lmac.protocol import Bundle
 

@@ -11,8 +11,9 @@ import torch
 from designs import TEXTS
 from host_runs_for_design import small_run
 
-from epymarl_lmac.awareness.inputs import XLayout, extended_obs, messages
+from epymarl_lmac.awareness.inputs import extended_obs, messages
 from epymarl_lmac.errors import RecordError, SettingsError, TaskError
+from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.protocol import ProtocolSpec
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import task_card

@@ -5,8 +5,8 @@ import pytest
 import torch
 from designs import protocol
 
-from epymarl_lmac.awareness.inputs import XLayout
 from epymarl_lmac.awareness.measure import Budget, has_settled
+from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.protocol import ProtocolSpec
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import task_card
