@@ -16,6 +16,7 @@ this core reaches on a product of the update's own size.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import subprocess
 import sys
@@ -32,6 +33,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from epymarl_lmac.settings import load_settings  # noqa: E402
+from modules.comm.steps import LEARN  # noqa: E402
 from run import Experiment  # noqa: E402
 from utils.logging import Logger, get_logger  # noqa: E402
 
@@ -69,16 +71,20 @@ def per_step_loss(learner, batch) -> torch.Tensor:
     for mac, outputs in ((learner.mac, qs), (learner.target_mac, targets)):
         mac.init_hidden(batch.batch_size)
         for t in range(T):
-            x = mac.extended_obs(batch, t)
-            u = torch.cat([x, mac.messages_step(x)], dim=-1).flatten(0, 1)
-            z, mac.comm_hidden = mac.comm(u, mac.comm_hidden)
+            step = dataclasses.replace(
+                mac.step(batch, t, LEARN), look=lambda key: None
+            )  # nothing stored: computed anew
+            kept: dict[str, torch.Tensor] = {}
+            before = mac.hidden_states.view(batch.batch_size, mac.n_agents, -1)
+            h = mac._advance(step, step.x_RND, before, kept)
+            mac.hidden_states = h.flatten(0, 1)
+            z = kept["latent"].flatten(0, 1)
             decoded = mac.comm.decoder(z)
             estimate, logits = decoded.chunk(2, dim=-1)
             again = mac.comm.cycle(torch.cat([estimate, torch.sigmoid(logits)], dim=-1))
-            q, mac.hidden_states = mac.agent(torch.cat([x.flatten(0, 1), z.detach()], -1), mac.hidden_states)
-            outputs.append(q.view(batch.batch_size, mac.n_agents, -1))
+            outputs.append(mac._q_values(step, h, kept))
             if mac is learner.mac and t < T - 1:
-                truth = batch["state"][:, t, learner.important_state].repeat_interleave(mac.n_agents, 0)
+                truth = batch["state"][:, t, mac.comm.important_state].repeat_interleave(mac.n_agents, 0)
                 squared = (estimate - truth) ** 2
                 aware = (squared < args.mse_thres).float()
                 p = torch.sigmoid(logits).clamp(1e-7, 1 - 1e-7)
@@ -95,9 +101,10 @@ def per_step_loss(learner, batch) -> torch.Tensor:
 
 def per_step_update(learner, batch) -> None:
     learner.mac.train(True)
-    learner.optimiser.zero_grad()
+    optimiser, clip = learner.optimisers["main"]
+    optimiser.zero_grad()
     per_step_loss(learner, batch).backward()
-    learner.optimiser.clip_and_step(learner.args.grad_norm_clip)
+    optimiser.clip_and_step(clip)
     learner.mac.train(False)
 
 
