@@ -91,7 +91,7 @@ class Played:
         batch = experiment.buffer.sample(experiment.buffer.episodes_in_buffer, rng=np.random.default_rng(0))
         self._packing = Packing.of(batch["filled"].squeeze(-1))
         with torch.no_grad():
-            self._x = experiment.mac.extended_obs_packed(batch, self._packing).float()
+            self._x = experiment.mac.steps(batch).x_RND.float()
         self._id_columns = experiment.mac.n_agents if experiment.mac.args.obs_agent_id else 0
         self.name = f"{experiment.buffer.episodes_in_buffer} random episodes of {env}"
 

@@ -24,11 +24,12 @@ from epymarl_lmac.learning.episode_transform import EpisodeTransform
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.learning.packing import Packing
 from modules.agents import REGISTRY as agent_REGISTRY
-from modules.comm import REGISTRY as comm_REGISTRY
 from modules.comm.base import Comm, Kept, Team
+from modules.comm.registry import REGISTRY as comm_REGISTRY
 from modules.comm.steps import ACT, LEARN, TEST, Steps
 
 NO_OP = 0  # SMAC's action of dead agents
+KEYS_OF_EVERY_HOST = frozenset({"obs", "state", "avail_actions", "actions", "actions_onehot", "reward", "terminated"})
 
 
 @dataclass
@@ -323,7 +324,7 @@ def _field_of(ep_batch, take: Callable[[Tensor], Tensor]) -> Callable[[str], Ten
     """Returns a function that gives the wanted rows of a stored field by name, None where it is not stored."""
 
     def look(key: str) -> Tensor | None:
-        return take(ep_batch[key]) if key in ep_batch.scheme else None
+        return take(ep_batch[key]) if key in KEYS_OF_EVERY_HOST or key in getattr(ep_batch, "scheme", ()) else None
 
     return look
 

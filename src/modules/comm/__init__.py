@@ -1,21 +1,8 @@
-"""Communication methods by name. A method is one file here, one yaml in ``config/algs`` and one line below.
+"""Communication methods: a method is one file here, one yaml in ``config/algs`` and one line in ``registry.py``.
 
 ``base.py`` says what a method offers. Methods are imported when they are used.
 """
 
-from epymarl_lmac.plugin.entry_points import extended
+from modules.comm.registry import REGISTRY
 
-REGISTRY = extended(
-    "comm",
-    {
-        "cola": "modules.comm.cola:ColaComm",
-        "commnet": "modules.comm.commnet:CommnetComm",
-        "fullcomm": "modules.comm.fullcomm:FullcommComm",
-        "hammer": "modules.comm.hammer:HammerComm",
-        "lmac": "modules.comm.lmac:LmacComm",
-        "masia": "modules.comm.masia:MasiaComm",
-        "ndq": "modules.comm.ndq:NdqComm",
-        "qmix_att": "modules.comm.qmix_att:QmixAttComm",
-        "tarmac": "modules.comm.tarmac:TarmacComm",
-    },
-)
+__all__ = ["REGISTRY"]
