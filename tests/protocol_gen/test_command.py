@@ -45,7 +45,7 @@ def test_the_bundle_trains_in_lmac_qmix(buffer, builder, tmp_path):
         bundle = design(options(buffer, tmp_path), tmp_path, openai_designer(server), builder).run()
     run = train("lmac_qmix", tmp_path / "results", f"protocol_path={bundle.path}")
     record = yaml.safe_load((run / "run.json").read_text())
-    assert record["protocol"]["notes"]["designer"] == "openai"
+    assert record["communication"]["protocol"]["notes"]["designer"] == "openai"
 
 
 def start(server, folder, *more):
