@@ -19,7 +19,13 @@ from epymarl_lmac.tasks import ENTRIES
 from learners.value_learner import ValueLearner
 from modules.comm.lmac import LmacComm
 
-FILES = sorted(path for root in (config_root(), *plugin_config_roots()) for path in root.rglob("*.yaml"))
+# Files of settings; maps have a format of their own (docs/environments/sc2.md).
+FILES = sorted(
+    path
+    for root in (config_root(), *plugin_config_roots())
+    for pattern in ("*.yaml", "algs/*.yaml", "envs/*.yaml")
+    for path in root.glob(pattern)
+)
 
 
 @pytest.mark.parametrize("alg", algorithms())
