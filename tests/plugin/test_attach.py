@@ -313,7 +313,7 @@ def test_algorithm_files_are_flat_and_leave_the_environments_settings_to_them(ho
         assert values["target_update_interval_or_tau"] is None, name  # lookout says 50, these algorithms nothing
         assert not {"base", "presets", "tasks", "preset", "task", "config", "env_config"} & set(values), name
     values = yaml.safe_load((host / "src/config/algs/lmac_qmix.yaml").read_text())
-    assert (values["comm_dropout"], values["comm"]) == (0.1, None)
+    assert (values["comm_dropout"], values["comm"]) == (0.1, "lmac")
     lookout = yaml.safe_load((host / "src/config/envs/lookout.yaml").read_text())
     assert lookout["environment_settings"]["target_update_interval_or_tau"] == 50
     assert "tasks" not in yaml.safe_load((host / "src/config/envs/lbf.yaml").read_text())
@@ -323,7 +323,7 @@ def test_presets_are_files_of_their_own_and_what_an_algorithm_states_is_in_its_f
     configs = tmp_path / "config"
     shutil.copytree(config_root(), configs)
     (configs / "algs/m.yaml").write_text(
-        "base: vdn\ntarget_update_interval_or_tau: 7\npresets: {official: {lr: 0.25, learner: q_learner}}\n"
+        "base: vdn\ntarget_update_interval_or_tau: 7\npresets: {official: {lr: 0.25, comm: lmac}}\n"
     )
     monkeypatch.setattr("epymarl_lmac.settings.files.config_root", lambda: configs)
     attach(host)

@@ -46,6 +46,8 @@ def refuse(row):
 
 def test_a_thousand_rejected_texts_leave_no_process_file_or_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    close_nursery()
+    others = processes()  # of other tests in this process, e.g. a fork server of environment workers
     in_child = [row for row in CHILD if row.kind in ("raises", "wrong shape", "data-dependent", "mix-up", "wrong type")]
     small = [row for row in GRAMMAR if len(row.source) < 2_000]
     for row in [*in_child[:6], *small]:  # what is loaded on first use
@@ -53,11 +55,11 @@ def test_a_thousand_rejected_texts_leave_no_process_file_or_memory(tmp_path, mon
     before_bytes, before, descriptors = resident_bytes(), processes(), len(list(Path("/proc/self/fd").iterdir()))
     for number in range(1_000):
         refuse(in_child[number // 50 % len(in_child)] if number % 50 == 0 else small[number % len(small)])
-    assert processes() == before and len(before) <= 1
+    assert processes() == before and len(set(before) - set(others)) <= 1
     assert list(tmp_path.iterdir()) == [] and len(list(Path("/proc/self/fd").iterdir())) == descriptors
     assert resident_bytes() - before_bytes < 30 * 2**20
     close_nursery()
-    assert processes() == []
+    assert processes() == others
 
 
 def test_text_to_callable_is_quick():
