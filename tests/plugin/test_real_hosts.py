@@ -65,7 +65,7 @@ def test_every_algorithm_of_ours_learns_on_our_environments(checkout):
 
 def test_every_environment_of_ours_runs(checkout):
     for env in configs(checkout, "envs"):
-        assert "test_return_mean" in run(checkout, "lmac_qmix", env), env
+        assert "test_return_mean" in run(checkout, "qmix_state", env), env
 
 
 def test_our_algorithm_learns_on_the_hosts_own_environment(checkout):
