@@ -13,6 +13,7 @@ from numba import njit
 
 from envs.batched import BatchedEnv, StepResult
 from envs.random_streams import streams
+from envs.saved_arrays import restore, saved
 from epymarl_lmac.errors import TaskError
 
 
@@ -138,7 +139,7 @@ class ArrayEnv(BatchedEnv):
         return {**own, **self._game_arrays()}
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        return {name: array.copy() for name, array in self._dynamic_arrays().items()}
+        return saved(self._dynamic_arrays())
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Restores what ``state_dict`` returned.
@@ -146,18 +147,7 @@ class ArrayEnv(BatchedEnv):
         Raises:
             ValueError: a name, shape or type differs; nothing has changed then.
         """
-        arrays = self._dynamic_arrays()
-        if set(state) != set(arrays):
-            raise ValueError(f"{self.name}: saved state has arrays {sorted(state)}; expected {sorted(arrays)}.")
-        for name, array in arrays.items():
-            saved = np.asarray(state[name])
-            if saved.shape != array.shape or saved.dtype != array.dtype:
-                raise ValueError(
-                    f"{self.name}: saved array {name!r} is {saved.dtype} {saved.shape}; this environment has "
-                    f"{array.dtype} {array.shape}. Load it with the settings it was saved with."
-                )
-        for name, array in arrays.items():
-            array[...] = state[name]
+        restore(self.name, self._dynamic_arrays(), state)
         self._redraw()
 
     def render(self, copy: int = 0, mode: str = "text") -> Any:

@@ -17,6 +17,7 @@ from envs import lbf_kernels as kernels
 from envs import lbf_render
 from envs.batched import BatchedEnv, StepResult
 from envs.random_streams import streams
+from envs.saved_arrays import restore, saved
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks.lbf_settings import ACTIONS, LbfSettings
 
@@ -182,7 +183,7 @@ class LbfEnv(BatchedEnv):
         }
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        return {name: array.copy() for name, array in self._dynamic_arrays().items()}
+        return saved(self._dynamic_arrays())
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Restores what ``state_dict`` returned.
@@ -190,18 +191,7 @@ class LbfEnv(BatchedEnv):
         Raises:
             ValueError: a name, shape or type differs; nothing has changed then.
         """
-        arrays = self._dynamic_arrays()
-        if set(state) != set(arrays):
-            raise ValueError(f"lbf: saved state has arrays {sorted(state)}; expected {sorted(arrays)}.")
-        for name, array in arrays.items():
-            saved = np.asarray(state[name])
-            if saved.shape != array.shape or saved.dtype != array.dtype:
-                raise ValueError(
-                    f"lbf: saved array {name!r} is {saved.dtype} {saved.shape}; this environment has "
-                    f"{array.dtype} {array.shape}. Load it with the settings it was saved with."
-                )
-        for name, array in arrays.items():
-            array[...] = state[name]
+        restore("lbf", self._dynamic_arrays(), state)
         self._redraw()
 
     def _redraw(self) -> None:

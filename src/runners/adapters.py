@@ -92,9 +92,5 @@ class OneEnv(BatchedEnv):
     def render(self, copy: int = 0, mode: str = "text") -> Any:
         return self.env.render(mode) if isinstance(self.env, SingleEnv) else self.env.render()
 
-    def save_replay(self) -> None:
-        """Writes a replay, where the environment has a format for it."""
-        self.env.save_replay()
-
     def close(self) -> None:
         self.env.close()

@@ -88,10 +88,6 @@ class Runner(abc.ABC):
     def _make_env(self, role: str, n_copies: int) -> BatchedEnv:
         """Makes the environment of a role ("train" or "test"), seeded with ``_env_seed``."""
 
-    def save_replay(self) -> None:
-        """Writes a replay, where the environment has a format for it; ours have ``render`` instead."""
-        return None
-
     # -- EPyMARL's interface -------------------------------------------------------------------------------
 
     @property

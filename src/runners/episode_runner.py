@@ -39,8 +39,3 @@ class EpisodeRunner(Runner):
             reward_scalarisation=args.reward_scalarisation,
         )
         return OneEnv(env)
-
-    def save_replay(self) -> None:
-        env = self._env if self._test_env is None else self._test_env
-        assert isinstance(env, OneEnv)
-        env.save_replay()

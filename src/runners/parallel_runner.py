@@ -41,8 +41,3 @@ class ParallelRunner(Runner):
             for seed in seeds
         ]
         return WorkerPool(args.env, factories, seeds)
-
-    def save_replay(self) -> None:
-        env = self._env if self._test_env is None else self._test_env
-        assert isinstance(env, WorkerPool)
-        env.save_replay()

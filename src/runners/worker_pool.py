@@ -182,11 +182,6 @@ class WorkerPool(BatchedEnv):
         self._send(copy, "render", mode)
         return self._receive(copy, "render", time.monotonic() + self._timeout_s)
 
-    def save_replay(self) -> None:
-        """Lets the first environment write a replay, where it has a format for it."""
-        self._send(0, "save_replay", None)
-        self._receive(0, "save_replay", time.monotonic() + self._timeout_s)
-
     # -- talking to workers --------------------------------------------------------------------------------
 
     def _ask_all(self, command: str, data: Sequence[Any], timeout_s: float | None = None) -> list[Any]:

@@ -17,6 +17,7 @@ from envs.battle.kernels_random import start_streams
 from envs.battle.orders import FIRST_MIXED, PLAYED, leader_code
 from envs.battle.table import UnitTable
 from envs.battle.terrain import make_terrain
+from envs.saved_arrays import restore, saved
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks.sc2_map import BattleMap
 
@@ -164,23 +165,12 @@ class Simulator:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Returns everything that later steps depend on, random streams included."""
-        return {name: array.copy() for name, array in self._dynamic_arrays().items()}
+        return saved(self._dynamic_arrays())
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Restores what ``state_dict`` returned; the next steps are then equal to the bit.
 
         Raises:
-            TaskError: a name, shape or type differs; nothing has changed then.
+            ValueError: a name, shape or type differs; nothing has changed then.
         """
-        arrays = self._dynamic_arrays()
-        if set(state) != set(arrays):
-            raise TaskError(f"sc2: saved battles have arrays {sorted(state)}; expected {sorted(arrays)}.")
-        for name, array in arrays.items():
-            saved = np.asarray(state[name])
-            if saved.shape != array.shape or saved.dtype != array.dtype:
-                raise TaskError(
-                    f"sc2: saved array {name!r} is {saved.dtype} {saved.shape}; this simulator has {array.dtype} "
-                    f"{array.shape}. Load it with the map, the number of battles and the version it was saved with."
-                )
-        for name, array in arrays.items():
-            array[...] = state[name]
+        restore("sc2", self._dynamic_arrays(), state)

@@ -83,11 +83,6 @@ class Steps:
             raise KeyError(f"The episodes have no field {key!r}.")
         return value
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether whole episodes are seen at once."""
-        return self.memory is None
-
     def once(self, key: str, compute: Callable[[], Any]) -> Any:
         """Returns ``compute()``, computed at the first call with this key only.
 

@@ -64,7 +64,7 @@ def test_a_saved_battle_continues_to_the_bit(lead):
 def test_a_foreign_state_is_refused_and_changes_nothing():
     sim = battle([("Marine", 1)], [("Marine", 1)])
     state = sim.state_dict()
-    with pytest.raises(TaskError, match="saved array"):
+    with pytest.raises(ValueError, match="saved array"):
         battle([("Marine", 2)], [("Marine", 1)]).load_state_dict(state)
     with pytest.raises(TaskError, match="expected"):
         sim.load_state_dict({})
