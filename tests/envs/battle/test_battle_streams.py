@@ -66,7 +66,7 @@ def test_a_foreign_state_is_refused_and_changes_nothing():
     state = sim.state_dict()
     with pytest.raises(ValueError, match="saved array"):
         battle([("Marine", 2)], [("Marine", 1)]).load_state_dict(state)
-    with pytest.raises(TaskError, match="expected"):
+    with pytest.raises(ValueError, match="expected"):
         sim.load_state_dict({})
 
 
