@@ -19,6 +19,7 @@ from components.episode_buffer import EpisodeBatch
 from epymarl_lmac import checkpoint as ckpt
 from epymarl_lmac.awareness.measure import Rows, groups_of
 from epymarl_lmac.awareness.measure import evaluate as judge
+from epymarl_lmac.compare.messages import EVALUATION_FILE, INTACT
 from epymarl_lmac.compare.statistics import t_interval
 from epymarl_lmac.errors import CheckpointError, SettingsError
 from epymarl_lmac.record.provenance import read_run, write_json
@@ -30,8 +31,6 @@ from modules.comm.steps import TEST
 from run import Experiment
 from utils.logging import Logger, get_logger
 
-FILE_NAME = "evaluation.json"
-INTACT = "intact"
 TOLERANCE = 0.05  # squared error that counts as success, where the method has no setting for it
 
 
@@ -122,7 +121,7 @@ def evaluate_run(request: Request) -> Evaluation:
         score=score,
         rows=rows,
     )
-    write_json(request.folder / FILE_NAME, dataclasses.asdict(result))
+    write_json(request.folder / EVALUATION_FILE, dataclasses.asdict(result))
     return result
 
 

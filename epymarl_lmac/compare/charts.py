@@ -8,7 +8,8 @@ of SVG and CSS. Every element of the i-th algorithm has the class ``si``; colour
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import NamedTuple
@@ -272,3 +273,42 @@ def pairs_chart(title: str, floats_NS: np.ndarray) -> str:
                     f'y="{top + cell * (receiver + 0.5) + 4:.1f}" text-anchor="middle">{floats:.3g}</text>'
                 )
     return _svg(title, body, top + cell * N + 8)
+
+
+_PLACE = re.compile(r"^(.*)\[(-?\d+), *(-?\d+)\]$")  # a column that is a cell of a grid, e.g. food[3,1]
+
+
+def awareness_chart(title: str, by_column: Mapping[str, float]) -> str:
+    """Returns R2 of every state column as cells, the darker the better known: grids where columns are cells of one.
+
+    Args:
+        title: what is shown.
+        by_column: R2 by the column's name; NaN for a column that never varies, drawn as a crossed cell.
+    """
+    groups: dict[str, dict[tuple[int, int], str]] = {}
+    for number, name in enumerate(by_column):
+        found = _PLACE.match(name)
+        group = found[1] if found else name.split("[")[0]
+        cells = groups.setdefault(group, {})
+        place = (int(found[2]), int(found[3])) if found else (len(cells) // 12, len(cells) % 12)
+        cells[place if place not in cells else (number, 0)] = name
+    body, left, lowest = [], 6.0, 0.0
+    corners = [(min(row for row, _ in cells), min(column for _, column in cells)) for cells in groups.values()]
+    widths = [max(c for _, c in cells) - first + 1 for cells, (_, first) in zip(groups.values(), corners, strict=True)]
+    size = min(16.0, (WIDTH - 12.0 - 12.0 * len(groups)) / sum(widths))
+    for (group, cells), width, (top, first) in zip(groups.items(), widths, corners, strict=True):
+        body.append(f'<text x="{left:.1f}" y="14">{escape(group)}</text>')
+        for (row, column), name in cells.items():
+            x, y = left + size * (column - first), 22 + size * (row - top)
+            value = by_column[name]
+            shade = 0.0 if math.isnan(value) else min(1.0, max(0.0, value))
+            text = f"{name}: " + ("never varies" if math.isnan(value) else f"R2 {value:.3f}")
+            body.append(
+                f'<rect class="cell" x="{x:.1f}" y="{y:.1f}" width="{size:.1f}" height="{size:.1f}" '
+                f'fill-opacity="{shade:.2f}"><title>{escape(text)}</title></rect>'
+            )
+            if math.isnan(value):
+                body.append(f'<path class="axis" d="M{x:.1f} {y:.1f}l{size:.1f} {size:.1f}"/>')
+            lowest = max(lowest, y + size)
+        left += size * width + 12
+    return _svg(title, body, lowest + 8)

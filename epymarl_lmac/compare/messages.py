@@ -15,6 +15,7 @@ from epymarl_lmac.compare import statistics as st
 
 FLOAT_BITS = 32  # of a number that is not quantised
 EVALUATION_FILE = "evaluation.json"  # written by epymarl-lmac evaluate
+INTACT = "intact"  # the control that leaves messages as they are
 NAN = math.nan
 
 
@@ -100,18 +101,64 @@ class ControlRow:
     mean: st.Estimate  # over the runs
 
 
+@dataclass(frozen=True)
+class Awareness:
+    """How well an algorithm's runs estimate the state in evaluation mode; a run is a replicate."""
+
+    alg: str
+    env: str
+    control: str  # how messages were treated
+    r2: st.Estimate  # of the estimated state: 1 - MSE / variance over its columns
+    recall: st.Estimate  # off the majority value
+    by_column: Mapping[str, float]  # R2 of every column, mean over runs; NaN for columns that never vary
+
+
+def awareness_rows(alg: str, env: str, evaluations: Sequence[Mapping[str, Any]]) -> list[Awareness]:
+    """Returns one row for every control under which all given evaluations judged the estimated state."""
+    found: list[Awareness] = []
+    tables = [{row["control"]: row.get("awareness") for row in one["rows"]} for one in evaluations]
+    for control in tables[0] if tables else ():
+        states = [table.get(control) for table in tables]
+        judged = [state for state in states if state is not None]
+        if len(judged) < len(states):
+            continue
+        columns = list(judged[0]["r2_by_column"])
+        if any(list(state["r2_by_column"]) != columns for state in judged):
+            continue
+        by_column = np.array([[_number(state["r2_by_column"][name]) for name in columns] for state in judged])
+        found.append(
+            Awareness(
+                alg,
+                env,
+                control,
+                st.t_interval(np.array([_number(state["r2"]) for state in judged])),
+                st.t_interval(np.array([_number(state["recall"]) for state in judged])),
+                dict(zip(columns, by_column.mean(0).tolist(), strict=True)),
+            )
+        )
+    return found
+
+
+def _number(value: float | None) -> float:
+    return NAN if value is None else float(value)
+
+
 def read_evaluation(folder: str | Path) -> dict[str, Any] | None:
     """Returns what ``epymarl-lmac evaluate`` wrote beside a run, or None where it was not evaluated or the file is
     damaged."""
     try:
         content = json.loads((Path(folder) / EVALUATION_FILE).read_text(encoding="utf-8"))
-        return content if len(content["rows"]) > 1 else None
+        rows = content["rows"]
+        is_evaluation = bool(rows) and all({"control", "score_mean"} <= set(row) for row in rows)
+        return content if is_evaluation and {"score", "episodes"} <= set(content) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def control_rows(alg: str, env: str, evaluations: Sequence[Mapping[str, Any]]) -> list[ControlRow]:
     """Returns one row for every control that all given evaluations have; the run is the replicate.
+
+    Evaluations without controls give none.
 
     Args:
         alg: the algorithm.
@@ -123,6 +170,8 @@ def control_rows(alg: str, env: str, evaluations: Sequence[Mapping[str, Any]]) -
     tables = [{row["control"]: float(row["score_mean"]) for row in one["rows"]} for one in evaluations]
     first = evaluations[0]
     shared = [control for control in tables[0] if all(control in table for table in tables)]
+    if len(shared) < 2:
+        return []
     return [
         ControlRow(
             alg,

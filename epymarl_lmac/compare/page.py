@@ -13,7 +13,7 @@ from typing import Any
 from epymarl_lmac import __version__
 from epymarl_lmac.compare import charts
 from epymarl_lmac.compare.fairness import Difference
-from epymarl_lmac.compare.messages import pair_floats
+from epymarl_lmac.compare.messages import INTACT, pair_floats
 from epymarl_lmac.compare.results import Comparison, Row, Summary
 from epymarl_lmac.compare.statistics import CONFIDENCE, RESAMPLES
 from epymarl_lmac.compare.tables import all_tables, shown, steps_shown
@@ -162,7 +162,9 @@ def _messages(c: Comparison, summary: Summary) -> str:
     ]
     unknown = [f"{row.alg} on {row.env}" for row in summary.rows if math.isnan(row.messages.bits_per_agent)]
     note = f"<p class=soft>Not recorded: {escape(', '.join(unknown))}.</p>" if unknown else ""
-    return f"<h2>Messages</h2><div class=grid>{''.join(parts)}</div>{note}{_pairs(c)}{_control_table(c, summary)}"
+    return f"<h2>Messages</h2><div class=grid>{''.join(parts)}</div>{note}{_pairs(c)}{_control_table(c, summary)}" + (
+        _awareness(c, summary)
+    )
 
 
 def _pairs(c: Comparison) -> str:
@@ -182,6 +184,30 @@ def _pairs(c: Comparison) -> str:
     if not figures:
         return ""
     return f"<details><summary>who tells whom how much</summary><div class=grid>{''.join(figures)}</div></details>"
+
+
+def _awareness(c: Comparison, summary: Summary) -> str:
+    """Returns how well agents estimate the state, and which parts of it."""
+    if not summary.awareness:
+        return ""
+    lines, figures = [], []
+    for one in summary.awareness:
+        attributes = f' class=s{c.algs.index(one.alg)} data-env="{escape(one.env, True)}"'
+        cells = (one.env, one.alg, one.control, one.r2.n, shown(one.r2), shown(one.recall))
+        lines.append(_row(cells, attributes))
+        if one.control == INTACT:
+            chart = charts.awareness_chart(f"what {one.alg} knows of the state on {one.env}", one.by_column)
+            figures.append(
+                f"<figure{attributes}>{chart}<figcaption>{escape(one.alg)} on {escape(one.env)}: R2 of every state "
+                "column, 0 (empty) to 1 (full), mean over agents and runs.</figcaption></figure>"
+            )
+    header = ("environment", "algorithm", "messages", "n", "R2", "recall off the majority value")
+    return (
+        "<h3>What agents know of the state</h3><p class=soft>Estimates of the trained networks in evaluation mode "
+        "against the true state. R2 is 1 - squared error / variance; recall counts only entries that differ from their "
+        "column's most frequent value.</p>"
+        f"{_table(header, lines)}<div class=grid>{''.join(figures)}</div>"
+    )
 
 
 def _control_table(c: Comparison, summary: Summary) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from epymarl_lmac.compare import statistics as st
 from epymarl_lmac.compare.fairness import Difference
-from epymarl_lmac.compare.messages import ControlRow, MessageCost, control_rows, message_cost
+from epymarl_lmac.compare.messages import Awareness, ControlRow, MessageCost, awareness_rows, control_rows, message_cost
 
 OVERSHOOT = 0.05  # a run's last test comes at most this share of the budget after it
 POINTS = 101  # of an averaged curve at most
@@ -125,6 +125,7 @@ class Summary:
     improvements: list[Improvement]
     curves: Mapping[str, Sequence[MeanCurve]]  # by task
     controls: Sequence[ControlRow] = ()  # task by task
+    awareness: Sequence[Awareness] = ()  # task by task
 
 
 def _threshold(comparison: Comparison, env: str) -> float:
@@ -206,13 +207,21 @@ def summarise(comparison: Comparison) -> Summary:
         [_aggregate(alg, tasks) for alg, tasks in scores.items()],
         [Improvement(a, b, st.probability_of_improvement(scores[a], scores[b])) for a, b in combinations(scores, 2)],
         {env: mean_curves(comparison, env) for env in comparison.envs},
-        [row for env in comparison.envs for alg in comparison.algs for row in _controls(comparison, alg, env)],
+        _evaluated(comparison, control_rows),
+        _evaluated(comparison, awareness_rows),
     )
 
 
-def _controls(comparison: Comparison, alg: str, env: str) -> list[ControlRow]:
-    evaluations = [run.evaluation for run in comparison.of(alg, env) if run.evaluation is not None]
-    return control_rows(alg, env, evaluations)
+def _evaluated(comparison: Comparison, rows_of_one: Callable[..., list[Any]]) -> list[Any]:
+    """Returns what the evaluations of every algorithm on every task give, task by task."""
+    return [
+        row
+        for env in comparison.envs
+        for alg in comparison.algs
+        for row in rows_of_one(
+            alg, env, [run.evaluation for run in comparison.of(alg, env) if run.evaluation is not None]
+        )
+    ]
 
 
 def mean_curve(comparison: Comparison, alg: str, env: str) -> MeanCurve | None:

@@ -11,7 +11,13 @@ import pytest
 from fake_records import cell, comparison, curve, write_run
 
 from epymarl_lmac.compare.gather import gather
-from epymarl_lmac.compare.messages import control_rows, message_cost, pair_floats, read_evaluation
+from epymarl_lmac.compare.messages import (
+    awareness_rows,
+    control_rows,
+    message_cost,
+    pair_floats,
+    read_evaluation,
+)
 from epymarl_lmac.compare.page import page_html
 from epymarl_lmac.compare.results import summarise
 from epymarl_lmac.compare.tables import all_tables
@@ -62,7 +68,7 @@ def test_controls_take_runs_as_replicates():
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", json.dumps({"rows": [{}]})])
-def test_an_evaluation_without_controls_is_none(tmp_path, text):
+def test_a_damaged_evaluation_is_none(tmp_path, text):
     if text is not None:
         (tmp_path / "evaluation.json").write_text(text)
     assert read_evaluation(tmp_path) is None
@@ -106,3 +112,42 @@ def test_the_tables_have_the_same_numbers(made):
     assert (first["message_floats"], first["bits_per_agent"]) == ("2.0", "128.0")
     controls = list(csv.DictReader(io.StringIO(tables["controls.csv"])))
     assert [(row["messages"], row["mean"]) for row in controls] == [("intact", "0.9"), ("zeroed", "0.2")]
+
+
+AWARE = {"r2": 0.5, "recall": 0.25, "r2_by_column": {"food[-1,0]": 0.75, "food[0,1]": None, "step": 0.25}}
+
+
+def aware(r2):
+    """An evaluation with an estimated state."""
+    one = evaluation(0.9, 0.2)
+    for row, value in zip(one["rows"], (r2, 0.0), strict=True):
+        row["awareness"] = {**AWARE, "r2": value}
+    return one
+
+
+def test_awareness_takes_runs_as_replicates_and_keeps_columns_that_never_vary():
+    intact, zeroed = awareness_rows("good", "a", [aware(0.5), aware(0.7)])
+    assert (intact.control, intact.r2.n) == ("intact", 2)
+    assert intact.r2.value == pytest.approx(0.6) and zeroed.r2.value == 0.0
+    assert intact.by_column["food[-1,0]"] == 0.75 and math.isnan(intact.by_column["food[0,1]"])
+
+
+def test_runs_that_estimate_nothing_or_other_columns_have_no_awareness():
+    assert awareness_rows("good", "a", [evaluation(0.9, 0.2)]) == []
+    other = aware(0.5)
+    for row in other["rows"]:
+        row["awareness"] = {**AWARE, "r2_by_column": {"else": 0.1}}
+    assert awareness_rows("good", "a", [aware(0.5), other]) == []
+
+
+def test_the_page_draws_what_is_known_of_the_state(made):
+    one = made[0]
+    one.curves[1] = dataclasses.replace(one.curves[1], evaluation=aware(0.5))
+    text = page_html(one, summarise(one))
+    assert "<title>food[-1,0]: R2 0.750</title>" in text and "<title>food[0,1]: never varies</title>" in text
+    assert "What agents know of the state" in text
+
+
+def test_a_single_treatment_is_no_control():
+    one = evaluation(0.9, 0.2)
+    assert control_rows("good", "a", [{**one, "rows": one["rows"][:1]}]) == []
