@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from epymarl_lmac.settings.fields import setting
-from modules.comm.base import Comm, Kept, LossContext, Team
+from modules.comm.base import Comm, Kept, LossContext, Team, weighted_mean
 from modules.comm.link import LinkSettings
 from modules.comm.steps import TEST, Steps
 
@@ -185,7 +185,7 @@ class MaicComm(Comm):
 
     def attention(self, h_RSH: Tensor, z_RNSZ: Tensor) -> Tensor:
         """Returns how every sender shares out its attention, (R, N, S): 1 over N, 0 for itself."""
-        others_NS = self._others(h_RSH)
+        others_NS = self.others(h_RSH)
         scores = self._scores(h_RSH, z_RNSZ) * self.scale
         lowest = torch.finfo(scores.dtype).min
         return torch.softmax(scores.masked_fill(others_NS == 0, lowest), dim=1) * others_NS
@@ -218,12 +218,7 @@ class MaicComm(Comm):
         s = self.settings
         if steps.mode != TEST or s.maic_cut == 0:
             return None
-        return (attention_RNS >= s.maic_cut / self.team.n_agents) | (self._others(attention_RNS) == 0)
-
-    def _others(self, like: Tensor) -> Tensor:
-        """Returns 1 for pairs of two agents and 0 for an agent with itself, (N, S)."""
-        N = self.team.n_agents
-        return 1 - torch.eye(N, dtype=like.dtype, device=like.device)
+        return (attention_RNS >= s.maic_cut / self.team.n_agents) | (self.others(attention_RNS) == 0)
 
     # -- losses ------------------------------------------------------------------------------------------
 
@@ -236,12 +231,12 @@ class MaicComm(Comm):
         divergence_VNS = self._divergence(context, h_VNH, Gaussian(kept["mean"], kept["variance"]))
         pairs_VNS = alive_VN.unsqueeze(2) * alive_VN.unsqueeze(1)
         if not s.maic_self_pairs:
-            pairs_VNS = pairs_VNS * self._others(pairs_VNS)
+            pairs_VNS = pairs_VNS * self.others(pairs_VNS)
         if context.with_stats:
             context.stats["incentive_abs"] = kept["heard"].detach().sum(2).abs().mean()
         return {
-            "mutual_information_loss": (s.maic_mi_coef, _mean(divergence_VNS, pairs_VNS)),
-            "attention_entropy": (s.maic_entropy_coef, _mean(self._entropy(h_VNH, kept["latent"]), alive_VN)),
+            "mutual_information_loss": (s.maic_mi_coef, weighted_mean(divergence_VNS, pairs_VNS)),
+            "attention_entropy": (s.maic_entropy_coef, weighted_mean(self._entropy(h_VNH, kept["latent"]), alive_VN)),
         }
 
     def _divergence(self, context: LossContext, h_VNH: Tensor, model: Gaussian) -> Tensor:
@@ -265,8 +260,3 @@ class MaicComm(Comm):
         attention = self.attention(h, z) if applied else torch.softmax(self._scores(h, z), dim=1)
         attention = attention.clamp(min=ENTROPY_FLOOR)
         return -(attention * attention.log2()).sum(1)
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Returns the mean of the values of weight 1, 0 where there are none."""
-    return (values * weight).sum() / weight.sum().clamp(min=1)
