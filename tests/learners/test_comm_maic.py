@@ -1,6 +1,7 @@
 """MAIC: who hears what, attention, losses by hand, where gradients go, cutting, batch norm, and each switch."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -13,6 +14,8 @@ from epymarl_lmac.settings import load_settings
 from learners import REGISTRY as learner_REGISTRY
 from modules.comm.maic import Gaussian, linear_of_parts
 from modules.comm.steps import ACT, LEARN, TEST
+from run import Experiment
+from utils.logging import Logger, get_logger
 
 Z = 8
 OTHERS = ~torch.eye(N, dtype=torch.bool)
@@ -355,3 +358,24 @@ def test_other_norms_have_no_statistics(norm):
 def test_the_official_preset_is_the_released_form():
     official = vars(load_settings("maic", "lookout", ["preset=official"]))
     assert {key: official[key] for key in RELEASED} == RELEASED
+
+
+# -- learning ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_messages_solve_lookout_of_two_agents_and_zeroed_it_is_chance_again():
+    args = load_settings("maic", "lookout", ["seed=1", "use_cuda=False", "env_args.players=2"])
+    experiment = Experiment(args, Logger(get_logger()))
+    while experiment.runner.t_env < 6000:
+        experiment.advance()
+    assert score(experiment) >= 0.95
+    link = experiment.mac.comm.link
+    link.settings = dataclasses.replace(link.settings, comm_control="zero", comm_control_when="test")
+    assert score(experiment) < 0.41  # chance is 1/4; five standard errors of 200 episodes are 0.153
+
+
+def score(experiment):
+    """Returns the mean return of one test."""
+    experiment.test()
+    return experiment.logger.stats["test_return_mean"][-1][1]
