@@ -194,10 +194,20 @@ class Comm(nn.Module):
 
     # -- helpers -----------------------------------------------------------------------------------------
 
+    def others(self, like: Tensor) -> Tensor:
+        """Returns 1 for pairs of two agents and 0 for an agent with itself, (N, N), in the type of ``like``."""
+        N = self.team.n_agents
+        return 1 - torch.eye(N, dtype=like.dtype, device=like.device)
+
     def need_ids(self, method: str) -> None:
         """Raises SettingsError unless x holds the agent's id, one-hot."""
         if not self.team.layout.agent_id:
             raise SettingsError(f"{method} needs the agents' ids; set obs_agent_id=True.", "obs_agent_id")
+
+
+def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Returns the mean of the values of weight 1, 0 where there are none."""
+    return (values * weight).sum() / weight.sum().clamp(min=1)
 
 
 def no_gradient(module: nn.Module) -> nn.Module:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.settings.fields import setting
-from modules.comm.base import Comm, Kept, LossContext, Sizes, Team, follow, no_gradient
+from modules.comm.base import Comm, Kept, LossContext, Sizes, Team, follow, no_gradient, weighted_mean
 from modules.comm.link import LinkSettings
 from modules.comm.steps import Steps
 
@@ -194,7 +194,7 @@ class MasiaComm(Comm):
         z_PKZ = context.online.kept["latent"]
         weight_PK = self._counted(context, z_PKZ.shape[1])
         state_P1S = context.steps.stored("state").unsqueeze(1)
-        state_loss = _mean((self.decoder(z_PKZ) - state_P1S).square().mean(-1), weight_PK)
+        state_loss = weighted_mean((self.decoder(z_PKZ) - state_P1S).square().mean(-1), weight_PK)
         prediction_loss, reward_loss = self._roll_out(context, z_PKZ, weight_PK)
         if context.with_stats:
             spread = context.transitions.state_VS.var(0, unbiased=False).mean()
@@ -237,9 +237,9 @@ class MasiaComm(Comm):
                 row = next_P[row[has_next]]
             if k >= s.masia_pred_from:
                 error = (self.predictor(self.projection(z)) - target_PKY[row]).square().sum(-1)
-                prediction_loss = prediction_loss + _mean(error, weight_PK[row])
+                prediction_loss = prediction_loss + weighted_mean(error, weight_PK[row])
             error = (self.reward(z).squeeze(-1) - reward_P1[row]).square()
-            reward_loss = reward_loss + _mean(error, followed_PK[row])
+            reward_loss = reward_loss + weighted_mean(error, followed_PK[row])
         return prediction_loss, reward_loss
 
     @torch.no_grad()
@@ -251,8 +251,3 @@ class MasiaComm(Comm):
     def before_target_update(self) -> None:
         follow(self.slow_aggregator, self.aggregator, self.slow_rate)
         follow(self.slow_projection, self.projection, self.slow_rate)
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Returns the mean of the values of weight 1, 0 where there are none."""
-    return (values * weight).sum() / weight.sum().clamp(min=1)

@@ -118,7 +118,7 @@ class NdqComm(Comm):
         message = mean if is_mean else mean + torch.randn_like(mean)
         heard = self.link.pairs(steps, message, sent_RNSM=self._uncut(steps, mean)).values
         if not self.settings.ndq_self_message:
-            heard = heard * self._others(heard).unsqueeze(-1)
+            heard = heard * self.others(heard).unsqueeze(-1)
         read = torch.cat([own_RND, heard.flatten(2)], dim=-1)
         kept.update(mean=mean, message=message, read=read)
         return read
@@ -132,18 +132,13 @@ class NdqComm(Comm):
         R, N, _ = own_RND.shape
         return self.encoder(own_RND).view(R, N, N, -1).transpose(1, 2)
 
-    def _others(self, like: Tensor) -> Tensor:
-        """Returns 1 for pairs of two agents and 0 for an agent with itself, (N, S)."""
-        N = self.team.n_agents
-        return 1 - torch.eye(N, dtype=like.dtype, device=like.device)
-
     def _uncut(self, steps: Steps, mean_RNSM: Tensor) -> Tensor | None:
         """Returns which numbers a test sends, bool (R, N, S, M); None: all. What agents tell themselves is kept."""
         s = self.settings
         if s.ndq_cut == "none" or steps.mode != TEST:
             return None
         size = mean_RNSM.detach().abs()
-        own_NS1 = (self._others(size) == 0).unsqueeze(-1)
+        own_NS1 = (self.others(size) == 0).unsqueeze(-1)
         if s.ndq_cut == "threshold":
             return (size >= s.ndq_cut_at) | own_NS1
         counted = (~own_NS1).expand_as(size).clone()
@@ -187,7 +182,7 @@ class NdqComm(Comm):
     def _sum_of_squares(self, values_VNSM: Tensor) -> Tensor:
         """Returns the sum over all messages, those to oneself only where they are on."""
         squares = values_VNSM.square()
-        return squares.sum() if self.settings.ndq_self_message else (squares.sum(-1) * self._others(squares)).sum()
+        return squares.sum() if self.settings.ndq_self_message else (squares.sum(-1) * self.others(squares)).sum()
 
     def _entropy(self, message_VNSM: Tensor) -> Tensor:
         """Returns the cross-entropy -log N(m; 0, 1) of drawn messages, a mean over transitions."""

@@ -14,6 +14,7 @@ REGISTRY = extended(
         "fullcomm": "modules.comm.fullcomm:FullcommComm",
         "hammer": "modules.comm.hammer:HammerComm",
         "lmac": "modules.comm.lmac:LmacComm",
+        "maic": "modules.comm.maic:MaicComm",
         "masia": "modules.comm.masia:MasiaComm",
         "ndq": "modules.comm.ndq:NdqComm",
         "qmix_att": "modules.comm.qmix_att:QmixAttComm",
