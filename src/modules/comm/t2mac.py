@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from epymarl_lmac.settings.fields import setting
-from modules.comm.base import Comm, Kept, LossContext, Team, no_gradient
+from modules.comm.base import Comm, Kept, LossContext, Team, no_gradient, weighted_mean
 from modules.comm.link import Heard, LinkSettings
 from modules.comm.steps import Steps
 
@@ -201,14 +201,10 @@ class T2macComm(Comm):
         """Returns where a message is sent, bool (R, N, S)."""
         return probability_RNS.detach() > self.settings.t2mac_gate
 
-    def _others(self, like: Tensor) -> Tensor:
-        """Returns True for pairs of two agents and False for an agent with itself, (N, S)."""
-        return ~torch.eye(self.team.n_agents, dtype=torch.bool, device=like.device)
-
     def _from_others(self, heard: Heard) -> Tensor:
         """Returns the evidence that arrived from teammates, (R, N, S, K); a noisy channel can make none negative."""
         values = heard.values.clamp(min=0)
-        return torch.where(self._others(values).unsqueeze(-1), values, 0.0)
+        return values * self.others(values).unsqueeze(-1)
 
     # -- losses ------------------------------------------------------------------------------------------
 
@@ -217,7 +213,7 @@ class T2macComm(Comm):
         kept = {name: value[now_V] for name, value in context.online.kept.items()}
         weight_VNS = self._counted(context)
         if context.with_stats:
-            context.stats["gate_open"] = _mean(kept["gate"].to(weight_VNS.dtype), weight_VNS)
+            context.stats["gate_open"] = weighted_mean(kept["gate"].to(weight_VNS.dtype), weight_VNS)
             context.stats["own_uncertainty"] = uncertainty(kept["own"].detach()).mean()
         if self.tailored is None:
             return {}
@@ -225,9 +221,9 @@ class T2macComm(Comm):
         label = (gain > self.settings.t2mac_min_gain).to(gain.dtype)
         errors = nn.functional.binary_cross_entropy_with_logits(kept["logit"], label, reduction="none")
         if context.with_stats:
-            context.stats["message_gain"] = _mean(gain, weight_VNS)
-            context.stats["worth_sending"] = _mean(label, weight_VNS)
-        return {"selector_loss": (self.settings.t2mac_selector_coef, _mean(errors, weight_VNS))}
+            context.stats["message_gain"] = weighted_mean(gain, weight_VNS)
+            context.stats["worth_sending"] = weighted_mean(label, weight_VNS)
+        return {"selector_loss": (self.settings.t2mac_selector_coef, weighted_mean(errors, weight_VNS))}
 
     @torch.no_grad()
     def gain(self, own_RNK: Tensor, message_RNSK: Tensor) -> Tensor:
@@ -239,13 +235,8 @@ class T2macComm(Comm):
     def _counted(self, context: LossContext) -> Tensor:
         """Returns which pairs count at every transition, (V, N, S): ordered pairs of two living agents."""
         packing, alive_RN = context.transitions.packing, context.steps.alive_RN
-        counted = self._others(packing.now_V).expand(len(packing.now_V), -1, -1)
-        if alive_RN is not None:
-            alive_VN = alive_RN[packing.now_V]
-            counted = counted & alive_VN.unsqueeze(2) & alive_VN.unsqueeze(1)
-        return counted.to(context.steps.x_RND.dtype)
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Returns the mean of the values of weight 1, 0 where there are none."""
-    return (values * weight).sum() / weight.sum().clamp(min=1)
+        counted = self.others(context.steps.x_RND).expand(len(packing.now_V), -1, -1)
+        if alive_RN is None:
+            return counted
+        alive_VN = alive_RN[packing.now_V].to(counted.dtype)
+        return counted * alive_VN.unsqueeze(2) * alive_VN.unsqueeze(1)
