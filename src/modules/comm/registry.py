@@ -17,6 +17,7 @@ REGISTRY = extended(
         "masia": "modules.comm.masia:MasiaComm",
         "ndq": "modules.comm.ndq:NdqComm",
         "qmix_att": "modules.comm.qmix_att:QmixAttComm",
+        "sms": "modules.comm.sms:SmsComm",
         "tarmac": "modules.comm.tarmac:TarmacComm",
     },
 )
