@@ -206,6 +206,12 @@ def test_the_three_kinds_of_worth_by_hand():
     assert worth == {"best": 4, "full_action": 3, "judged": 1}
 
 
+def test_no_message_counts_for_less_than_nothing_in_all_when_all_messages_judge():
+    own, parts, available = game()
+    values = shapley_values(own, parts, _worth("judged", own + parts.sum(2), available), 2)
+    assert values.sum(-1).min() >= -1e-6 and values.sum() > 0
+
+
 # -- losses ------------------------------------------------------------------------------------------------
 
 
@@ -377,12 +383,7 @@ def test_the_released_actor_critic_is_refused_with_the_reason():
 
 def test_the_official_preset_takes_over_what_a_value_learner_can():
     official = load_settings("sms", "lookout", ["preset=official"])
-    assert (official.sms_form, official.sms_worth, official.sms_noise, official.sms_noisy_labels) == (
-        "qmix",
-        "judged",
-        1.0,
-        True,
-    )
+    assert (official.sms_form, official.sms_noise, official.sms_noisy_labels) == ("qmix", 1.0, True)
     assert (official.lr, official.batch_size, official.use_rnn, official.obs_last_action) == (0.001, 64, False, False)
 
 

@@ -51,11 +51,11 @@ class SmsSettings(LinkSettings):
     )
     sms_orderings: int = setting(2, "random orderings of the senders that a Shapley value is averaged over", low=1)
     sms_worth: str = setting(
-        "best",
-        "worth of a set of messages to a receiver: best (its largest utility given the set), full_action (its utility "
-        "given the set of the action that all messages choose) or judged (its utility given all messages of the action "
-        "that the set chooses)",
-        choices=("best", "full_action", "judged"),
+        "judged",
+        "worth of a set of messages to a receiver: judged (its utility given all messages of the action that the set "
+        "chooses), best (its largest utility given the set) or full_action (its utility given the set of the action "
+        "that all messages choose)",
+        choices=("judged", "best", "full_action"),
     )
     sms_noise: float = setting(0.0, "standard deviation of noise on message numbers, except in tests", low=0)
     sms_noisy_labels: bool = setting(False, "whether Shapley values are computed from noisy messages (as released)")
@@ -68,7 +68,9 @@ class SmsComm(Comm):
 
     The Shapley message value of sender j for receiver i is the mean gain in worth when j's message joins those of the
     senders before it in a random ordering. The selector predicts dQ_tot/dQ_i times this value from what i sees itself;
-    i asks the teammates with a positive prediction. The TD loss leaves messages out at random, so that every set is
+    i asks the teammates with a positive prediction. The worth of a set is how good the action it chooses is, judged by the
+    utility that knows all messages. (A utility that knows only the set is no judge: recorded actions were chosen with
+    messages that it does not see, so whatever was done looks right to it and messages look worthless.) The TD loss leaves messages out at random, so that every set is
     usable; next actions are chosen and valued with the messages that agents would hear.
 
     Messages are a function of the sender's observation and id. Acting asks a copy of the selector that follows it when
