@@ -68,10 +68,12 @@ class SmsComm(Comm):
 
     The Shapley message value of sender j for receiver i is the mean gain in worth when j's message joins those of the
     senders before it in a random ordering. The selector predicts dQ_tot/dQ_i times this value from what i sees itself;
-    i asks the teammates with a positive prediction. The worth of a set is how good the action it chooses is, judged by the
-    utility that knows all messages. (A utility that knows only the set is no judge: recorded actions were chosen with
-    messages that it does not see, so whatever was done looks right to it and messages look worthless.) The TD loss leaves messages out at random, so that every set is
+    i asks the teammates with a positive prediction. The TD loss leaves messages out at random, so that every set is
     usable; next actions are chosen and valued with the messages that agents would hear.
+
+    The worth of a set is how good the action is that it chooses, by the utility given all messages. The utility given
+    the set is a poor judge: recorded actions were chosen with messages that it does not see, so that they look good
+    whatever was heard. docs/methods/sms.md has a run with each.
 
     Messages are a function of the sender's observation and id. Acting asks a copy of the selector that follows it when
     the target network is copied. Dead agents neither send nor ask, and their pairs are left out of the selector's loss.
