@@ -84,8 +84,8 @@ class SmsComm(Comm):
     Raises:
         SettingsError: ``sms_form=actor_critic``.
 
-    Source: Xue, Yuan, Zhang, Yu, "Efficient Multi-Agent Communication via Shapley Message Value", IJCAI 2022: sections
-    3.1 to 3.4 and equations 4 to 6, 11 and 12. The paper trains an actor-critic; the QMIX form is ours.
+    Source: Xue, Yuan, Zhang, Yu, "Efficient Multi-Agent Communication via Shapley Message Value", IJCAI 2022, equations
+    4 to 6, 11 and 12, and section 3.4. The paper trains an actor-critic; the QMIX form is ours.
     """
 
     SETTINGS = SmsSettings
