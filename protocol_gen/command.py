@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     measure.add_argument(
         "--ceiling-episodes", type=int, help="episodes on which single agents' knowledge is computed; 0: no ceiling"
     )
-    measure.add_argument("--sai-metric", choices=METRICS, help="what chooses between candidates")
+    measure.add_argument("--sai-metric", metavar="{" + ",".join(METRICS) + "}", help="what chooses between candidates")
     for action in p._actions:
         if action.default is None and hasattr(defaults, action.dest) and getattr(defaults, action.dest) is not None:
             action.default = getattr(defaults, action.dest)

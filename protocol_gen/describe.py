@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from epymarl_lmac.awareness.ceiling import LEARNED, Ceiling, share
-from epymarl_lmac.awareness.measure import FIFTHS, Recovery
+from epymarl_lmac.awareness.measure import QUINTILES, Recovery
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks import Dimension, TaskCard
 from epymarl_lmac.tasks.posterior import EXACT, SAMPLED
@@ -242,26 +242,24 @@ def recovery_table(names: Sequence[str], kinds: Mapping[str, Recovery], known: C
         flag = "" if r.converged else f"; {r.n_unconverged} decoders had not converged, so figures are lower bounds"
         lines.append(
             f"{kind}: success {r.success:.3f} +- {r.success_spread:.3f}, off the majority value "
-            f"{r.success_off_mode:.3f}, R2 {r.skill:.3f} +- {r.skill_spread:.3f}, "
+            f"{r.recall:.3f}, R2 {r.r2:.3f} +- {r.r2_spread:.3f}, "
             f"variance of success over agents {r.imbalance:.4f}{flag}"
         )
         for group, columns in groups_of(names).items():
             by_agent = [float(np.mean([row[c] for c in columns])) for row in r.success_NI]
             lines.append(
-                f"  {group}: R2 {r.skill_by_group[group]:.2f}; off the majority value "
-                f"{r.success_off_mode_by_group[group]:.2f}; success by agent {_rates(by_agent)}"
+                f"  {group}: R2 {r.r2_by_group[group]:.2f}; off the majority value "
+                f"{r.recall_by_group[group]:.2f}; success by agent {_rates(by_agent)}"
             )
     last = list(kinds.values())[-1]
     if known is not None:
         lines += ["", missing_part(names, last, known)]
-    order = np.argsort(np.nan_to_num(np.asarray(last.skill_NI, dtype=float), nan=1.0).mean(0), kind="stable")[
-        :TABLE_ROWS
-    ]
+    order = np.argsort(np.nan_to_num(np.asarray(last.r2_NI, dtype=float), nan=1.0).mean(0), kind="stable")[:TABLE_ROWS]
     lines += ["", f"By dimension ({len(order)} of {len(names)}, least known first); numbers by agent 0, 1, ...:"]
     for c in order:
         for kind, r in kinds.items():
-            success, skill = [row[c] for row in r.success_NI], [row[c] for row in r.skill_NI]
-            lines.append(f"{names[c]} | {kind} | success {_rates(success)} | R2 {_rates(skill)}")
+            success, r2 = [row[c] for row in r.success_NI], [row[c] for row in r.r2_NI]
+            lines.append(f"{names[c]} | {kind} | success {_rates(success)} | R2 {_rates(r2)}")
     return "\n".join(lines)
 
 
@@ -270,17 +268,17 @@ def missing_part(names: Sequence[str], recovery: Recovery, known: Ceiling) -> st
     alone, together = known.alone, known.together
     what = {EXACT: "exact", SAMPLED: "sampled", LEARNED: "a lower bound of the ceiling"}[known.form]
     lines = [
-        f"What can be known ({what}): R2 {alone.skill:.3f} from an agent's own history, {together.skill:.3f} from the "
-        f"histories of all. Told so far: {recovery.skill:.3f}, {_percent(known.share(recovery))} of the way. Where the "
+        f"What can be known ({what}): R2 {alone.r2:.3f} from an agent's own history, {together.r2:.3f} from the "
+        f"histories of all. Told so far: {recovery.r2:.3f}, {_percent(known.share(recovery))} of the way. Where the "
         "rest is:"
     ]
     lines += [
-        f"  {group}: R2 {value:.3f} of {together.skill_by_group[group]:.3f}, "
-        f"{_percent(share(value, alone.skill_by_group[group], together.skill_by_group[group]))}"
-        for group, value in recovery.skill_by_group.items()
+        f"  {group}: R2 {value:.3f} of {together.r2_by_group[group]:.3f}, "
+        f"{_percent(share(value, alone.r2_by_group[group], together.r2_by_group[group]))}"
+        for group, value in recovery.r2_by_group.items()
     ]
-    for fifth, told, ends in zip(FIFTHS, recovery.skill_F, together.skill_F, strict=False):
-        lines.append(f"  {fifth} part of the episode: R2 {told:.3f} of {ends:.3f}")
+    for quintile, told, ends in zip(QUINTILES, recovery.r2_Q, together.r2_Q, strict=False):
+        lines.append(f"  {quintile} part of the episode: R2 {told:.3f} of {ends:.3f}")
     error, least = np.asarray(recovery.mse_NI), np.asarray(together.mse_NI)
     if error.size and error.shape == least.shape:
         total = max(float(np.sum(recovery.variance_I)), 1e-9)
@@ -297,19 +295,21 @@ def _percent(value: float) -> str:
 
 
 def imbalance_table(names: Sequence[str], recovery: Recovery) -> str:
-    """Returns success by fifth of the episode with its variance over agents, the most uneven first."""
-    table = np.asarray(recovery.success_FNI, dtype=float)  # (F, N, I)
+    """Returns success by quintile of the episode with its variance over agents, the most uneven first."""
+    table = np.asarray(recovery.success_QNI, dtype=float)  # (Q, N, I)
     variance = table.var(1)
     order = np.argsort(-np.nan_to_num(variance).mean(0), kind="stable")[: TABLE_ROWS // 2]
     lines = [f"Variance of success over agents, mean over dimensions: {recovery.imbalance:.5f}."]
-    for f, fifth in enumerate(FIFTHS):
+    for f, quintile in enumerate(QUINTILES):
         if not np.isnan(table[f]).any():
-            lines.append(f"{fifth}: variance {variance[f].mean():.5f}, success by agent {_rates(table[f].mean(1))}")
+            lines.append(f"{quintile}: variance {variance[f].mean():.5f}, success by agent {_rates(table[f].mean(1))}")
     lines.append(f"By dimension ({len(order)} of {len(names)}, most uneven first):")
     for c in order:
-        for f, fifth in enumerate(FIFTHS):
+        for f, quintile in enumerate(QUINTILES):
             if not np.isnan(table[f, :, c]).any():
-                lines.append(f"{names[c]} | {fifth} | success {_rates(table[f, :, c])} | variance {variance[f, c]:.4f}")
+                lines.append(
+                    f"{names[c]} | {quintile} | success {_rates(table[f, :, c])} | variance {variance[f, c]:.4f}"
+                )
     return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from epymarl_lmac.awareness.measure import FIFTHS
+from epymarl_lmac.awareness.measure import QUINTILES
 from epymarl_lmac.protocol.signature import MESSAGE
 from protocol_gen import describe
 from protocol_gen.ledger import CHARACTERS_PER_TOKEN, cost_of
@@ -42,7 +42,7 @@ def prompts(options: Options) -> dict[str, str]:
             continue
         said = dict.fromkeys(("evaluation", "hypothesis", "suggestions"), later)
         found[f"k{k}/analyst"] = describe.fill(
-            f"analyse_k{k}", **common, fifths=", ".join(FIFTHS), history=options.history
+            f"analyse_k{k}", **common, quintiles=", ".join(QUINTILES), history=options.history
         )
         found[f"k{k}/design"] = describe.fill(
             "design_next", **common, **said, k=k, step_goal=MESSAGE.step(k).goal, format_description=form

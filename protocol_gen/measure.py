@@ -130,7 +130,7 @@ def measure(
         updates: ``key=value`` settings that describe the task.
         record: run whose networks play; None plays at random.
         bundle_path: the bundle; None is the task's default one.
-        n_episodes: training episodes; a fifth as many more are held out, from environments with other seeds.
+        n_episodes: training episodes; a quintile as many more are held out, from environments with other seeds.
         n_batches: gradient steps of a decoder.
         n_seeds: decoders of each kind.
         write: whether to put the scores into the manifest.
@@ -184,14 +184,14 @@ def _write_scores(folder: Path, results: dict[str, Recovery], conditions: dict[s
 
 def _table(results: dict[str, Recovery], conditions: dict[str, object]) -> str:
     """Returns a markdown table of all kinds."""
-    groups = list(next(iter(results.values())).skill_by_group)
+    groups = list(next(iter(results.values())).r2_by_group)
     head = [
         "decoder hears",
         "success",
-        "off the mode",
+        "recall off the majority value",
         "imbalance",
-        "skill",
-        *(f"skill: {g}" for g in groups),
+        "r2",
+        *(f"R2: {g}" for g in groups),
         "converged",
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
@@ -199,10 +199,10 @@ def _table(results: dict[str, Recovery], conditions: dict[str, object]) -> str:
         cells = [
             kind,
             f"{r.success:.3f} ± {r.success_spread:.3f}",
-            f"{r.success_off_mode:.3f} ± {r.success_off_mode_spread:.3f}",
+            f"{r.recall:.3f} ± {r.recall_spread:.3f}",
             f"{r.imbalance:.5f}",
-            f"{r.skill:.3f} ± {r.skill_spread:.3f}",
-            *(f"{r.skill_by_group[g]:.3f}" for g in groups),
+            f"{r.r2:.3f} ± {r.r2_spread:.3f}",
+            *(f"{r.r2_by_group[g]:.3f}" for g in groups),
             "yes" if r.converged else "no",
         ]
         lines.append("| " + " | ".join(cells) + " |")

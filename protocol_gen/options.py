@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class Options:
     decoder_lr: float = 5e-3  # learning rate of decoders; falls to zero over the last third
     decoder_seeds: int = 3  # decoders of each kind
     tolerance: float = 0.05  # squared error that counts as success (alpha)
-    sai_metric: str = "both"  # what chooses: success, skill, or their mean
+    sai_metric: str = "both"  # what chooses: success, r2, or their mean
     candidates: int = 1  # protocols asked for at each step
     max_attempts: int = 10  # answers a candidate (or an analyst) may have refused
     min_gain: float = 0.002  # a step must raise the score by this on the confirming episodes to be shipped
@@ -61,6 +62,9 @@ class Options:
             flag = "--ceiling-episodes" if self.ceiling_episodes < 0 else "--min-gain"
             raise SettingsError(f"{flag} must not be negative.", flag)
         check_heldout(self.heldout)
+        if self.sai_metric == "skill":
+            warnings.warn("--sai-metric skill is now called r2.", FutureWarning, stacklevel=2)
+            object.__setattr__(self, "sai_metric", "r2")
         if self.sai_metric not in METRICS:
             raise SettingsError(f"--sai-metric={self.sai_metric!r} must be one of {METRICS}.", "--sai-metric")
         if self.decoder_form not in FORMS:

@@ -28,7 +28,7 @@ import torch
 
 from epymarl_lmac.awareness.ceiling import ALONE, LEARNED, SHARE, TOGETHER, Ceiling, ceiling_of
 from epymarl_lmac.awareness.inputs import extended_obs
-from epymarl_lmac.awareness.measure import FIFTHS, Budget, Recovery
+from epymarl_lmac.awareness.measure import QUINTILES, Budget, Recovery
 from epymarl_lmac.checkpoint import RunLock
 from epymarl_lmac.errors import BundleError, ProtocolRejected, TaskError
 from epymarl_lmac.learning.extended_obs import XLayout
@@ -289,7 +289,7 @@ class Design:
         if k == 0:
             prompt = describe.fill("design_k0", **values, format_description=self._format(k))
         else:
-            analysis = {**values, "fifths": ", ".join(FIFTHS), "history": self.options.history}
+            analysis = {**values, "quintiles": ", ".join(QUINTILES), "history": self.options.history}
             critique = self._stage(
                 f"k{k}/analyse", folder / "critique.json", lambda: self._critique(f"analyse_k{k}", k, analysis)
             )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from epymarl_lmac.awareness.ceiling import ALONE, SHARE, TOGETHER, Ceiling
-from epymarl_lmac.awareness.measure import FIFTHS, Recovery
+from epymarl_lmac.awareness.measure import QUINTILES, Recovery
 from epymarl_lmac.protocol import Bundle
 from protocol_gen.asking import CRITIQUE
 from protocol_gen.drawing import difference, flow, heat_map, table
@@ -34,7 +34,7 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 
 def _summary(steps: Sequence[Step], known: Ceiling | None) -> str:
-    groups = list(steps[0][1].skill_by_group)
+    groups = list(steps[0][1].r2_by_group)
     head = ["agents hear", "success", "spread", "recall off the majority value", "imbalance"]
     head += ["imbalance off the majority value", "R2", "R2 spread", *(f"R2: {g}" for g in groups)]
     head += [] if known is None else [SHARE, *(f"share: {g}" for g in groups), "share of recall"]
@@ -44,11 +44,11 @@ def _summary(steps: Sequence[Step], known: Ceiling | None) -> str:
         [] if known is None else [(ALONE, known.alone, None), (TOGETHER + bound(known), known.together, None)]
     )
     for kind, r, _ in [*steps, *ends]:
-        figures = [r.success, r.success_spread, r.success_off_mode, r.imbalance, r.imbalance_off_mode]
-        figures += [r.skill, r.skill_spread]
-        cells = [_number(v, 5 if v in (r.imbalance, r.imbalance_off_mode) else 3) for v in figures]
+        figures = [r.success, r.success_spread, r.recall, r.imbalance, r.recall_imbalance]
+        figures += [r.r2, r.r2_spread]
+        cells = [_number(v, 5 if v in (r.imbalance, r.recall_imbalance) else 3) for v in figures]
         settled = "yes" if r.converged else f"no: {r.n_unconverged} of {len(r.success_by_seed)} decoders"
-        cells += [_number(r.skill_by_group[g]) for g in groups]
+        cells += [_number(r.r2_by_group[g]) for g in groups]
         if known is not None:
             cells += map(percent, [known.share(r), *known.share_by_group(r).values(), known.share_of_recall(r)])
         rows.append([kind, *cells, settled])
@@ -76,7 +76,7 @@ def _summary(steps: Sequence[Step], known: Ceiling | None) -> str:
 def _maps(steps: Sequence[Step], names: Sequence[str]) -> str:
     agents = [f"agent {i}" for i in range(len(steps[0][1].success_NI))]
     parts = []
-    for title, key in (("Success", "success_NI"), ("R2", "skill_NI")):
+    for title, key in (("Success", "success_NI"), ("R2", "r2_NI")):
         parts.append(f"<h3>{title}: agents x dimensions</h3>")
         for n, (kind, r, _) in enumerate(steps):
             parts.append(heat_map(getattr(r, key), agents, names, f"{kind}: {title.lower()}.", f"{key}-{n}"))
@@ -96,9 +96,11 @@ def _time(steps: Sequence[Step]) -> str:
         parts.append(heat_map(by_agent, agents, columns, f"{kind}: success over the episode.", f"success_TN-{n}"))
     rows = []
     for kind, r, _ in steps:
-        fifths = np.asarray(r.success_FNI, dtype=float)
-        rows.append([kind, *(_number(float(v), 5) for v in fifths.var(1).mean(1))])
-    parts.append("<h3>Imbalance by fifth of the episode</h3>" + table(["agents hear", *FIFTHS], rows, "imbalance_F"))
+        quintiles = np.asarray(r.success_QNI, dtype=float)
+        rows.append([kind, *(_number(float(v), 5) for v in quintiles.var(1).mean(1))])
+    parts.append(
+        "<h3>Imbalance by quintile of the episode</h3>" + table(["agents hear", *QUINTILES], rows, "imbalance_F")
+    )
     return "".join(parts)
 
 

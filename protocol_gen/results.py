@@ -73,10 +73,10 @@ def summary(work: Path) -> str:
         cells = [
             kind,
             f"{r.success:.3f} +- {r.success_spread:.3f}",
-            f"{r.success_off_mode:.3f} +- {r.success_off_mode_spread:.3f}",
+            f"{r.recall:.3f} +- {r.recall_spread:.3f}",
             f"{r.imbalance:.5f} +- {r.imbalance_spread:.5f}",
-            f"{r.imbalance_off_mode:.5f}",
-            f"{r.skill:.3f} +- {r.skill_spread:.3f}",
+            f"{r.recall_imbalance:.5f}",
+            f"{r.r2:.3f} +- {r.r2_spread:.3f}",
             "" if known is None else percent(known.share(r)),
             "yes" if r.converged else f"no ({r.n_unconverged} decoders)",
             attempts,

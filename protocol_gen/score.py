@@ -12,7 +12,7 @@ import numpy as np
 
 from epymarl_lmac.awareness.decoder import AuxiliaryDecoder
 from epymarl_lmac.awareness.inputs import Episodes, rows_of
-from epymarl_lmac.awareness.measure import Budget, Recovery, Rows, evaluate, train_decoder
+from epymarl_lmac.awareness.measure import Budget, Recovery, Rows, evaluate, groups_of, train_decoder
 from epymarl_lmac.awareness.side_by_side import side_by_side
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.protocol import Program, ProtocolSpec, build_program
@@ -21,7 +21,7 @@ from epymarl_lmac.seeding import derive_seed
 BATCH_EPISODES = 32  # as published
 PIECE_EPISODES = 100  # held-out episodes judged at a time
 KEPT_BYTES = 2**31  # messages of the training episodes are computed once if they take no more
-METRICS = ("success", "skill", "both")
+METRICS = ("success", "r2", "both")
 FORWARD_ALL = """import torch
 
 
@@ -66,14 +66,6 @@ class Measured(NamedTuple):
     def from_dict(values: dict[str, Any]) -> Measured:
         """Reads what ``as_dict`` returned."""
         return Measured(*(Recovery.from_dict(values[name]) for name in Measured._fields))
-
-
-def groups_of(names: Sequence[str]) -> dict[str, list[int]]:
-    """Returns the columns by the part of their names before the bracket, e.g. "food"."""
-    groups: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        groups.setdefault(name.split("[")[0], []).append(index)
-    return groups
 
 
 def _message_bytes(data: Data, programs: Sequence[Program]) -> int:
@@ -149,20 +141,20 @@ def gain_of(after: Recovery, before: Recovery, metric: str) -> tuple[float, floa
     return score_of(after, metric) - score_of(before, metric), error
 
 
-def _mean(success: float, skill: float, metric: str) -> float:
-    if metric == "success" or (metric == "both" and math.isnan(skill)):
+def _mean(success: float, r2: float, metric: str) -> float:
+    if metric == "success" or (metric == "both" and math.isnan(r2)):
         return success
-    return skill if metric == "skill" else (success + skill) / 2
+    return r2 if metric == "r2" else (success + r2) / 2
 
 
 def score_of(recovery: Recovery, metric: str) -> float:
-    """Returns the number by which candidates are compared: success, skill, or the mean of both.
+    """Returns the number by which candidates are compared: success, r2, or the mean of both.
 
-    Where no chosen column varies there is no skill, and "both" is the success alone.
+    Where no chosen column varies there is no R2, and "both" is the success alone.
     """
-    return _mean(recovery.success, recovery.skill, metric)
+    return _mean(recovery.success, recovery.r2, metric)
 
 
 def spread_of(recovery: Recovery, metric: str) -> float:
     """Returns the spread over decoder seeds of ``score_of``."""
-    return _mean(recovery.success_spread, recovery.skill_spread, metric)
+    return _mean(recovery.success_spread, recovery.r2_spread, metric)

@@ -7,7 +7,7 @@ episodes; the interval is over these episodes of one trained policy, so it says 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,24 @@ from typing import Any
 import numpy as np
 import torch
 
+from components.episode_buffer import EpisodeBatch
 from epymarl_lmac import checkpoint as ckpt
+from epymarl_lmac.awareness.measure import Rows, groups_of
+from epymarl_lmac.awareness.measure import evaluate as judge
 from epymarl_lmac.compare.statistics import t_interval
 from epymarl_lmac.errors import CheckpointError, SettingsError
 from epymarl_lmac.record.provenance import read_run, write_json
 from epymarl_lmac.seeding import derive_seed
 from epymarl_lmac.settings import load_settings, recorded_run
-from epymarl_lmac.tasks import task_score
+from epymarl_lmac.tasks import has_card, task_card, task_score
 from modules.comm.link import LinkSettings
+from modules.comm.steps import TEST
 from run import Experiment
 from utils.logging import Logger, get_logger
 
 FILE_NAME = "evaluation.json"
 INTACT = "intact"
+TOLERANCE = 0.05  # squared error that counts as success, where the method has no setting for it
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Row:
     score_mean: float
     score_interval: tuple[float, float]
     metrics: dict[str, float]  # means of everything the environment reports, and what messages cost
+    awareness: dict[str, Any] | None = None  # how well the state is estimated, where the method estimates it
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,8 @@ def _row(experiment: Experiment, control: str, changes: dict[str, Any], score: s
     try:
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(derive_seed(experiment.args.seed, f"evaluation {control}"))
-            episodes = experiment.runner.evaluate()
+            watcher = None if comm is None else _Watcher(experiment)
+            episodes = experiment.runner.evaluate(watcher)
         costs = experiment.mac.take_message_metrics()
     finally:
         if comm is not None:
@@ -161,7 +168,56 @@ def _row(experiment: Experiment, control: str, changes: dict[str, Any], score: s
         score_mean=float(scores.mean()),
         score_interval=_interval(scores),
         metrics={**{f"{key}_mean": float(values.mean()) for key, values in episodes.items()}, **costs},
+        awareness=None if watcher is None else watcher.awareness(),
     )
+
+
+class _Watcher:
+    """Sees the episodes of an evaluation and judges what agents believe of the state, dropout off.
+
+    Args:
+        experiment: whose networks play.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._experiment = experiment
+        self._columns: list[int] = []
+        self._rows: list[Rows] = []
+
+    def __call__(self, batch: EpisodeBatch) -> None:
+        """Takes the episodes of a round."""
+        mac = self._experiment.mac
+        steps = mac.steps(batch, TEST)
+        with mac.comm.link.uncounted():
+            found = mac.comm.state_estimate(mac.unroll(batch, steps).kept)
+        if found is None:
+            return
+        columns_I, estimate_RNI = found
+        self._columns = columns_I.tolist()
+        truth_RI = steps.stored("state")[:, columns_I]
+        self._rows.append(Rows(estimate_RNI.cpu(), truth_RI.cpu(), list(steps.counts)))
+
+    def awareness(self) -> dict[str, Any] | None:
+        """Returns R2 and recall off the majority value, in all, by group and by column; None without estimates."""
+        if not self._rows:
+            return None
+        args = self._experiment.args
+        names = [f"state[{column}]" for column in self._columns]
+        if has_card(args.env):
+            state = task_card(args.env, args.env_args).state
+            names = [state[column].name for column in self._columns]
+        tolerance = float(getattr(args, "mse_thres", TOLERANCE))
+        recovery = judge([(lambda u, counts: u, True)], self._rows, tolerance, groups_of(names))
+        r2_I = _r2_by_column(recovery.mse_NI, recovery.variance_I)
+        plain = recovery.as_dict()  # None for what never varies
+        kept = {key: plain[key] for key in ("r2", "r2_by_group", "recall", "recall_by_group")}
+        return {**kept, "r2_by_column": dict(zip(names, r2_I, strict=True)), "tolerance": tolerance}
+
+
+def _r2_by_column(mse_NI: Sequence[Sequence[float]], variance_I: Sequence[float]) -> list[float | None]:
+    """Returns 1 - MSE / variance of every column, mean over agents; None where the column never varies."""
+    error_I = np.mean(np.asarray(mse_NI), axis=0)
+    return [None if v == 0 else round(1 - float(e) / v, 4) for e, v in zip(error_I, variance_I, strict=True)]
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
@@ -182,10 +238,21 @@ def report(result: Evaluation) -> Iterator[str]:
             f"{row.control:{width}}  {row.return_mean:8.3f}  {_span(row.return_interval):>18}  "
             f"{row.score_mean:16.3f}  {_span(row.score_interval):>18}"
         )
+    for row in result.rows:
+        if row.awareness is not None:
+            groups = ", ".join(f"{name} {_number(value)}" for name, value in row.awareness["r2_by_group"].items())
+            yield (
+                f"{row.control:{width}}  R2 of the estimated state {_number(row.awareness['r2'])} ({groups}), "
+                f"recall off the majority value {_number(row.awareness['recall'])}"
+            )
     costs = result.rows[0].metrics
     for key in ("message_floats", "message_bits", "links_open", "uplink_floats", "downlink_floats"):
         if key in costs:
             yield f"{key}: {costs[key]:.3f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _span(interval: tuple[float, float]) -> str:

@@ -350,7 +350,12 @@ def _train_recorded(
         started = time.perf_counter()
         _loop(experiment, folder, metrics, screen, stop, status)
         ended = f"stopped by {signal.Signals(stop.signum).name}" if stop.signum is not None else "finished"
-        status.end(FINISHED if stop.signum is None else STOPPED, runner.t_env, logger.last_values())
+        status.end(
+            FINISHED if stop.signum is None else STOPPED,
+            runner.t_env,
+            logger.last_values(),
+            experiment.mac.message_tables(),
+        )
         screen.close()
         screen.line(f"{ended} at step {runner.t_env:,} after {duration(time.perf_counter() - started)}")
         screen.line(f"record: {folder}")

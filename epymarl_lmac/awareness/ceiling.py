@@ -48,17 +48,17 @@ class Ceiling:
 
     def share(self, recovery: Recovery) -> float:
         """Returns the share of what can be known that a protocol's R2 reaches."""
-        return share(recovery.skill, self.alone.skill, self.together.skill)
+        return share(recovery.r2, self.alone.r2, self.together.r2)
 
     def share_by_group(self, recovery: Recovery) -> dict[str, float]:
         """Returns the share of every group of columns."""
-        ends = self.alone.skill_by_group, self.together.skill_by_group
-        return {name: share(value, *(end[name] for end in ends)) for name, value in recovery.skill_by_group.items()}
+        ends = self.alone.r2_by_group, self.together.r2_by_group
+        return {name: share(value, *(end[name] for end in ends)) for name, value in recovery.r2_by_group.items()}
 
     def share_of_recall(self, recovery: Recovery) -> float:
         """Returns the same share of the recall off the majority value."""
-        ends = self.alone.success_off_mode, self.together.success_off_mode
-        return share(recovery.success_off_mode, *ends)
+        ends = self.alone.recall, self.together.recall
+        return share(recovery.recall, *ends)
 
 
 def share(protocol: float, alone: float, together: float) -> float:

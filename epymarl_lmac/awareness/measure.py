@@ -41,47 +41,62 @@ class Budget:
     form: str = "direct"  # of the decoder, one of ``awareness.decoder.FORMS``
 
 
-FIFTHS = ("early", "early-mid", "mid", "mid-late", "late")
-_TABLES = ("success_NI", "skill_NI", "success_FNI", "success_TN", "imbalance_I", "mse_NI", "variance_I")
+QUINTILES = ("early", "early-mid", "mid", "mid-late", "late")
+RENAMED = {  # names of fields in older records -> today's
+    "success_off_mode": "recall",
+    "success_off_mode_spread": "recall_spread",
+    "success_off_mode_by_group": "recall_by_group",
+    "imbalance_off_mode": "recall_imbalance",
+    "skill": "r2",
+    "skill_spread": "r2_spread",
+    "skill_by_group": "r2_by_group",
+    "skill_NI": "r2_NI",
+    "skill_by_seed": "r2_by_seed",
+    "skill_F": "r2_Q",
+    "success_FNI": "success_QNI",
+}
+_TABLES = ("success_NI", "r2_NI", "success_QNI", "success_TN", "imbalance_I", "mse_NI", "variance_I")
 
 
 @dataclass(frozen=True)
 class Recovery:
     """What decoders of one kind recover on held-out episodes; means over decoder seeds.
 
-    Letters: N agents, I important columns, F fifths of an episode, T steps. Tables hold NaN where there is no step.
+    Letters: N agents, I important columns, Q quintiles of an episode, T steps. Tables hold NaN where there is no step.
     """
 
     success: float  # share of (agent, column, step) with squared error within tolerance
     success_spread: float  # standard deviation over decoder seeds
     imbalance: float  # mean over columns of the variance over agents of the success rate
-    success_off_mode: float  # success on entries that are not the column's most frequent value; NaN without any
-    success_off_mode_spread: float  # standard deviation over decoder seeds
-    success_off_mode_by_group: dict[str, float]  # the same by group of columns
-    imbalance_off_mode: float  # mean over columns of the variance over agents of that rate
-    skill: float  # 1 - MSE / Var, pooled over columns
-    skill_spread: float  # standard deviation over decoder seeds
-    skill_by_group: dict[str, float]  # the same by group of columns; NaN where none of them varies
+    recall: (
+        float  # off the majority value: success on entries unlike their column's most frequent value; NaN without any
+    )
+    recall_spread: float  # standard deviation over decoder seeds
+    recall_by_group: dict[str, float]  # the same by group of columns
+    recall_imbalance: float  # mean over columns of the variance over agents of that rate
+    r2: float  # 1 - MSE / Var, pooled over columns
+    r2_spread: float  # standard deviation over decoder seeds
+    r2_by_group: dict[str, float]  # the same by group of columns; NaN where none of them varies
     success_NI: list[list[float]]  # success rate of every agent and column
-    skill_NI: list[list[float]]  # 1 - MSE / Var of every agent and column; NaN for columns that never vary
-    success_FNI: list[list[list[float]]]  # success rate in every fifth of the episode
+    r2_NI: list[list[float]]  # 1 - MSE / Var of every agent and column; NaN for columns that never vary
+    success_QNI: list[list[list[float]]]  # success rate in every quintile of the episode
     success_TN: list[list[float]]  # success rate of every step and agent
     imbalance_I: list[float]  # variance over agents of the success rate of every column
     success_by_seed: list[float]
-    skill_by_seed: list[float]
+    r2_by_seed: list[float]
     imbalance_spread: float  # standard deviation over decoder seeds
     converged: bool  # whether training had come to next to nothing (``has_settled``), with every seed
     n_unconverged: int  # decoders whose loss still fell
-    skill_F: list[float] = field(default_factory=list)  # R2 in every quintile of the episode; empty in old records
+    r2_Q: list[float] = field(default_factory=list)  # R2 in every quintile of the episode; empty in old records
     mse_NI: list[list[float]] = field(default_factory=list)  # mean squared error of every agent and column
     variance_I: list[float] = field(default_factory=list)  # of every column
 
     def summary(self) -> dict[str, Any]:
         """Returns the figures without the tables, rounded, for a manifest."""
         values = {k: v for k, v in asdict(self).items() if k not in _TABLES}
-        for key in ("skill_by_group", "success_off_mode_by_group"):
+        for key in ("r2_by_group", "recall_by_group"):
             values[key] = {k: round(v, 4) for k, v in values[key].items()}
-        for key in ("success_by_seed", "skill_by_seed"):
+        for key in ("success_by_seed", "r2_by_seed"):
             values[key] = [round(v, 4) for v in values[key]]
         return {k: round(v, 5) if isinstance(v, float) else v for k, v in values.items()}
 
@@ -91,7 +106,8 @@ class Recovery:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Recovery:
-        """Reads what ``as_dict`` returned."""
+        """Reads what ``as_dict`` returned, in this version or before its fields had today's names."""
+        values = {RENAMED.get(k, k): v for k, v in values.items()}
         return Recovery(**{k: v if k in ("converged", "n_unconverged") else _nan(v) for k, v in values.items()})
 
 
@@ -111,6 +127,14 @@ def _nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_nan(v) for v in value]
     return math.nan if value is None else value
+
+
+def groups_of(names: Sequence[str]) -> dict[str, list[int]]:
+    """Returns the columns by the part of their names before the bracket, e.g. "food"."""
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        groups.setdefault(name.split("[")[0], []).append(index)
+    return groups
 
 
 def train_decoder(sample: Callable[[], Rows], n_important: int, budget: Budget, seed: int):
@@ -152,7 +176,7 @@ def has_settled(losses: Sequence[float], variance: float) -> bool:
 
     Args:
         losses: mean squared error on fresh batches, in order. Less the variance of each batch it is far less noisy.
-        variance: of the state columns, mean over them. A gain of less than 0.005 of it (so much skill) is nothing.
+        variance: of the state columns, mean over them. A gain of less than 0.005 of it (so much R2) is nothing.
     """
     n = len(losses)
     sixth = max(1, n // 6)
@@ -162,7 +186,7 @@ def has_settled(losses: Sequence[float], variance: float) -> bool:
     return bool(before - after < 0.005 * variance)
 
 
-def _skill(error_I: Tensor, spread_I: Tensor) -> float:
+def _r2(error_I: Tensor, spread_I: Tensor) -> float:
     """Returns 1 - MSE / Var over columns; NaN where none of them varies."""
     return float(1 - error_I.sum() / spread_I.sum()) if spread_I.sum() > 0 else math.nan
 
@@ -173,43 +197,43 @@ def predict(decoder: Decoder, rows: Rows) -> Tensor:
     return decoder(rows.u_PNU.reshape(P * N, U), [c * N for c in rows.counts]).view(P, N, -1)
 
 
-def step_and_fifth(counts: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Returns the step (P,) of every packed row and the fifth (P,) of its own episode in which it lies."""
+def step_and_quintile(counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Returns the step (P,) of every packed row and the quintile (P,) of its own episode in which it lies."""
     count_T = torch.tensor(counts)
     step_P = torch.repeat_interleave(torch.arange(len(counts)), count_T)
     rank_P = torch.cat([torch.arange(c) for c in counts])
     length_P = (count_T.unsqueeze(1) > torch.arange(counts[0])).sum(0)[rank_P]
-    return step_P, len(FIFTHS) * step_P // length_P
+    return step_P, len(QUINTILES) * step_P // length_P
 
 
 class _Sums:
     """Sums over the rows of all pieces for one decoder."""
 
     def __init__(self, n_steps: int, N: int, I: int) -> None:
-        self.hits_FNI, self.n_F = torch.zeros(len(FIFTHS), N, I), torch.zeros(len(FIFTHS))
+        self.hits_QNI, self.n_Q = torch.zeros(len(QUINTILES), N, I), torch.zeros(len(QUINTILES))
         self.hits_TN, self.n_T = torch.zeros(n_steps, N), torch.zeros(n_steps)
         self.error_NI = torch.zeros(N, I, dtype=torch.float64)
-        self.error_FI = torch.zeros(len(FIFTHS), I, dtype=torch.float64)
-        self.off_mode_NI, self.n_off_mode_I = torch.zeros(N, I), torch.zeros(I)
+        self.error_QI = torch.zeros(len(QUINTILES), I, dtype=torch.float64)
+        self.found_NI, self.n_rare_I = torch.zeros(N, I), torch.zeros(I)
 
-    def add(self, error_PNI: Tensor, off_mode_PI: Tensor, tolerance: float, counts: Sequence[int]) -> None:
+    def add(self, error_PNI: Tensor, rare_PI: Tensor, tolerance: float, counts: Sequence[int]) -> None:
         hit = (error_PNI <= tolerance).float()
-        self.off_mode_NI += (hit * off_mode_PI.unsqueeze(1)).sum(0)
-        self.n_off_mode_I += off_mode_PI.sum(0)
-        step, fifth = step_and_fifth(counts)
-        self.hits_FNI.index_add_(0, fifth, hit)
-        self.n_F.index_add_(0, fifth, torch.ones(len(fifth)))
+        self.found_NI += (hit * rare_PI.unsqueeze(1)).sum(0)
+        self.n_rare_I += rare_PI.sum(0)
+        step, quintile = step_and_quintile(counts)
+        self.hits_QNI.index_add_(0, quintile, hit)
+        self.n_Q.index_add_(0, quintile, torch.ones(len(quintile)))
         self.hits_TN.index_add_(0, step, hit.mean(2))
         self.n_T.index_add_(0, step, torch.ones(len(step)))
         self.error_NI += error_PNI.double().sum(0)
-        self.error_FI.index_add_(0, fifth, error_PNI.double().mean(1))
+        self.error_QI.index_add_(0, quintile, error_PNI.double().mean(1))
 
 
-def _off_mode_rate(sums: _Sums, columns: Sequence[int]) -> float:
+def _recall(sums: _Sums, columns: Sequence[int]) -> float:
     """Returns the success rate on entries off their column's mode, pooled over columns; NaN without any."""
     columns = list(columns)
-    entries = float(sums.n_off_mode_I[columns].sum()) * len(sums.off_mode_NI)
-    return float(sums.off_mode_NI[:, columns].sum()) / entries if entries else math.nan
+    entries = float(sums.n_rare_I[columns].sum()) * len(sums.found_NI)
+    return float(sums.found_NI[:, columns].sum()) / entries if entries else math.nan
 
 
 def evaluate(
@@ -230,26 +254,26 @@ def evaluate(
     truth = torch.cat([piece.truth_PI for piece in pieces]).double()
     spread_I = torch.square(truth - truth.mean(0)).mean(0)
     spread_I[truth.amax(0) == truth.amin(0)] = 0  # rounding of a mean is no variance
-    mode_I = truth.mode(0).values
+    majority_I = truth.mode(0).values
     N, n_steps = pieces[0].u_PNU.shape[1], max(len(piece.counts) for piece in pieces)
     all_sums = []
     for decoder, _ in decoders:
         sums = _Sums(n_steps, N, truth.shape[1])
         for piece in pieces:
             with torch.no_grad():
-                off_mode = (torch.square(piece.truth_PI - mode_I) > tolerance).float()
-                sums.add(squared_error(predict(decoder, piece), piece.truth_PI), off_mode, tolerance, piece.counts)
+                rare = (torch.square(piece.truth_PI - majority_I) > tolerance).float()
+                sums.add(squared_error(predict(decoder, piece), piece.truth_PI), rare, tolerance, piece.counts)
         all_sums.append(sums)
     P = len(truth)
-    success = torch.stack([sums.hits_FNI.sum(0) / P for sums in all_sums])  # (seeds, N, I)
+    success = torch.stack([sums.hits_QNI.sum(0) / P for sums in all_sums])  # (seeds, N, I)
     error = torch.stack([sums.error_NI / P for sums in all_sums])  # (seeds, N, I)
-    skills = [_skill(one.mean(0), spread_I) for one in error]
-    by_group = {k: [_skill(one.mean(0)[i], spread_I[i]) for one in error] for k, i in groups.items()}
+    r2s = [_r2(one.mean(0), spread_I) for one in error]
+    by_group = {k: [_r2(one.mean(0)[i], spread_I[i]) for one in error] for k, i in groups.items()}
     columns = list(range(truth.shape[1]))
-    off_mode_by_seed = [_off_mode_rate(sums, columns) for sums in all_sums]
-    n_off_mode = all_sums[0].n_off_mode_I
-    rates = torch.stack([sums.off_mode_NI for sums in all_sums])[..., n_off_mode > 0] / n_off_mode[n_off_mode > 0]
-    n_F, n_T = all_sums[0].n_F, all_sums[0].n_T
+    recall_by_seed = [_recall(sums, columns) for sums in all_sums]
+    n_rare = all_sums[0].n_rare_I
+    rates = torch.stack([sums.found_NI for sums in all_sums])[..., n_rare > 0] / n_rare[n_rare > 0]
+    n_Q, n_T = all_sums[0].n_Q, all_sums[0].n_T
     imbalance_by_seed = success.var(1, correction=0).mean(1)
     n_unconverged = sum(not settled for _, settled in decoders)
     varies = torch.where(spread_I > 0, spread_I, math.nan)
@@ -257,28 +281,26 @@ def evaluate(
         success=float(success.mean()),
         success_spread=float(success.mean((1, 2)).std(correction=0)),
         imbalance=float(imbalance_by_seed.mean()),
-        success_off_mode=float(np.mean(off_mode_by_seed)),
-        success_off_mode_spread=float(np.std(off_mode_by_seed)),
-        success_off_mode_by_group={
-            k: float(np.mean([_off_mode_rate(sums, i) for sums in all_sums])) for k, i in groups.items()
-        },
-        imbalance_off_mode=float(rates.var(1, correction=0).mean()) if rates.numel() else math.nan,
-        skill=float(np.mean(skills)),
-        skill_spread=float(np.std(skills)),
-        skill_by_group={k: float(np.mean(v)) for k, v in by_group.items()},
+        recall=float(np.mean(recall_by_seed)),
+        recall_spread=float(np.std(recall_by_seed)),
+        recall_by_group={k: float(np.mean([_recall(sums, i) for sums in all_sums])) for k, i in groups.items()},
+        recall_imbalance=float(rates.var(1, correction=0).mean()) if rates.numel() else math.nan,
+        r2=float(np.mean(r2s)),
+        r2_spread=float(np.std(r2s)),
+        r2_by_group={k: float(np.mean(v)) for k, v in by_group.items()},
         success_NI=success.mean(0).tolist(),
-        skill_NI=(1 - error.mean(0) / varies).tolist(),
-        success_FNI=(torch.stack([s.hits_FNI for s in all_sums]).mean(0) / n_F.view(-1, 1, 1)).tolist(),
+        r2_NI=(1 - error.mean(0) / varies).tolist(),
+        success_QNI=(torch.stack([s.hits_QNI for s in all_sums]).mean(0) / n_Q.view(-1, 1, 1)).tolist(),
         success_TN=(torch.stack([s.hits_TN for s in all_sums]).mean(0) / n_T.view(-1, 1)).tolist(),
         imbalance_I=success.var(1, correction=0).mean(0).tolist(),
         success_by_seed=success.mean((1, 2)).tolist(),
-        skill_by_seed=[float(s) for s in skills],
+        r2_by_seed=[float(s) for s in r2s],
         imbalance_spread=float(imbalance_by_seed.std(correction=0)),
         converged=n_unconverged == 0,
         n_unconverged=n_unconverged,
-        skill_F=[
-            _skill(torch.stack([s.error_FI[f] for s in all_sums]).mean(0) / n_F[f], spread_I)
-            for f in range(len(FIFTHS))
+        r2_Q=[
+            _r2(torch.stack([s.error_QI[q] for s in all_sums]).mean(0) / n_Q[q], spread_I)
+            for q in range(len(QUINTILES))
         ],
         mse_NI=error.mean(0).tolist(),
         variance_I=spread_I.tolist(),

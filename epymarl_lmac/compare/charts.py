@@ -216,3 +216,59 @@ def improvement_chart(algs: Sequence[str], pairs: Sequence[Improvement]) -> str:
     """Returns the probability of improvement of every pair; 0.5 means no difference."""
     lines = [DotRow(algs.index(p.better), f"{p.better} > {p.other}", p.probability) for p in pairs]
     return _dot_chart("probability of improvement", "probability that the first beats the second", lines, (0.0, 1.0))
+
+
+def cost_chart(title: str, algs: Sequence[str], rows: Sequence[Row], key: str) -> str:
+    """Returns scores on a task over what messages cost; the cost is on a logarithmic scale that starts at 0."""
+    places = [math.log2(1 + row.messages.bits_per_agent) for row in rows]
+    scores = [float(v) for row in rows for v in row.scores]
+    low, high = _limits([*scores, 0.0])
+    x = Axis(0.0, max([*places, 1.0]) * 1.05, LEFT, WIDTH - RIGHT)
+    y = Axis(low, high, HEIGHT - BOTTOM, TOP)
+    body = [
+        *_y_axis(y, x),
+        *_x_axis(x, y.start, "bits that an agent sends at a step", lambda v: steps_shown(round(2**v - 1))),
+    ]
+    for row, place in zip(rows, places, strict=True):
+        index = algs.index(row.alg)
+        points = "".join(
+            f'<circle class="point" cx="{x(place)}" cy="{y(float(score))}" r="2.2">'
+            f"<title>{escape(row.alg)}, seed {seed}: {score:.3f}</title></circle>"
+            for score, seed in zip(row.scores, row.seeds, strict=True)
+        )
+        text = f"{row.alg}: {shown(row.mean)}, {row.messages}"
+        body.append(
+            f'<g class="s{index}"><g><title>{escape(text)}</title>{marker(index, x(place), y(row.mean.value))}</g>'
+            f'{points}<text x="{x(place) + 7:.1f}" y="{y(row.mean.value) - 6:.1f}">{escape(row.alg)}</text></g>'
+        )
+    return _svg(title, body)
+
+
+def pairs_chart(title: str, floats_NS: np.ndarray) -> str:
+    """Returns what every ordered pair of agents sent, as a square of cells: receivers are rows, senders columns."""
+    N = len(floats_NS)
+    left, top, cell = 60, 34, min(34.0, 300 / N)
+    highest = float(floats_NS.max()) or 1.0
+    body = [
+        f'<text x="{left + cell * N / 2:.1f}" y="12" text-anchor="middle">sender</text>',
+        f'<text x="4" y="{top + cell * N / 2 + 4:.1f}">receiver</text>',
+    ]
+    for k in range(N if cell >= 14 else 0):
+        middle = cell * (k + 0.5)
+        body.append(f'<text x="{left + middle:.1f}" y="{top - 5}" text-anchor="middle">{k}</text>')
+        body.append(f'<text x="{left - 5}" y="{top + middle + 4:.1f}" text-anchor="end">{k}</text>')
+    for receiver, row in enumerate(floats_NS.tolist()):
+        for sender, floats in enumerate(row):
+            text = f"agent {sender} to agent {receiver}: {floats:.3g} floats a step"
+            place = f'x="{left + cell * sender:.1f}" y="{top + cell * receiver:.1f}"'
+            kind = "own" if sender == receiver else "cell"
+            body.append(
+                f'<rect class="{kind}" {place} width="{cell:.1f}" height="{cell:.1f}" '
+                f'fill-opacity="{0 if kind == "own" else floats / highest:.2f}"><title>{text}</title></rect>'
+            )
+            if cell >= 26 and kind == "cell":
+                body.append(
+                    f'<text class="count" x="{left + cell * (sender + 0.5):.1f}" '
+                    f'y="{top + cell * (receiver + 0.5) + 4:.1f}" text-anchor="middle">{floats:.3g}</text>'
+                )
+    return _svg(title, body, top + cell * N + 8)

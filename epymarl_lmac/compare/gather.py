@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from epymarl_lmac.compare.fairness import method_differences, recorded_differences, unfair
+from epymarl_lmac.compare.messages import read_evaluation
 from epymarl_lmac.compare.plan import Cell
 from epymarl_lmac.compare.records import Record, best_record, read_records
 from epymarl_lmac.compare.results import Comparison, RunCurve
@@ -29,7 +30,8 @@ def read_tests(record: Record, cell: Cell, key: str) -> RunCurve:
         known = ", ".join(sorted({row.key for row in rows if row.key.startswith("test_")}))
         raise RecordError(f"{record.folder} has no metric {key!r}; its tests have: {known}.")
     steps, values = np.array(points, dtype=float).T
-    return RunCurve(cell.alg, cell.env, cell.seed, steps, values, record.run, str(record.folder))
+    evaluation = read_evaluation(record.folder)
+    return RunCurve(cell.alg, cell.env, cell.seed, steps, values, record.run, str(record.folder), evaluation=evaluation)
 
 
 def gather(

@@ -13,6 +13,7 @@ from typing import Any
 from epymarl_lmac import __version__
 from epymarl_lmac.compare import charts
 from epymarl_lmac.compare.fairness import Difference
+from epymarl_lmac.compare.messages import pair_floats
 from epymarl_lmac.compare.results import Comparison, Row, Summary
 from epymarl_lmac.compare.statistics import CONFIDENCE, RESAMPLES
 from epymarl_lmac.compare.tables import all_tables, shown, steps_shown
@@ -97,7 +98,7 @@ def _summary(c: Comparison, rows: Sequence[Row]) -> str:
             f"{steps_shown(row.reach.median_steps)} ({row.reach.n_reached} of {row.reach.n} reach {row.threshold:.3g})",
             "not recorded" if math.isnan(row.wall_s) else duration(row.wall_s),
             "not recorded" if row.n_parameters is None else f"{row.n_parameters:,}",
-            row.message_cost,
+            str(row.messages),
             c.trials.get(row.alg, "not stated"),
         )
         attributes = f' class=s{c.algs.index(row.alg)} data-env="{escape(row.env, True)}"'
@@ -145,6 +146,62 @@ def _aggregates(c: Comparison, summary: Summary) -> str:
         f"{note}<div class=grid>{''.join(f'<figure>{one}</figure>' for one in figures)}</div>"
         + _table(("algorithm", "n", *(label for _, label in named)), lines)
         + (_table(("probability of improvement", "n", "value"), lines_pairs) if pairs else "")
+    )
+
+
+def _messages(c: Comparison, summary: Summary) -> str:
+    """Returns what messages cost against what was reached, who told whom how much, and the controls."""
+    rows = [row for row in summary.rows if not math.isnan(row.messages.bits_per_agent)]
+    parts = [
+        f'<figure data-env="{escape(env, True)}">'
+        + charts.cost_chart(f"cost of messages on {env}", c.algs, [row for row in rows if row.env == env], c.key)
+        + f"<figcaption>{escape(c.key)} on {escape(env)} over the cost of messages in tests. Marks: means; circles: "
+        "every run. The cost is on a logarithmic scale that starts at 0.</figcaption></figure>"
+        for env in c.envs
+        if any(row.env == env for row in rows)
+    ]
+    unknown = [f"{row.alg} on {row.env}" for row in summary.rows if math.isnan(row.messages.bits_per_agent)]
+    note = f"<p class=soft>Not recorded: {escape(', '.join(unknown))}.</p>" if unknown else ""
+    return f"<h2>Messages</h2><div class=grid>{''.join(parts)}</div>{note}{_pairs(c)}{_control_table(c, summary)}"
+
+
+def _pairs(c: Comparison) -> str:
+    figures = []
+    for env in c.envs:
+        for alg in c.algs:
+            run = next(iter(c.of(alg, env)), None)
+            floats = None if run is None else pair_floats(run.run)
+            if run is None or floats is None:
+                continue
+            title = f"who tells whom how much: {alg} on {env}"
+            figures.append(
+                f'<figure class=s{c.algs.index(alg)} data-env="{escape(env, True)}">{charts.pairs_chart(title, floats)}'
+                f"<figcaption>{escape(alg)} on {escape(env)}, seed {run.seed}: floats a step of every ordered pair, in "
+                "the last tests.</figcaption></figure>"
+            )
+    if not figures:
+        return ""
+    return f"<details><summary>who tells whom how much</summary><div class=grid>{''.join(figures)}</div></details>"
+
+
+def _control_table(c: Comparison, summary: Summary) -> str:
+    if not summary.controls:
+        return (
+            "<h3>Controls</h3><p>None were played. <code>epymarl-lmac evaluate RUN --controls</code> plays a run with "
+            "its messages zeroed, shuffled, delayed or replaced; make the page again after it.</p>"
+        )
+    lines = [
+        _row(
+            (row.env, row.alg, row.control, row.mean.n, row.episodes, row.score, shown(row.mean)),
+            f' class=s{c.algs.index(row.alg)} data-env="{escape(row.env, True)}"',
+        )
+        for row in summary.controls
+    ]
+    header = ("environment", "algorithm", "messages", "n", "episodes a run", "score", "mean")
+    return (
+        "<h3>Controls</h3><p class=soft>The trained networks play again with their messages tampered with. Who "
+        "scores as well with messages zeroed does not use them. Means over runs with Student's t intervals.</p>"
+        + _table(header, lines)
     )
 
 
@@ -234,6 +291,7 @@ def page_html(comparison: Comparison, summary: Summary) -> str:
             _summary(c, rows),
             _tasks(c, summary),
             _aggregates(c, summary),
+            _messages(c, summary),
             _settings(c),
             _unfinished(c),
             _reproduce(c),

@@ -12,6 +12,7 @@ import numpy as np
 
 from epymarl_lmac.compare import statistics as st
 from epymarl_lmac.compare.fairness import Difference
+from epymarl_lmac.compare.messages import ControlRow, MessageCost, control_rows, message_cost
 
 OVERSHOOT = 0.05  # a run's last test comes at most this share of the budget after it
 POINTS = 101  # of an averaged curve at most
@@ -29,6 +30,7 @@ class RunCurve:
     run: Mapping[str, Any]  # content of run.json, or what a foreign record tells in its place
     folder: str
     source: str = "this project"
+    evaluation: Mapping[str, Any] | None = None  # what epymarl-lmac evaluate --controls wrote beside it
 
     def covers(self, t_max: int) -> bool:
         """Whether its tests reach the budget."""
@@ -79,7 +81,7 @@ class Row:
     threshold: float
     wall_s: float  # mean over runs; NaN where not recorded
     n_parameters: int | None
-    message_cost: str
+    messages: MessageCost  # of the first run
 
 
 @dataclass(frozen=True)
@@ -122,22 +124,7 @@ class Summary:
     aggregates: list[Aggregate]
     improvements: list[Improvement]
     curves: Mapping[str, Sequence[MeanCurve]]  # by task
-
-
-def message_cost(run: Mapping[str, Any]) -> str:
-    """Returns what a record says about the size of messages, in words.
-
-    Measured numbers (metrics ``message_bits`` and ``message_floats``, a step and run) come first; else the width of the
-    protocol's messages; else nothing is known.
-    """
-    measured = run.get("end_metrics") or {}
-    for key, unit in (("message_bits", "bits a step"), ("message_floats", "floats a step")):
-        if key in measured:
-            return f"{measured[key]:.4g} {unit}"
-    protocol = run.get("protocol") or {}
-    if protocol.get("message_dims"):
-        return f"{sum(protocol['message_dims'])} floats an agent and step"
-    return "none recorded"
+    controls: Sequence[ControlRow] = ()  # task by task
 
 
 def _threshold(comparison: Comparison, env: str) -> float:
@@ -179,7 +166,7 @@ def row_of(comparison: Comparison, alg: str, env: str) -> Row | None:
         threshold=threshold,
         wall_s=float(np.mean(walls)),
         n_parameters=None if counts is None else int(sum(counts.values())),
-        message_cost=message_cost(runs[0].run),
+        messages=message_cost(runs[0].run),
     )
 
 
@@ -212,15 +199,20 @@ def summarise(comparison: Comparison) -> Summary:
     Aggregates and probabilities of improvement are of the algorithms that have a complete run on every task; pairs are
     in the order of the command line.
     """
-    found = (row_of(comparison, alg, env) for env in comparison.envs for alg in comparison.algs)
-    rows = [row for row in found if row is not None]
+    rows = rows_of(comparison)
     scores = _normalised(comparison, rows)
     return Summary(
         rows,
         [_aggregate(alg, tasks) for alg, tasks in scores.items()],
         [Improvement(a, b, st.probability_of_improvement(scores[a], scores[b])) for a, b in combinations(scores, 2)],
         {env: mean_curves(comparison, env) for env in comparison.envs},
+        [row for env in comparison.envs for alg in comparison.algs for row in _controls(comparison, alg, env)],
     )
+
+
+def _controls(comparison: Comparison, alg: str, env: str) -> list[ControlRow]:
+    evaluations = [run.evaluation for run in comparison.of(alg, env) if run.evaluation is not None]
+    return control_rows(alg, env, evaluations)
 
 
 def mean_curve(comparison: Comparison, alg: str, env: str) -> MeanCurve | None:

@@ -48,7 +48,7 @@ def scores_csv(rows: Sequence[Row]) -> str:
     header = [
         *("environment", "algorithm", "n", "seeds", "mean", "mean_low", "mean_high", "iqm", "iqm_low", "iqm_high"),
         *("median", "area", "area_low", "area_high", "threshold", "median_steps_to_threshold", "n_reached"),
-        *("wall_s", "n_parameters", "message_cost"),
+        *("wall_s", "n_parameters", "message_cost", "message_floats", "message_bits", "bits_per_agent"),
     ]
     return _csv(
         header,
@@ -67,7 +67,10 @@ def scores_csv(rows: Sequence[Row]) -> str:
                 row.reach.n_reached,
                 row.wall_s,
                 row.n_parameters,
-                row.message_cost,
+                str(row.messages),
+                row.messages.floats,
+                row.messages.bits,
+                row.messages.bits_per_agent,
             ]
             for row in rows
         ),
@@ -82,6 +85,18 @@ def curves_csv(comparison: Comparison) -> str:
             [run.env, run.alg, run.seed, int(step), value, run.source, Path(run.folder).name]
             for run in comparison.curves
             for step, value in zip(run.steps, run.values, strict=True)
+        ),
+    )
+
+
+def controls_csv(summary: Summary) -> str:
+    """Returns one line a task, algorithm and way to treat messages."""
+    header = ["environment", "algorithm", "messages", "n", "episodes_a_run", "score", "mean", "mean_low", "mean_high"]
+    return _csv(
+        header,
+        (
+            [row.env, row.alg, row.control, row.mean.n, row.episodes, row.score, *_cells(row.mean)]
+            for row in summary.controls
         ),
     )
 
@@ -135,6 +150,7 @@ def all_tables(comparison: Comparison, summary: Summary) -> dict[str, str]:
         "scores.csv": scores_csv(summary.rows),
         "curves.csv": curves_csv(comparison),
         "aggregates.csv": aggregates_csv(summary),
+        "controls.csv": controls_csv(summary),
         "table.tex": latex_table(comparison, summary.rows),
     }
 

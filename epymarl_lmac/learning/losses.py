@@ -92,7 +92,7 @@ def recovery_losses(decoded_VNJ: Tensor, truth_VI: Tensor, tolerance: float) -> 
     return Recovery(*head.apply(decoded_VNJ, truth_VI, tolerance))
 
 
-def reconstruction_skill(estimate_RI: Tensor, truth_RI: Tensor) -> Tensor:
+def reconstruction_r2(estimate_RI: Tensor, truth_RI: Tensor) -> Tensor:
     """Returns 1 - MSE / Var over the rows: 1 is perfect, 0 is predicting each column's mean, below 0 is worse.
 
     Columns are pooled: sum of squared errors against the sum of squared deviations from the column means, so

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -59,15 +59,24 @@ class RunStatus:
         """Notes how far the run is; called when a checkpoint was written, as a resumed run goes on from there."""
         self._write(RUNNING, t_env)
 
-    def end(self, status: str, t_env: int, metrics: Mapping[str, float]) -> None:
+    def end(
+        self,
+        status: str,
+        t_env: int,
+        metrics: Mapping[str, float],
+        messages: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
         """Notes that the run finished or was stopped.
 
         Args:
             status: FINISHED or STOPPED.
             t_env: environment steps at the end.
             metrics: last value of every metric.
+            messages: what the messages of the last tests cost, pair by pair; None or empty where nothing was sent.
         """
         self._content |= {"ended": now(), "end_metrics": dict(metrics)}
+        if messages:
+            self._content["messages"] = dict(messages)
         self._write(status, t_env)
 
     def fail(self, error: BaseException, t_env: int) -> None:

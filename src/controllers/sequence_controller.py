@@ -73,7 +73,7 @@ class SequenceMac:
         self.comm: Comm | None = None if kind is None else kind(team, args)
         self.action_selector = action_REGISTRY[args.action_selector](args)
         self.hidden_states: Tensor | None = None
-        self.last_costs: dict[str, Tensor] = {}  # what the latest tests' messages cost, see Link.take_costs
+        self._last_costs: dict[str, Tensor] = {}  # what the latest tests' messages cost, see Link.take_costs
         self._memory: dict[str, Any] = {}  # acting: what the method remembers between steps
 
     # -- inputs ------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ class SequenceMac:
         if self.comm is None:
             return {}
         costs = self.comm.link.take_costs()
-        self.last_costs = costs
+        self._last_costs = costs
         n_pairs = max(1, self.n_agents * (self.n_agents - 1))
         metrics = {f"{name}_floats": float(costs[name].mean()) for name in ("uplink", "downlink") if name in costs}
         if "floats" in costs:
@@ -274,6 +274,17 @@ class SequenceMac:
                 "links_open": float(costs["links"].sum()) / n_pairs,
             }
         return metrics
+
+    def message_tables(self) -> dict[str, list[Any]]:
+        """Returns what messages cost in the latest tests, means a step; empty where nothing was sent.
+
+        Keys: ``floats``, ``bits`` and ``links`` (how often a link carried anything), each a list of N lists of N,
+        receiver by sender; ``uplink`` and ``downlink``, each a list of N, floats to and from a central messenger.
+        """
+        tables = {name: cost.tolist() for name, cost in self._last_costs.items()}
+        if "floats" in self._last_costs and self.comm is not None:
+            tables["bits"] = (self._last_costs["floats"] * self.comm.link.bits_per_float).tolist()
+        return tables
 
     # -- parameters --------------------------------------------------------------------------------------
 

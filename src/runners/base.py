@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -185,8 +185,11 @@ class Runner(abc.ABC):
             yield batch, outcome, n_counted
             n_left -= n_counted
 
-    def evaluate(self) -> dict[str, np.ndarray]:
+    def evaluate(self, look: Callable[[EpisodeBatch], None] | None = None) -> dict[str, np.ndarray]:
         """Plays ``test_nepisode`` test episodes from the first seed on; the same episodes at every call.
+
+        Args:
+            look: sees the counted episodes of every round, (b, T + 1) steps.
 
         Returns:
             float64, one value an episode: ``return``, ``ep_length`` and what the environment reports at the end.
@@ -194,7 +197,9 @@ class Runner(abc.ABC):
         env = self._make_env("test", self._test_copies())
         parts: dict[str, list[np.ndarray]] = {}
         try:
-            for _, outcome, n_counted in self._test_rounds(env):
+            for batch, outcome, n_counted in self._test_rounds(env):
+                if look is not None:
+                    look(batch[:n_counted])
                 for key, value_B in {"return": outcome.return_B, "ep_length": outcome.length_B, **outcome.info}.items():
                     parts.setdefault(key, []).append(np.asarray(value_B[:n_counted], np.float64))
         finally:

@@ -6,7 +6,7 @@ import io
 import pytest
 from fake_records import comparison, curve
 
-from epymarl_lmac.compare.results import message_cost, summarise
+from epymarl_lmac.compare.results import summarise
 from epymarl_lmac.compare.statistics import Estimate
 from epymarl_lmac.compare.tables import all_tables, shown, steps_shown
 
@@ -68,10 +68,3 @@ def test_numbers_read_well():
     assert shown(Estimate(0.5, float("nan"), float("nan"), 1)) == "0.500"
     assert shown(Estimate(0.5, 0.4, 0.6, 3)) == "0.500 [0.400, 0.600]"
     assert [steps_shown(n) for n in (float("inf"), 1_250_000, 40_000, 7)] == ["never", "1.25M", "40k", "7"]
-
-
-def test_message_cost_prefers_what_was_measured():
-    protocol = {"message_dims": [2, 3]}
-    assert message_cost({"end_metrics": {"message_bits": 64.0}, "protocol": protocol}) == "64 bits a step"
-    assert message_cost({"protocol": protocol}) == "5 floats an agent and step"
-    assert message_cost({}) == "none recorded"

@@ -1,10 +1,10 @@
-"""LMAC's recovery losses and the reconstruction skill."""
+"""LMAC's recovery losses and the reconstruction R2."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from epymarl_lmac.learning.losses import reconstruction_skill, recovery_losses
+from epymarl_lmac.learning.losses import reconstruction_r2, recovery_losses
 
 
 def plain_recovery(decoded, truth, tolerance):
@@ -39,12 +39,12 @@ def test_confidently_wrong_awareness_keeps_its_gradient():
     assert decoded.grad[0, 0, 1].item() == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(("shift", "skill"), [(0.0, 1.0), (1.0, 0.2)])
-def test_skill_is_one_minus_error_over_spread(shift, skill):
+@pytest.mark.parametrize(("shift", "r2"), [(0.0, 1.0), (1.0, 0.2)])
+def test_r2_is_one_minus_error_over_spread(shift, r2):
     truth = torch.tensor([[0.0], [1.0], [2.0], [3.0]])  # variance 1.25
-    assert reconstruction_skill(truth + shift, truth).item() == pytest.approx(skill)
+    assert reconstruction_r2(truth + shift, truth).item() == pytest.approx(r2)
 
 
-def test_skill_of_the_mean_is_zero():
+def test_r2_of_the_mean_is_zero():
     truth = torch.randn(50, 4)
-    assert reconstruction_skill(truth.mean(0).expand(50, 4), truth).item() == pytest.approx(0.0, abs=1e-5)
+    assert reconstruction_r2(truth.mean(0).expand(50, 4), truth).item() == pytest.approx(0.0, abs=1e-5)

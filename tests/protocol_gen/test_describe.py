@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from epymarl_lmac.awareness.measure import Recovery
+from epymarl_lmac.awareness.measure import RENAMED, Recovery
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import task_card
@@ -100,16 +100,16 @@ def test_a_card_that_does_not_match_is_refused_with_the_first_difference(card):
         describe.check_card_values(card, obs[..., :4], state)
 
 
-def recovery(success, skill):
-    success, skill = np.asarray(success, dtype=float), np.asarray(skill, dtype=float)
-    fifths = np.stack([success] * 2 + [np.full_like(success, np.nan)] + [success] * 2)
-    figures = {"success": success.mean(), "skill": np.nanmean(skill), "imbalance": success.var(0).mean()}
-    spreads = dict.fromkeys(("success_spread", "skill_spread", "imbalance_spread"), 0.01)
-    tables = {"success_NI": success.tolist(), "skill_NI": skill.tolist(), "success_FNI": fifths.tolist()}
-    more = {"success_TN": [], "imbalance_I": success.var(0).tolist(), "success_by_seed": [], "skill_by_seed": []}
-    off_mode = {"success_off_mode": 0.4, "success_off_mode_spread": 0.02, "imbalance_off_mode": 0.01}
-    groups = {"skill_by_group": {"a": 0.5, "b": 0.1}, "success_off_mode_by_group": {"a": 0.6, "b": 0.2}}
-    groups |= off_mode | {"converged": False, "n_unconverged": 2}
+def recovery(success, r2):
+    success, r2 = np.asarray(success, dtype=float), np.asarray(r2, dtype=float)
+    quintiles = np.stack([success] * 2 + [np.full_like(success, np.nan)] + [success] * 2)
+    figures = {"success": success.mean(), "r2": np.nanmean(r2), "imbalance": success.var(0).mean()}
+    spreads = dict.fromkeys(("success_spread", "r2_spread", "imbalance_spread"), 0.01)
+    tables = {"success_NI": success.tolist(), "r2_NI": r2.tolist(), "success_QNI": quintiles.tolist()}
+    more = {"success_TN": [], "imbalance_I": success.var(0).tolist(), "success_by_seed": [], "r2_by_seed": []}
+    recall = {"recall": 0.4, "recall_spread": 0.02, "recall_imbalance": 0.01}
+    groups = {"r2_by_group": {"a": 0.5, "b": 0.1}, "recall_by_group": {"a": 0.6, "b": 0.2}}
+    groups |= recall | {"converged": False, "n_unconverged": 2}
     return Recovery(**figures, **spreads, **tables, **more, **groups)
 
 
@@ -127,6 +127,20 @@ def test_tables_show_the_least_known_and_the_most_uneven_first():
 
 def test_scores_choose_by_the_metric_that_was_asked_for():
     r = recovery([[0.8, 0.4]], [[0.2, 0.6]])
-    assert [score_of(r, m) for m in ("success", "skill", "both")] == pytest.approx([0.6, 0.4, 0.5])
-    unvarying = dataclasses.replace(r, skill=math.nan)
+    assert [score_of(r, m) for m in ("success", "r2", "both")] == pytest.approx([0.6, 0.4, 0.5])
+    unvarying = dataclasses.replace(r, r2=math.nan)
     assert score_of(unvarying, "both") == pytest.approx(0.6)
+
+
+def test_a_metrics_old_name_still_chooses_and_is_named():
+    options = Options("lookout", [], sai_metric="skill")
+    with pytest.warns(FutureWarning, match="now called r2"):
+        options.check()
+    assert options.sai_metric == "r2"
+
+
+def test_a_recovery_of_an_older_record_is_read():
+    new = recovery([[0.5, 0.7]], [[0.1, 0.2]])
+    values = new.as_dict()
+    old = {name: key for key, name in RENAMED.items()}
+    assert Recovery.from_dict({old.get(k, k): v for k, v in values.items()}) == Recovery.from_dict(values)

@@ -44,7 +44,7 @@ def measured(data, builder, *texts, **changes):
 def test_a_perfect_protocol_recovers_everything_for_every_agent(data, builder):
     r = measured(data, builder, EVERYONE)
     assert r.success == 1.0 and np.asarray(r.success_NI).min() == 1.0 and r.imbalance == 0.0
-    assert r.skill > 0.97
+    assert r.r2 > 0.97
 
 
 def test_an_empty_protocol_scores_chance_and_telling_one_agent_shows_exactly_that_imbalance(data, builder):
@@ -55,9 +55,9 @@ def test_an_empty_protocol_scores_chance_and_telling_one_agent_shows_exactly_tha
     one = measured(data, builder, ONE)
     assert one.success_NI == [[1.0, 1.0], [1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
     assert one.imbalance == pytest.approx(1 / 4) and one.success == pytest.approx(1 / 2)
-    assert np.nanmax(np.asarray(one.skill_NI)[2:]) < 0.1 and np.asarray(one.skill_NI)[:2].min() > 0.9
+    assert np.nanmax(np.asarray(one.r2_NI)[2:]) < 0.1 and np.asarray(one.r2_NI)[:2].min() > 0.9
     noise = measured(data, builder, NOISE)
-    assert noise.skill <= none.skill + none.skill_spread + noise.skill_spread
+    assert noise.r2 <= none.r2 + none.r2_spread + noise.r2_spread
     assert noise.success <= none.success + none.success_spread + noise.success_spread
 
 

@@ -61,7 +61,7 @@ def test_bad_bad_good_at_every_step_ends_in_a_bundle(buffer, builder, tmp_path):
     assert "1. Protocol rejected" in third and "2. Protocol rejected" in third
 
 
-def test_prompts_carry_tables_skill_profile_and_critique(buffer, builder, tmp_path):
+def test_prompts_carry_tables_r2_profile_and_critique(buffer, builder, tmp_path):
     with ChatServer([Turn(text) for text in GOOD]) as server:
         design(options(buffer, tmp_path), tmp_path, openai_designer(server), builder).run()
         select, k0, analyst1, k1, analyst2, k2 = (r["messages"][-1]["content"] for r in server.requests)
@@ -167,7 +167,7 @@ def test_stops_clearly_after_max_attempts_and_goes_on_with_more(buffer, builder,
 def scored(found, choosing, confirming=None):
     """Returns what was measured with other scores on the choosing and the confirming episodes."""
     values = (choosing, choosing if confirming is None else confirming)
-    changes = [{"success": v, "skill": v, "success_spread": 0.0, "skill_spread": 0.0} for v in values]
+    changes = [{"success": v, "r2": v, "success_spread": 0.0, "r2_spread": 0.0} for v in values]
     return Measured(*(dataclasses.replace(r, **c) for r, c in zip(found, changes, strict=True)))
 
 
@@ -264,9 +264,9 @@ def test_what_can_be_known_is_in_manifest_prompts_and_page(buffer, builder, tmp_
         made = design(options(buffer, tmp_path, ceiling_episodes=16), tmp_path, openai_designer(server), builder)
         scores = made.run().manifest["scores"]
         analyst = server.requests[2]["messages"][-1]["content"]
-    assert scores["knowable together"]["skill"] == pytest.approx(1.0)
+    assert scores["knowable together"]["r2"] == pytest.approx(1.0)
     share = scores["share of what can be known"]
-    none = (scores["k = 0"]["skill"] - scores["known alone"]["skill"]) / (1 - scores["known alone"]["skill"])
+    none = (scores["k = 0"]["r2"] - scores["known alone"]["r2"]) / (1 - scores["known alone"]["r2"])
     assert share["conditions"]["form"] == "exact" and share["k = 0"]["R2"] == pytest.approx(none, abs=1e-3)
     assert "What can be known (exact)" in analyst and "R2 that is still missing, by agent" in analyst
     assert "early part of the episode: R2" in analyst

@@ -59,3 +59,22 @@ def test_a_sender_that_does_not_exist_is_named(tarmac_run):
 def test_controls_of_a_method_that_sends_nothing_are_refused(tmp_path):
     done = evaluate(trained(tmp_path, "cola"), "--controls")
     assert done.returncode != 0 and "cola sends no messages, so there is nothing to control" in done.stderr
+
+
+def test_what_lmac_believes_of_the_state_is_judged_under_every_control(tmp_path):
+    folder = trained(tmp_path, "lmac_qmix")
+    done = evaluate(folder, "--controls", "--episodes", 6)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((folder / "evaluation.json").read_text())["rows"]
+    first = rows[0]["awareness"]
+    assert set(first["r2_by_group"]) == {"target", "scout"} and len(first["r2_by_column"]) == 4 + 3
+    assert first["r2_by_group"]["scout"] is None, "the scout is always agent 0"
+    assert first["tolerance"] == pytest.approx(0.05)
+    r2 = {row["control"]: row["awareness"]["r2"] for row in rows}
+    assert r2["zeroed"] != r2["intact"], "the estimate does not depend on messages"
+    assert "R2 of the estimated state" in done.stdout
+
+
+def test_a_method_without_estimates_has_no_awareness(tarmac_run):
+    evaluate(tarmac_run, "--episodes", 2)
+    assert json.loads((tarmac_run / "evaluation.json").read_text())["rows"][0]["awareness"] is None

@@ -178,6 +178,17 @@ class Comm(nn.Module):
         pairs where they differ. The link measures it; a test compares the two."""
         return 0.0
 
+    def state_estimate(self, kept: Kept) -> tuple[Tensor, Tensor] | None:
+        """Returns what every agent believes of the state, where the method says so; None elsewhere.
+
+        Args:
+            kept: what the other hooks kept of some rows.
+
+        Returns:
+            Which state columns, long (I,), and the estimates, (R, N, I).
+        """
+        return None
+
     def description(self) -> dict[str, Any]:
         """Returns what the run record should say about this method beyond its settings."""
         return {}

@@ -13,6 +13,8 @@ Letters: R rows (steps of episodes), N receivers, S senders (S = N), M numbers o
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -390,6 +392,15 @@ class Link:
         if running is not None:
             links_RNS, floats_RNS = links_RNS[running], floats_RNS[running]
         self.costs.setdefault(name, LinkCost()).add(floats_RNS.sum(0), links_RNS.sum(0), float(len(links_RNS)))
+
+    @contextlib.contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Sends without counting, where steps that were played are looked at again."""
+        costs, self.costs = self.costs, {}
+        try:
+            yield
+        finally:
+            self.costs = costs
 
     def take_costs(self) -> dict[str, Tensor]:
         """Returns what tests cost since the last call, means a step, and forgets it.

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from epymarl_lmac.learning.dropout import Dropout
-from epymarl_lmac.learning.losses import reconstruction_skill, recovery_losses
+from epymarl_lmac.learning.losses import reconstruction_r2, recovery_losses
 from epymarl_lmac.protocol.flow import flow_map
 from epymarl_lmac.protocol.locate import load_bundle_for
 from epymarl_lmac.settings.fields import setting
@@ -202,6 +202,9 @@ class LmacComm(Comm):
         kept["latent"] = z
         return torch.cat([own_RND, z.detach() if self.settings.detach_latent else z], dim=-1)
 
+    def state_estimate(self, kept: Kept) -> tuple[Tensor, Tensor]:
+        return self.important_state, self.decoder(kept["latent"])[..., : len(self.important_state)]
+
     def losses(self, context: LossContext) -> dict[str, tuple[float, Tensor]]:
         s, transitions = self.settings, context.transitions
         z_VNZ = context.online.kept["latent"][transitions.packing.now_V]
@@ -227,7 +230,7 @@ class LmacComm(Comm):
         error = (estimate - truth_VI.unsqueeze(1)).square()
         truth = truth_VI.repeat_interleave(self.team.n_agents, dim=0)
         return {
-            "recon_r2": reconstruction_skill(estimate.flatten(0, 1), truth),
+            "recon_r2": reconstruction_r2(estimate.flatten(0, 1), truth),
             "recovery_rate": (error < self.settings.mse_thres).float().mean(),
             "latent_std": z_VNZ.flatten(0, 1).std(0).mean(),
         }

@@ -1,0 +1,108 @@
+"""What messages cost and are worth: read from records, shown on the page and in the tables."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from fake_records import cell, comparison, curve, write_run
+
+from epymarl_lmac.compare.gather import gather
+from epymarl_lmac.compare.messages import control_rows, message_cost, pair_floats, read_evaluation
+from epymarl_lmac.compare.page import page_html
+from epymarl_lmac.compare.results import summarise
+from epymarl_lmac.compare.tables import all_tables
+
+PAIRS = {
+    "settings": {"n_agents": 3},
+    "communication": {},
+    "end_metrics": {"test_message_floats": 2.0, "test_message_bits": 64.0, "test_links_open": 0.5},
+    "messages": {"floats": [[0, 1, 3], [2, 0, 2], [4, 0, 0]]},
+}
+MESSENGER = {"settings": {"n_agents": 3}, "end_metrics": {"test_uplink_floats": 5.0, "test_downlink_floats": 1.0}}
+SILENT = {"communication": None, "end_metrics": {"test_return_mean": 1.0}}
+
+
+def evaluation(intact, zeroed):
+    rows = [{"control": "intact", "score_mean": intact}, {"control": "zeroed", "score_mean": zeroed}]
+    return {"score": "test_return_mean", "episodes": 100, "rows": rows}
+
+
+def test_cost_of_pairs_is_what_the_last_tests_measured():
+    cost = message_cost(PAIRS)
+    assert (cost.floats, cost.bits, cost.links_open) == (2.0, 64.0, 0.5)
+    assert cost.bits_per_agent == 128.0
+    assert str(cost) == "2 floats (64 bits) a pair and step, 50% of links"
+
+
+def test_cost_of_a_messenger_counts_both_directions():
+    cost = message_cost(MESSENGER)
+    assert cost.bits_per_agent == 6 * 32
+    assert str(cost) == "5 floats to and 1 from a messenger, an agent and step"
+
+
+def test_silence_and_a_record_that_does_not_say_differ():
+    assert message_cost(SILENT).bits_per_agent == 0 and str(message_cost(SILENT)) == "sends nothing"
+    assert math.isnan(message_cost({}).bits_per_agent) and str(message_cost({})) == "not recorded"
+
+
+def test_pairs_are_read_receiver_by_sender():
+    assert np.array_equal(pair_floats(PAIRS), [[0, 1, 3], [2, 0, 2], [4, 0, 0]])
+    assert pair_floats({}) is None
+
+
+def test_controls_take_runs_as_replicates():
+    intact, zeroed = control_rows("good", "a", [evaluation(0.9, 0.2), evaluation(0.7, 0.4)])
+    assert (intact.control, intact.mean.n) == ("intact", 2)
+    assert intact.mean.value == pytest.approx(0.8) and zeroed.mean.value == pytest.approx(0.3)
+    assert control_rows("good", "a", []) == []
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", json.dumps({"rows": [{}]})])
+def test_an_evaluation_without_controls_is_none(tmp_path, text):
+    if text is not None:
+        (tmp_path / "evaluation.json").write_text(text)
+    assert read_evaluation(tmp_path) is None
+
+
+def test_gather_finds_the_controls_beside_a_run(tmp_path):
+    one = cell()
+    (write_run(tmp_path, one) / "evaluation.json").write_text(json.dumps(evaluation(0.9, 0.2)))
+    found = gather([one], [tmp_path], "test_return_mean", {})
+    assert [row.control for row in summarise(found).controls] == ["intact", "zeroed"]
+
+
+@pytest.fixture
+def made():
+    one = comparison()
+    one.curves = [
+        curve("good", "a", 1, 0.8, **PAIRS),
+        dataclasses.replace(curve("good", "a", 2, 0.9, **PAIRS), evaluation=evaluation(0.9, 0.2)),
+        curve("bad", "a", 1, 0.4, **SILENT),
+        curve("bad", "b", 1, 0.4),
+    ]
+    return one, summarise(one)
+
+
+def test_the_page_shows_cost_pairs_and_controls(made):
+    text = page_html(*made)
+    assert "bits that an agent sends at a step" in text and "2 floats (64 bits) a pair and step" in text
+    assert "agent 2 to agent 0: 3 floats a step" in text
+    assert "<td>zeroed</td><td>1</td><td>100</td>" in text
+    assert "Not recorded: bad on b" in text
+
+
+def test_a_page_without_controls_says_how_to_make_them():
+    one = comparison()
+    assert "epymarl-lmac evaluate RUN --controls" in page_html(one, summarise(one))
+
+
+def test_the_tables_have_the_same_numbers(made):
+    tables = all_tables(*made)
+    first = next(csv.DictReader(io.StringIO(tables["scores.csv"])))
+    assert (first["message_floats"], first["bits_per_agent"]) == ("2.0", "128.0")
+    controls = list(csv.DictReader(io.StringIO(tables["controls.csv"])))
+    assert [(row["messages"], row["mean"]) for row in controls] == [("intact", "0.9"), ("zeroed", "0.2")]
