@@ -20,7 +20,7 @@ from torch import Tensor
 from epymarl_lmac.learning.optimiser import FlatOptimiser, OptimiserChoice, make_optimiser
 from epymarl_lmac.learning.packing import Packing
 from epymarl_lmac.learning.running_stats import RunningMeanStd
-from modules.comm.base import LossContext, follow
+from modules.comm.base import CHOOSING, LossContext, follow
 from modules.mixers import REGISTRY as mixer_REGISTRY
 
 UNAVAILABLE = -9999999.0  # Q-value of an action that cannot be taken
@@ -114,7 +114,7 @@ class ValueLearner:
         online = self.mac.unroll(batch, steps)
         with torch.no_grad():
             target = self.target_mac.unroll(batch, steps)
-        loss, stats = self.td_loss(transitions, online.q_PNA, target.q_PNA, with_stats)
+        loss, stats = self.td_loss(transitions, online.q_PNA, target.q_PNA, with_stats, online.kept.get(CHOOSING))
         if self.mac.comm is None:
             return loss, stats
         context = LossContext(
@@ -159,21 +159,29 @@ class ValueLearner:
         )
 
     def td_loss(
-        self, transitions: Transitions, q_PNA: Tensor, target_q_PNA: Tensor, with_stats: bool
+        self,
+        transitions: Transitions,
+        q_PNA: Tensor,
+        target_q_PNA: Tensor,
+        with_stats: bool,
+        choosing_PNA: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Returns the mean squared TD error over transitions (and agents, without a mixer) and its metrics.
 
         Args:
             transitions: see ``Transitions``.
             q_PNA, target_q_PNA: Q-values of all existing steps by the online and the target network.
+            with_stats: whether metrics are wanted.
+            choosing_PNA: Q-values that choose the next action in double Q-learning; None: ``q_PNA``.
         """
+        choosing_PNA = q_PNA if choosing_PNA is None else choosing_PNA
         packing = transitions.packing
         chosen = q_PNA[packing.now_V].gather(2, transitions.actions_VN1).squeeze(2)
         with torch.no_grad():
             unavailable = transitions.avail_next_VNA == 0
             next_q = target_q_PNA[packing.next_V].masked_fill(unavailable, UNAVAILABLE)
             if self.args.double_q:
-                best = q_PNA[packing.next_V].masked_fill(unavailable, UNAVAILABLE).argmax(2, keepdim=True)
+                best = choosing_PNA[packing.next_V].masked_fill(unavailable, UNAVAILABLE).argmax(2, keepdim=True)
                 next_value = next_q.gather(2, best).squeeze(2)
             else:
                 next_value = next_q.amax(2)

@@ -68,6 +68,7 @@ class LossContext:
 
 
 Kept = dict[str, Tensor]  # what hooks keep for the losses, by name; the first axis is rows
+CHOOSING = "choosing"  # Q-values (R, N, A) that a method keeps if others than those it trains choose the next action
 
 
 @dataclass(frozen=True)

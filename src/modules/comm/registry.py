@@ -18,6 +18,7 @@ REGISTRY = extended(
         "masia": "modules.comm.masia:MasiaComm",
         "ndq": "modules.comm.ndq:NdqComm",
         "qmix_att": "modules.comm.qmix_att:QmixAttComm",
+        "sms": "modules.comm.sms:SmsComm",
         "t2mac": "modules.comm.t2mac:T2macComm",
         "tarmac": "modules.comm.tarmac:TarmacComm",
     },
