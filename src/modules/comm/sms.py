@@ -122,14 +122,14 @@ class SmsComm(Comm):
         message = self.messages(steps)
         sent = self._noisy(steps, message)
         gate = self._gate(steps)
-        heard = self.link.pairs(steps, sent, gate).values * self._others(message)
+        heard = self.link.pairs(steps, sent, gate).values * self.others(message).unsqueeze(-1)
         played = q_RNA + self.head(heard.flatten(2))
         if steps.mode != LEARN:
             return played
         kept.update({"own": q_RNA, "message": message, CHOOSING: played})
         if not self.training or self.settings.sms_dropout == 0:
             return played
-        everything = heard if gate is None else self.link.pairs(steps, sent).values * self._others(message)
+        everything = heard if gate is None else self.link.pairs(steps, sent).values * self.others(message).unsqueeze(-1)
         return q_RNA + self.head(self._with_dropout(heard, everything, gate is not None).flatten(2))
 
     def messages(self, steps: Steps) -> Tensor:
@@ -148,11 +148,6 @@ class SmsComm(Comm):
         if not self.is_selecting:
             return None
         return self.acting_selector(_read(steps)) > 0
-
-    def _others(self, like: Tensor) -> Tensor:
-        """Returns 1 for pairs of two agents and 0 for an agent with itself, (N, S, 1)."""
-        N = self.team.n_agents
-        return (1 - torch.eye(N, dtype=like.dtype, device=like.device)).unsqueeze(-1)
 
     def _with_dropout(self, heard: Tensor, everything: Tensor, is_selected: bool) -> Tensor:
         """Returns the messages that an update reads, (R, N, S, M).
@@ -185,7 +180,7 @@ class SmsComm(Comm):
 
     def _pairs_that_count(self, steps: Steps, like_VNS: Tensor, now_V: Tensor) -> Tensor:
         """Returns 1 for ordered pairs of two living agents, else 0, (V, N, S)."""
-        weight = self._others(like_VNS).squeeze(-1).expand_as(like_VNS)
+        weight = self.others(like_VNS).expand_as(like_VNS)
         if steps.alive_RN is None:
             return weight
         alive_VN = steps.alive_RN[now_V]
@@ -196,7 +191,7 @@ class SmsComm(Comm):
         """Returns what the selector should predict at every transition, (V, N, S)."""
         steps, kept, now_V = context.steps, context.online.kept, context.transitions.packing.now_V
         message = self._noisy(steps, kept["message"]) if self.settings.sms_noisy_labels else kept["message"]
-        heard = (self.link.pairs(steps, message).values * self._others(message))[now_V]
+        heard = (self.link.pairs(steps, message).values * self.others(message).unsqueeze(-1))[now_V]
         weight_SMA = self.head.weight.t().view(self.team.n_agents, -1, self.team.n_actions)
         part_VNSA = torch.einsum("vnsm,sma->vnsa", heard, weight_SMA)
         own_VNA, available = kept["own"][now_V], steps.stored("avail_actions")[now_V] > 0
