@@ -25,6 +25,7 @@ from epymarl_lmac import checkpoint as ckpt
 from epymarl_lmac.errors import CheckpointError, RecordError, SettingsError
 from epymarl_lmac.learning.memory import keep_freed_memory
 from epymarl_lmac.record import provenance
+from epymarl_lmac.record.files import write_bytes
 from epymarl_lmac.record.identity import evaluation_of, run_id, settings_hash
 from epymarl_lmac.record.metrics import PERF, MetricsWriter
 from epymarl_lmac.record.mongo import MongoTarget
@@ -302,6 +303,15 @@ def _describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
     }
 
 
+def _keep_files(experiment: Experiment, folder: Path) -> None:
+    """Writes what the method was made from into the run's folder, so that the record needs nothing else."""
+    files = {} if experiment.mac.comm is None else experiment.mac.comm.files()
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, content)
+
+
 def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any, mongo: MongoTarget | None) -> int:
     logger, runner = experiment.logger, experiment.runner
     n_rows, description = None, None
@@ -311,6 +321,7 @@ def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any, 
         n_rows = state["n_rows"]
     else:
         description = _describe(experiment, folder)
+        _keep_files(experiment, folder)
     status = RunStatus(folder, description, runner.t_env)
     try:
         metrics = MetricsWriter(folder, n_rows)

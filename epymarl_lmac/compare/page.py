@@ -231,6 +231,26 @@ def _control_table(c: Comparison, summary: Summary) -> str:
     )
 
 
+def _protocols(c: Comparison) -> str:
+    """Returns the texts of the protocols that runs were made with, each once."""
+    seen: dict[str, tuple[str, list[str]]] = {}
+    for run in c.curves:
+        texts = {
+            path.name: path.read_text(encoding="utf-8") for path in sorted(Path(run.folder).glob("protocol/k*.py"))
+        }
+        if texts:
+            shown_text = "".join(f"# {name}\n\n{text}\n" for name, text in texts.items())
+            seen.setdefault(shown_text, (run.env, []))[1].append(f"{run.alg}, seed {run.seed}")
+    if not seen:
+        return ""
+    parts = [
+        f'<details data-env="{escape(env, True)}"><summary>{escape(env)}: {escape("; ".join(runs))}</summary>'
+        f"<pre>{escape(text)}</pre></details>"
+        for text, (env, runs) in seen.items()
+    ]
+    return f"<h2>Protocols</h2>{''.join(parts)}"
+
+
 def _difference_table(differences: Sequence[Difference], algs: Sequence[str]) -> str:
     lines = [
         _row(
@@ -318,6 +338,7 @@ def page_html(comparison: Comparison, summary: Summary) -> str:
             _tasks(c, summary),
             _aggregates(c, summary),
             _messages(c, summary),
+            _protocols(c),
             _settings(c),
             _unfinished(c),
             _reproduce(c),

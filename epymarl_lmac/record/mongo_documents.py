@@ -101,8 +101,16 @@ def run_document(folder: Path, metrics: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def artefacts(folder: Path) -> list[str]:
-    """Returns the names of a run's files that go to GridFS; a run that was killed early may lack some."""
-    return [name for name in ARTEFACTS if (folder / name).exists()]
+    """Returns the names of a run's files that go to GridFS; a run that was killed early may lack some.
+
+    These are the record, the protocol bundle and, with ``mongo_networks``, the networks of every saved step.
+    """
+    names = [name for name in ARTEFACTS if (folder / name).exists()]
+    patterns = ["protocol/*"]
+    if FILE_NAME in names and read_run(folder)["settings"].get("mongo_networks"):
+        patterns.append("networks-*.pt")
+    found = (path for pattern in patterns for path in sorted(folder.glob(pattern)))
+    return names + [path.relative_to(folder).as_posix() for path in found]
 
 
 def file_id(folder: Path, name: str) -> str:

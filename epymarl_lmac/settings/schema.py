@@ -80,6 +80,9 @@ class RunSettings:
         resume=True,
         host=True,
     )
+    mongo_networks: bool = setting(
+        False, "whether MongoDB also gets the networks of every saved step, in GridFS", resume=True, host=True
+    )
 
     gamma: float = setting(0.99, "discount a step", low=0, high=1, section="learning")
     batch_size: int = setting(32, "episodes in a gradient step", low=1)

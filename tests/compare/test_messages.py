@@ -151,3 +151,12 @@ def test_the_page_draws_what_is_known_of_the_state(made):
 def test_a_single_treatment_is_no_control():
     one = evaluation(0.9, 0.2)
     assert control_rows("good", "a", [{**one, "rows": one["rows"][:1]}]) == []
+
+
+def test_protocol_texts_are_shown_once(made, tmp_path):
+    (tmp_path / "protocol").mkdir()
+    (tmp_path / "protocol" / "k0.py").write_text("import torch  # a < b")
+    one = made[0]
+    one.curves = [dataclasses.replace(run, folder=str(tmp_path)) for run in one.curves[:2]]
+    text = page_html(one, summarise(one))
+    assert text.count("import torch  # a &lt; b") == 1 and "good, seed 1; good, seed 2" in text

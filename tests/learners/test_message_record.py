@@ -10,6 +10,11 @@ from run import run
 from utils.logging import Logger, get_logger
 
 
+@pytest.fixture(autouse=True)
+def bundle():
+    """Overrides the stand-in bundle of this folder: the shipped one is used here."""
+
+
 def record(tmp_path, alg):
     words = ["seed=1", "use_cuda=False", "t_max=64", "test_nepisode=4", f"local_results_path={tmp_path}"]
     assert run(load_settings(alg, "lookout", words), Logger(get_logger())) == 0
@@ -34,3 +39,10 @@ def test_a_central_messenger_has_both_directions(tmp_path):
 
 def test_a_silent_method_has_none(tmp_path):
     assert "messages" not in record(tmp_path, "qmix")
+
+
+def test_the_protocol_lies_beside_the_record(tmp_path):
+    bundle = record(tmp_path, "lmac_qmix")["communication"]["protocol"]
+    (folder,) = tmp_path.glob("*/protocol")
+    assert {path.name for path in folder.iterdir()} >= {"manifest.yaml", "program.json"}
+    assert bundle["message_dims"]

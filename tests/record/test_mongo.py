@@ -126,6 +126,25 @@ def test_a_run_arrives_whole_and_sending_again_changes_nothing(tmp_path, server,
     assert is_whole(database, run.folder) and database["fs.files"].count_documents({}) == 2
 
 
+def test_the_bundle_always_and_networks_on_request_go_to_gridfs(tmp_path, server, database):
+    run = FakeRun(tmp_path)
+    (run.folder / "protocol").mkdir()
+    (run.folder / "protocol" / "k0.py").write_text("import torch")
+    (run.folder / "networks-100.pt").write_bytes(b"weights")
+    run.end()
+    stored = []
+    for asked in (False, True):
+        content = json.loads((run.folder / "run.json").read_text())
+        content["settings"]["mongo_networks"] = asked
+        (run.folder / "run.json").write_text(json.dumps(content))
+        to = target(database, server[1])
+        to.send(run.folder, with_files=True)
+        to.close()
+        stored.append({one["filename"].removeprefix("artifact://runs/run/") for one in database["fs.files"].find()})
+    assert stored[0] == {"run.json", "metrics.jsonl", "protocol/k0.py"}
+    assert stored[1] == stored[0] | {"networks-100.pt"}
+
+
 def test_a_run_without_a_metric_yet_arrives_without_a_warning(tmp_path, server, database):
     run = FakeRun(tmp_path)
     (run.folder / "metrics.jsonl").unlink()

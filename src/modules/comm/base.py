@@ -189,6 +189,10 @@ class Comm(nn.Module):
         """
         return None
 
+    def files(self) -> dict[str, bytes]:
+        """Returns files to keep in the run's folder by their path in it, e.g. what the method was made from."""
+        return {}
+
     def description(self) -> dict[str, Any]:
         """Returns what the run record should say about this method beyond its settings."""
         return {}

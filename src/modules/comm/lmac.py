@@ -148,6 +148,12 @@ class LmacComm(Comm):
         """The protocol bundle."""
         return self.shared.bundle
 
+    def files(self) -> dict[str, bytes]:
+        folder = getattr(self.bundle, "path", None)
+        if folder is None:
+            return {}
+        return {f"protocol/{path.name}": path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
     def description(self) -> dict[str, Any]:
         return {"protocol": getattr(self.bundle, "manifest", None)}
 
