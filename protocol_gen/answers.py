@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from epymarl_lmac.errors import ProtocolRejected
+from epymarl_lmac.protocol.signature import MESSAGE, Signature
 
 LAYER = "answer"
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
 _OPEN = re.compile(r"^[ \t]*(?:`{3,}|~{3,})", re.MULTILINE)
-_FUNCTIONS = ("message_design_instruction", "communication")
 
 
 def _reject(reason: str) -> ProtocolRejected:
@@ -27,12 +27,12 @@ def _check_whole(text: str, finish_reason: str) -> None:
         raise _reject("the answer was cut off at the length limit; write a shorter one, with less prose.")
 
 
-def _is_complete(code: str) -> bool:
-    return all(re.search(rf"^def {name}\b", code, re.MULTILINE) for name in _FUNCTIONS)
+def _is_complete(code: str, signature: Signature) -> bool:
+    return all(re.search(rf"^def {name}\b", code, re.MULTILINE) for name in signature.functions)
 
 
-def code_of(text: str, finish_reason: str = "stop") -> str:
-    """Returns the protocol in an answer: the last code block that defines both functions.
+def code_of(text: str, finish_reason: str = "stop", signature: Signature = MESSAGE) -> str:
+    """Returns the protocol in an answer: the last code block that defines both functions of its kind.
 
     Raises:
         ProtocolRejected: layer "answer": empty, cut off, no code, or no block with both functions.
@@ -40,14 +40,14 @@ def code_of(text: str, finish_reason: str = "stop") -> str:
     _check_whole(text, finish_reason)
     text = text.replace("\r\n", "\n")
     blocks = [match.group(3) for match in _FENCE.finditer(text + "\n")]
-    complete = [block for block in blocks if _is_complete(block)]
+    complete = [block for block in blocks if _is_complete(block, signature)]
     if complete:
         return complete[-1].strip() + "\n"
     if len(_OPEN.findall(text)) % 2:
         raise _reject("the last code block is not closed, so the answer was probably cut off; write a shorter one.")
     if blocks:
-        raise _reject(f"no code block defines both {_FUNCTIONS[0]} and {_FUNCTIONS[1]} at its top level.")
-    if _is_complete(text):
+        raise _reject(f"no code block defines both {' and '.join(signature.functions)} at its top level.")
+    if _is_complete(text, signature):
         try:
             ast.parse(text)
         except SyntaxError:

@@ -16,23 +16,13 @@ from epymarl_lmac.awareness.measure import Budget, Recovery, Rows, evaluate, gro
 from epymarl_lmac.awareness.side_by_side import side_by_side
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.protocol import Program, ProtocolSpec, build_program
+from epymarl_lmac.protocol.signature import MESSAGE
 from epymarl_lmac.seeding import derive_seed
 
 BATCH_EPISODES = 32  # as published
 PIECE_EPISODES = 100  # held-out episodes judged at a time
 KEPT_BYTES = 2**31  # messages of the training episodes are computed once if they take no more
 METRICS = ("success", "r2", "both")
-FORWARD_ALL = """import torch
-
-
-def message_design_instruction():
-    return "everything that everybody perceives"
-
-
-def communication(o):
-    everything = o.flatten(1).unsqueeze(1).expand(-1, AGENTS, -1)
-    return torch.cat([o, everything], dim=-1)
-"""
 
 
 @dataclass(frozen=True)
@@ -130,7 +120,7 @@ def learned_bound(data: Data, budget: Budget, tolerance: float, n_processes: int
         n_processes: decoders trained at the same time.
     """
     spec = ProtocolSpec(data.train.obs_BTNO.shape[2], data.x_dim, None)
-    everything = build_program(FORWARD_ALL.replace("AGENTS", str(spec.n_agents)), spec)
+    everything = build_program(MESSAGE.forward_all.replace("AGENTS", str(spec.n_agents)), spec)
     return measure_programs(data, [everything], budget, tolerance, n_processes).confirming
 
 

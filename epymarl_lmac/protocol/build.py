@@ -15,6 +15,7 @@ from epymarl_lmac.protocol.contract import check_contract
 from epymarl_lmac.protocol.grammar import TextLimits, check_grammar
 from epymarl_lmac.protocol.program import Program
 from epymarl_lmac.protocol.sandbox import ChildLimits, run_child
+from epymarl_lmac.protocol.signature import MESSAGE, Signature
 from epymarl_lmac.protocol.spec import ProtocolSpec
 
 # (batch size, scale) of the inputs on which the child also runs the text itself, to compare with the program.
@@ -38,7 +39,13 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def build_program(text: str, spec: ProtocolSpec, limits: Limits | None = None, real: Tensor | None = None) -> Program:
+def build_program(
+    text: str,
+    spec: ProtocolSpec,
+    limits: Limits | None = None,
+    real: Tensor | None = None,
+    signature: Signature = MESSAGE,
+) -> Program:
     """Turns a protocol's text into a checked program, running it in a child process only.
 
     Args:
@@ -46,20 +53,21 @@ def build_program(text: str, spec: ProtocolSpec, limits: Limits | None = None, r
         spec: the sizes it must be for.
         limits: bounds; the defaults if None.
         real: recorded inputs on which the contract is checked as well, (B, N, D) or (B, L, N, D).
+        signature: the kind of program that the text must be.
 
     Raises:
         ProtocolRejected: naming the layer, and line and column where they apply.
     """
     limits = limits or Limits()
-    check_grammar(text, limits.text)
-    name = cache.key(text, spec)
+    check_grammar(text, limits.text, signature)
+    name = cache.key(text, spec, signature)
     program = cache.load(name, spec) if limits.cache and not limits.strict else None
     kept = program is not None
     probes: list[tuple[Tensor, Tensor]] = []
     try:
         if program is None:
-            program, probes = _from_child(text, spec, limits)
-        _check(program, probes, limits, real)
+            program, probes = _from_child(text, spec, limits, signature)
+        _check(program, probes, limits, real, signature)
     except BundleError as err:
         raise ProtocolRejected("extraction", str(err)) from err
     except (RuntimeError, IndexError, ValueError, TypeError, AttributeError) as err:
@@ -69,10 +77,14 @@ def build_program(text: str, spec: ProtocolSpec, limits: Limits | None = None, r
     return program
 
 
-def _from_child(text: str, spec: ProtocolSpec, limits: Limits) -> tuple[Program, list[tuple[Tensor, Tensor]]]:
+def _from_child(
+    text: str, spec: ProtocolSpec, limits: Limits, signature: Signature
+) -> tuple[Program, list[tuple[Tensor, Tensor]]]:
     """Returns the program that a child made of a text, and inputs with the text's own results on them."""
     request = {
         "text": text,
+        "entry": signature.entry,
+        "instruction": signature.instruction,
         "shape": list(spec.input_shape(1)[1:]),
         "probes": [list(p) for p in PROBES],
         "strict": limits.strict,
@@ -83,17 +95,17 @@ def _from_child(text: str, spec: ProtocolSpec, limits: Limits) -> tuple[Program,
         operations, output = header["operations"], header["output"]
     except KeyError as err:
         raise ProtocolRejected("extraction", f"the child's answer has no {err}.") from err
-    shape = probes[0][1].shape
-    if len(shape) != 3 or tuple(shape[:2]) != (PROBES[0][0], spec.n_agents) or shape[2] < spec.x_dim:
-        raise ProtocolRejected(
-            "contract",
-            f"the result has shape {tuple(shape)} for {PROBES[0][0]} episodes; expected "
-            f"({PROBES[0][0]}, {spec.n_agents}, {spec.x_dim} + message columns).",
-        )
-    return Program(spec, operations, output, tensors, shape[2] - spec.x_dim), probes
+    width = signature.output.extra_columns(spec, probes[0][1].shape, PROBES[0][0])
+    return Program(spec, operations, output, tensors, width), probes
 
 
-def _check(program: Program, probes: list[tuple[Tensor, Tensor]], limits: Limits, real: Tensor | None) -> None:
+def _check(
+    program: Program,
+    probes: list[tuple[Tensor, Tensor]],
+    limits: Limits,
+    real: Tensor | None,
+    signature: Signature,
+) -> None:
     """Refuses a program that is not what its text says, or that breaks the contract."""
     check_budget(program, limits.budget)
     with torch.no_grad():
@@ -102,4 +114,4 @@ def _check(program: Program, probes: list[tuple[Tensor, Tensor]], limits: Limits
             same = rebuilt.shape == result.shape and rebuilt.dtype == result.dtype
             if not same or not torch.allclose(rebuilt, result, rtol=0, atol=0, equal_nan=True):
                 raise ProtocolRejected("extraction", "the traced program does not reproduce the text's result.")
-        check_contract(program, limits.max_message_dim, real)
+        check_contract(program, limits.max_message_dim, real, signature)

@@ -23,6 +23,7 @@ import torch
 
 from epymarl_lmac.errors import BundleError
 from epymarl_lmac.protocol.program import Program
+from epymarl_lmac.protocol.signature import Signature
 from epymarl_lmac.protocol.spec import ProtocolSpec
 
 VARIABLE = "EPYMARL_LMAC_CACHE"  # a folder, or "off"
@@ -49,9 +50,9 @@ def _engine_hash() -> str:
     return digest.hexdigest()
 
 
-def key(text: str, spec: ProtocolSpec) -> str:
-    """Returns the name under which the program of a text is kept."""
-    sizes = [spec.n_agents, spec.x_dim, spec.history]
+def key(text: str, spec: ProtocolSpec, signature: Signature) -> str:
+    """Returns the name under which the program of a text is kept; one text may define programs of several kinds."""
+    sizes = [signature.name, spec.n_agents, spec.x_dim, spec.history]
     return hashlib.sha256(json.dumps([_engine_hash(), sizes, text]).encode()).hexdigest()
 
 

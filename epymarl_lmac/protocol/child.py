@@ -51,19 +51,25 @@ def guarded_import(name, globals=None, locals=None, fromlist=(), level=0):
     return __import__(name, globals, locals, fromlist, level)
 
 
-def load_text(text):
-    """Executes the text; returns (communication, instruction)."""
+def load_text(text, entry, instruction):
+    """Executes the text; returns its entry function and what its instruction function says.
+
+    Args:
+        text: the text.
+        entry: name of the function that computes.
+        instruction: name of the function that says in words what is computed.
+    """
     allowed = {name: getattr(builtins, name) for name in BUILTINS if hasattr(builtins, name)}
     allowed["__import__"] = guarded_import
     scope: dict[str, Any] = {"__builtins__": allowed, "__name__": "protocol"}
     try:
         exec(compile(ast.parse(text), "<protocol>", "exec"), scope)
-        instruction = scope["message_design_instruction"]()
+        said = scope[instruction]()
     except Exception as err:
         raise Refused("run", f"{type(err).__name__}: {err}", line_of(err)) from err
-    if not isinstance(instruction, str):
-        raise Refused("run", "message_design_instruction() must return a text.")
-    return scope["communication"], instruction
+    if not isinstance(said, str):
+        raise Refused("run", f"{instruction}() must return a text.")
+    return scope[entry], said
 
 
 def encode(value, index, torch: Any):
@@ -83,12 +89,12 @@ def encode(value, index, torch: Any):
     raise Refused("extraction", f"an operation takes a {type(value).__name__}, which a program cannot hold.")
 
 
-def extract(communication, shape, torch: Any):
+def extract(function, shape, torch: Any):
     """Traces the function; returns (operations, output index, constants)."""
 
     class Traced(torch.nn.Module):
         def forward(self, o):
-            return communication(o)
+            return function(o)
 
     sample = torch.rand(shape)
     batch = torch.export.Dim("batch", min=2, max=1 << 20)
@@ -156,7 +162,7 @@ def extract(communication, shape, torch: Any):
         elif node.op == "output":
             (results,) = node.args
             if len(results) != 1 or not isinstance(results[0], torch.fx.Node):
-                raise Refused("contract", "communication must return one tensor that depends on its input.")
+                raise Refused("contract", "the program must return one tensor that depends on its input.")
             output = index[results[0].name]
     return operations, output, constants
 
@@ -166,7 +172,8 @@ def handle(request):
     import torch
 
     torch.set_num_threads(1)
-    communication, instruction = load_text(request["text"])
+    entry = request["entry"]
+    function, instruction = load_text(request["text"], entry, request["instruction"])
     tensors, probes = {}, request["probes"]
     shape = request["shape"]
     for number, (batch, scale) in enumerate(probes):
@@ -175,13 +182,13 @@ def handle(request):
         tensors[f"probe{number}"] = probe
         try:
             with torch.no_grad():
-                result = communication(probe.clone())
+                result = function(probe.clone())
         except Exception as err:
             raise Refused("run", f"{type(err).__name__}: {str(err)[:300]}", line_of(err)) from err
         if not isinstance(result, torch.Tensor):
-            raise Refused("contract", f"communication must return a tensor, got {type(result).__name__}.")
+            raise Refused("contract", f"{entry} must return a tensor, got {type(result).__name__}.")
         tensors[f"result{number}"] = result.detach().contiguous().clone()
-    operations, output, constants = extract(communication, (3, *shape), torch)
+    operations, output, constants = extract(function, (3, *shape), torch)
     tensors.update(constants)
     header: dict[str, Any] = {"ok": True, "operations": operations, "output": output, "instruction": instruction}
     return header, tensors
@@ -191,7 +198,8 @@ def answer(request, missing):
     """Returns the bytes that answer one request.
 
     Args:
-        request: the text, the shape of its input without the batch, the probes and whether to be strict.
+        request: the text, the names of its two functions, the shape of its input without the batch, the probes and
+            whether to be strict.
         missing: measures of isolation that are not in force.
     """
     data = b""

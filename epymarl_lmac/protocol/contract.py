@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import ProtocolRejected
+from epymarl_lmac.protocol.outputs import LAYER
 from epymarl_lmac.protocol.program import Program
+from epymarl_lmac.protocol.signature import MESSAGE, Signature
 
-LAYER = "contract"
 BATCHES = (1, 2, 5)
 
 
@@ -31,18 +32,19 @@ def _refuse(reason: str) -> ProtocolRejected:
     return ProtocolRejected(LAYER, reason)
 
 
-def own_x(o: Tensor) -> Tensor:
-    """Returns the receivers' own current x, (B, N, D), of an input with or without history."""
-    return o if o.dim() == 3 else o[:, -1]
-
-
-def check_contract(program: Program, max_message_dim: int | None = None, real: Tensor | None = None) -> None:
+def check_contract(
+    program: Program,
+    max_message_dim: int | None = None,
+    real: Tensor | None = None,
+    signature: Signature = MESSAGE,
+) -> None:
     """Runs every check.
 
     Args:
         program: the rebuilt program.
         max_message_dim: most columns one receiver may get; None for no limit.
         real: further input, e.g. rows of a buffer, of the program's input shape.
+        signature: the kind of program.
 
     Raises:
         ProtocolRejected: layer "contract", naming the check, the kind of input and what is expected.
@@ -62,12 +64,7 @@ def check_contract(program: Program, max_message_dim: int | None = None, real: T
         expected = (len(o), N, D + program.message_dim)
         if tuple(result.shape) != expected:
             raise _refuse(f"the result has shape {tuple(result.shape)} on {kind} input; expected {expected}.")
-        if not torch.equal(result[..., :D], own_x(o)):
-            oldest = spec.history is not None and torch.equal(result[..., :D], o[:, 0])
-            raise _refuse(
-                f"the first {D} columns of the result differ from the receiver's own current x ({kind} input); "
-                + ("they are of the oldest step: use o[:, -1], not o[:, 0]." if oldest else _own_hint(spec.history))
-            )
+        signature.output.check(spec, o, result, kind)
         if not torch.isfinite(result).all():
             raise _refuse(f"the result is not finite on {kind} input; guard divisions, logarithms and powers.")
         if not torch.equal(program(o), result):
@@ -77,11 +74,6 @@ def check_contract(program: Program, max_message_dim: int | None = None, real: T
         _check_rows(program, o, result, kind)
     if max_message_dim is not None and program.message_dim > max_message_dim:
         raise _refuse(f"each receiver gets {program.message_dim} numbers; at most {max_message_dim} are allowed.")
-
-
-def _own_hint(history: int | None) -> str:
-    own = "o" if history is None else "o[:, -1]"
-    return f"return torch.cat([{own}, messages], dim=-1)."
 
 
 def _check_rows(program: Program, o: Tensor, result: Tensor, kind: str) -> None:

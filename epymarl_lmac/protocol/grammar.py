@@ -14,10 +14,8 @@ from collections.abc import Iterable
 
 from epymarl_lmac.errors import ProtocolRejected
 from epymarl_lmac.protocol.language import ADVICE, BUILTINS, KEYWORDS, METHODS, MODULES
+from epymarl_lmac.protocol.signature import MESSAGE, Signature
 from epymarl_lmac.protocol.sizes import LAYER, Sizes, TextLimits, reject
-
-ENTRY = ("message_design_instruction", "communication")
-
 
 _NODES = tuple(
     getattr(ast, name)
@@ -292,8 +290,8 @@ class _Checker(Sizes):
             self.refuse(node, f"only {', '.join(_EXCEPTIONS)} may be raised, with a text.")
 
 
-def check_grammar(text: str, limits: TextLimits | None = None) -> None:
-    """Refuses a text that is not in the protocol language.
+def check_grammar(text: str, limits: TextLimits | None = None, signature: Signature = MESSAGE) -> None:
+    """Refuses a text that is not in the protocol language, or lacks a function that its kind must define.
 
     Raises:
         ProtocolRejected: layer "grammar", with line, column, the offending piece and what would be accepted.
@@ -311,7 +309,7 @@ def check_grammar(text: str, limits: TextLimits | None = None) -> None:
         line, column = getattr(err, "lineno", None), getattr(err, "offset", None)
         raise ProtocolRejected(LAYER, f"not valid Python: {getattr(err, 'msg', err)}.", line, column) from err
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    for name in ENTRY:
+    for name in signature.functions:
         if name not in functions:
             raise reject(f"a function {name} must be defined at the top of the text.")
     for node in tree.body:

@@ -1,6 +1,7 @@
 """What a kind of generated program is: its entry point, what it gets at each step of a design, and what it must return.
 
-There is one kind so far, a message function. Another kind is one more ``Signature`` and a folder of prompts.
+There is one kind so far, a message function. Another kind is one more ``Signature`` and a folder of prompts: grammar,
+child process, contract and the reading of answers take everything that depends on the kind from here.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from epymarl_lmac.errors import BundleError
+from epymarl_lmac.protocol.outputs import MessageOutput, Output
 from epymarl_lmac.protocol.spec import ProtocolSpec
 
 
@@ -27,7 +29,15 @@ class Signature:
     name: str
     entry: str  # function that computes
     instruction: str  # function that says in words what is computed
+    parameters: tuple[str, ...]  # of the entry function
+    output: Output  # what the entry function must return
+    forward_all: str  # text that sends everything to everybody, AGENTS standing for N: what any other is compared with
     steps: tuple[DesignStep, ...]  # in order; a design may leave some of them out
+
+    @property
+    def functions(self) -> tuple[str, str]:
+        """Returns the functions that a text must define."""
+        return (self.instruction, self.entry)
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -65,6 +75,19 @@ MESSAGE = Signature(
     name="message function",
     entry="communication",
     instruction="message_design_instruction",
+    parameters=("o",),
+    output=MessageOutput(),
+    forward_all="""import torch
+
+
+def message_design_instruction():
+    return "everything that everybody perceives"
+
+
+def communication(o):
+    everything = o.flatten(1).unsqueeze(1).expand(-1, AGENTS, -1)
+    return torch.cat([o, everything], dim=-1)
+""",
     steps=(
         DesignStep(0, False, ""),
         DesignStep(1, False, "It should make known what all agents still miss."),

@@ -8,6 +8,7 @@ from epymarl_lmac.protocol import Program, ProtocolSpec, build_program
 from epymarl_lmac.protocol.build import Limits
 from epymarl_lmac.protocol.grammar import TextLimits, check_grammar
 from epymarl_lmac.protocol.sandbox import ChildLimits, run_child
+from epymarl_lmac.protocol.signature import MESSAGE
 
 N, D, L = 3, 5, 4
 INSTRUCTION = 'def message_design_instruction():\n    return "words"\n'
@@ -15,6 +16,12 @@ INSTRUCTION = 'def message_design_instruction():\n    return "words"\n'
 
 def text(body, head="import torch as th\n"):
     return head + INSTRUCTION + "def communication(o):\n" + "".join(f"    {line}\n" for line in body.split("\n"))
+
+
+def child_request(body):
+    """What a child is asked for a text with this body."""
+    names = {"entry": MESSAGE.entry, "instruction": MESSAGE.instruction}
+    return {"text": text(body), **names, "shape": [N, D], "probes": [[3, 1.0]]}
 
 
 def own_and(o, message):
@@ -168,7 +175,7 @@ def test_size_limits_of_texts():
 def test_endless_loop_ends_at_the_deadline_and_leaves_no_process():
     import subprocess
 
-    request = {"text": text("x = [0]\nfor i in x:\n    x.append(1)"), "shape": [N, D], "probes": [[3, 1.0]]}
+    request = child_request("x = [0]\nfor i in x:\n    x.append(1)")
     with pytest.raises(ProtocolRejected, match="did not finish in time"):
         run_child(request, ChildLimits(wall_s=6.0))
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
@@ -176,7 +183,7 @@ def test_endless_loop_ends_at_the_deadline_and_leaves_no_process():
 
 
 def test_memory_flood_is_stopped():
-    request = {"text": text("x = th.ones(100000, 100000)\nreturn x"), "shape": [N, D], "probes": [[3, 1.0]]}
+    request = child_request("x = th.ones(100000, 100000)\nreturn x")
     with pytest.raises(ProtocolRejected) as caught:
         run_child(request, ChildLimits())
     assert caught.value.layer in ("run", "sandbox")
@@ -186,7 +193,7 @@ def test_child_sees_no_environment_and_no_files_of_ours(monkeypatch):
     monkeypatch.setenv("SECRET_KEY", "do not tell")
     body = "import os\nraise ValueError(str(sorted(os.environ)) + os.getcwd())"
     with pytest.raises(ProtocolRejected) as caught:  # layer 1 is skipped: the text goes straight to the child
-        run_child({"text": text(body), "shape": [N, D], "probes": [[3, 1.0]]}, ChildLimits())
+        run_child(child_request(body), ChildLimits())
     assert caught.value.layer == "run" and "SECRET" not in str(caught.value)
 
 

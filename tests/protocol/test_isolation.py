@@ -21,6 +21,7 @@ from safetensors.torch import save
 from epymarl_lmac.errors import ProtocolRejected
 from epymarl_lmac.protocol import ProtocolSpec, build
 from epymarl_lmac.protocol.sandbox import ChildLimits, close_nursery, detect, run_child
+from epymarl_lmac.protocol.signature import MESSAGE
 
 IN_FORCE = detect()
 SPEC = ProtocolSpec(2, 3, None)
@@ -31,7 +32,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the child's mea
 
 def request(lines, **more):
     text = HEAD + REACH + "".join(f"    {line}\n" for line in lines)
-    return {"text": text, "shape": [2, 3], "probes": [[3, 1.0]], **more}
+    names = {"entry": MESSAGE.entry, "instruction": MESSAGE.instruction}
+    return {"text": text, **names, "shape": [2, 3], "probes": [[3, 1.0]], **more}
 
 
 def tried(lines, limits=None, **more):
@@ -203,7 +205,7 @@ FORGED = {
 def test_a_forged_answer_is_refused(name, monkeypatch):
     lines = [f"os.write(3, {FORGED[name]!r})", "os._exit(0)"]
     text = request(lines)["text"]
-    monkeypatch.setattr(build, "check_grammar", lambda *_: None)
+    monkeypatch.setattr(build, "check_grammar", lambda *_, **__: None)
     with pytest.raises(ProtocolRejected) as caught:
         build.build_program(text, SPEC, build.Limits(cache=False))
     assert len(str(caught.value)) < 2_000
