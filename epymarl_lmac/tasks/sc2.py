@@ -11,7 +11,7 @@ from typing import Any
 from epymarl_lmac.tasks.card import Dimension, TaskCard
 from epymarl_lmac.tasks.sc2_constants import LOOK_DIRECTIONS, MAP_SIZE, STEP_LOOPS, UNITS
 from epymarl_lmac.tasks.sc2_goal import goal
-from epymarl_lmac.tasks.sc2_settings import PUBLISHED, Sc2Settings
+from epymarl_lmac.tasks.sc2_settings import PUBLISHED, SCRIPT, Sc2Settings
 
 DIRECTIONS = ("north", "south", "east", "west")
 POINTS = ((0, 4), (0, -4), (4, 0), (-4, 0), (2, 2), (-2, -2), (2, -2), (-2, 2), (0, 0))  # of the surroundings, cells
@@ -75,6 +75,7 @@ def make_task_id(s: Sc2Settings) -> str:
 
 # Published values of the options that are the same in every flavour (but SMACv2's own, which sc2v2.py adds).
 _PLAIN: dict[str, Any] = {
+    "opponent": SCRIPT,
     "continuing_episode": False,
     "obs_own_health": True,
     "obs_last_action": False,

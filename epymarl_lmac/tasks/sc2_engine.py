@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks.sc2_map import BattleMap
-from epymarl_lmac.tasks.sc2_settings import Sc2Settings
+from epymarl_lmac.tasks.sc2_settings import SCRIPT, Sc2Settings
 
 SMAC_SOURCE = "git+https://github.com/oxwhirl/smac.git"
 SMACV2_SOURCE = "git+https://github.com/oxwhirl/smacv2.git"
@@ -180,13 +180,13 @@ def env_of(settings: Sc2Settings) -> str:
 
 
 def choose_engine(settings: Sc2Settings) -> str:
-    """Returns the engine that plays a task, "embedded" or "starcraft2".
+    """Returns the engine that plays a task, "embedded" or "starcraft2"; an opponent of ours needs the first.
 
     Raises:
         TaskError: StarCraft II is asked for and something of it is missing; the message names each part and how to get
             it.
     """
-    if settings.engine == "embedded":
+    if settings.engine == "embedded" or settings.opponent != SCRIPT:
         return "embedded"
     env = env_of(settings)
     missing = [part for part in parts(env, settings.battle_map) if part.found is None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from epymarl_lmac.tasks.sc2_constants import MAP_SIZE
 from epymarl_lmac.tasks.sc2_map import BattleMap, Rect
-from epymarl_lmac.tasks.sc2_settings import Sc2Settings
+from epymarl_lmac.tasks.sc2_settings import SCRIPT, Sc2Settings
 
 # What a newcomer to the game needs to know of a unit type.
 _FACTS = {
@@ -21,7 +21,7 @@ _END = {
 
 def goal(s: Sc2Settings) -> str:
     """Returns what the team must do, how it starts, what the enemies do and how reward is given."""
-    return " ".join([_teams(s), _start(s.battle_map), _opponent(s.battle_map), _sight(s), _end(s), _reward(s)])
+    return " ".join([_teams(s), _start(s.battle_map), _opponent(s), _sight(s), _end(s), _reward(s)])
 
 
 def _plural(unit_type: str, count: int) -> str:
@@ -121,7 +121,18 @@ def _is_point(rects: tuple[Rect, ...]) -> bool:
     return len(rects) == 1 and rects[0][:2] == rects[0][2:]
 
 
-def _opponent(m: BattleMap) -> str:
+_LED = {
+    "attack_nearest": "Each enemy attacks the agent nearest to it.",
+    "focus_fire": "All enemies attack the weakest agent that is near one of them, else each the nearest.",
+    "kite": "Enemies that reach farther than the nearest agent shoot and step back; the others attack the nearest.",
+    "mixed": "Each episode the enemies attack the nearest agent, or all the weakest, or shoot and step back.",
+}
+
+
+def _opponent(s: Sc2Settings) -> str:
+    if s.opponent != SCRIPT:
+        return _LED[s.opponent]
+    m = s.battle_map
     if m.opponent.kind == "attack_move" and m.opponent.point:
         x, y = m.opponent.point
         return f"The enemies advance to ({x:g}, {y:g}), attack what comes near on the way, and wait there."

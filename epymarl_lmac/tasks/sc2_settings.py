@@ -27,6 +27,8 @@ from epymarl_lmac.tasks.sc2_map_file import load_map
 
 ENGINES = ("auto", "embedded", "starcraft2")
 SIGHT_MEMORIES = ("faithful", "clean")
+SCRIPT = "script"  # the opponent of published results
+OPPONENTS = (SCRIPT, "attack_nearest", "focus_fire", "kite", "mixed")
 N_PATHING, N_HEIGHT = 8, 9  # points of the surroundings, heights with the own cell
 
 # What a null in the yaml stands for, by flavour; a map's ``interface`` comes before it.
@@ -90,6 +92,7 @@ class Sc2Settings:
     reward_negative_scale: float
     reward_scale: bool
     reward_scale_rate: float
+    opponent: str
     difficulty: str
     game_version: str | None
     obs_own_pos: bool
@@ -268,7 +271,7 @@ class _Reader:
             if key == "prob_obs_enemy" and value > 1:
                 self.refuse(key, "a probability")
             return float(value)
-        choices = {"engine": ENGINES, "sight_memory": SIGHT_MEMORIES}.get(key)
+        choices = {"engine": ENGINES, "sight_memory": SIGHT_MEMORIES, "opponent": OPPONENTS}.get(key)
         if choices and value not in choices:
             self.refuse(key, f"one of {', '.join(choices)}")
         if key == "difficulty" and str(value) not in DIFFICULTIES:
@@ -291,7 +294,12 @@ class _Reader:
             self.refuse("reward_scale_rate", "a number above 0")
 
     def _check_engine(self, values: Mapping[str, Any]) -> None:
-        """Refuses options of the game where the game does not run."""
+        """Refuses options of the game where the game does not run, and of the simulator where it does."""
+        if values["engine"] == "starcraft2" and values["opponent"] != SCRIPT:
+            raise TaskError(
+                f"{self.env}: opponent={values['opponent']!r} needs engine=embedded; in StarCraft II itself the map's "
+                f"script leads the enemies (opponent={SCRIPT})."
+            )
         if values["engine"] == "embedded":
             for key, default in (("game_version", None), ("difficulty", "7")):
                 if values[key] != default:

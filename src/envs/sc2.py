@@ -19,7 +19,7 @@ from envs.battle.simulator import Simulator
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks.sc2_constants import SMAC_COMM
 from epymarl_lmac.tasks.sc2_engine import announce, choose_engine
-from epymarl_lmac.tasks.sc2_settings import Sc2Settings
+from epymarl_lmac.tasks.sc2_settings import SCRIPT, Sc2Settings
 
 SIMULATOR_VERSION = "1"  # goes up when the same seed would play another battle
 
@@ -56,7 +56,7 @@ class Sc2Env(BatchedEnv):
         self.episode_limit = settings.battle_map.limit
         self.obs_dim, self.state_dim = settings.obs_dim, settings.state_dim
         seeds = np.random.SeedSequence(seed).generate_state(2)
-        self._simulator = Simulator(settings.battle_map, num_envs, int(seeds[0]))
+        self._simulator = Simulator(settings.battle_map, num_envs, int(seeds[0]), opponent=settings.opponent)
         self._table = self._simulator.table
         self._observer = Observer(settings, self._table, int(seeds[1]))
         self._scorer = Scorer(settings, self._table)
@@ -72,6 +72,8 @@ class Sc2Env(BatchedEnv):
         """Engine, flavour and map for the run record."""
         battle_map = self.settings.battle_map
         played = f"{self.env_name} embedded {SIMULATOR_VERSION}, {self.settings.flavour}"
+        if self.settings.opponent != SCRIPT:
+            played += f", opponent {self.settings.opponent}"
         return f"{played}, {battle_map.name} {battle_map.hash()[:12]}"
 
     @property

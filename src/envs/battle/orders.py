@@ -22,10 +22,11 @@ from envs.battle.kernels_data import ENEMY_SIDE, IDLE
 from envs.battle.kernels_target import can_hit, gap
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks.sc2_map import BattleMap
+from epymarl_lmac.tasks.sc2_settings import OPPONENTS, SCRIPT
 
 QUIET, CLOSEST, ATTACK_NEAREST, FOCUS_FIRE, KITE = range(5)
 PLAYED = {"attack_nearest": ATTACK_NEAREST, "focus_fire": FOCUS_FIRE, "kite": KITE}
-OPPONENTS = ("script", *PLAYED, "mixed", "outside")
+LEADERS = (*OPPONENTS, "outside")
 FIRST_MIXED = ATTACK_NEAREST  # "mixed" draws among this code and the next two
 SIGHT = 9.0
 BACK = 2.0  # cells that a kiting unit is ordered away
@@ -39,11 +40,11 @@ def leader_code(opponent: str, battle_map: BattleMap) -> int:
     Raises:
         TaskError: no such opponent.
     """
-    if opponent not in OPPONENTS:
-        raise TaskError(f"sc2: opponent={opponent!r} is not known; choose one of {', '.join(OPPONENTS)}.")
+    if opponent not in LEADERS:
+        raise TaskError(f"sc2: opponent={opponent!r} is not known; choose one of {', '.join(LEADERS)}.")
     if opponent == "mixed":
         return -1
-    if opponent == "script":
+    if opponent == SCRIPT:
         return CLOSEST if battle_map.opponent.kind == "attack_closest" else QUIET
     return PLAYED.get(opponent, QUIET)
 

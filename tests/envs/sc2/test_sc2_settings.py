@@ -43,6 +43,8 @@ BAD = [
     ("sc2", {"difficulty": "12"}, "difficulty='12'"),
     ("sc2", {"difficulty": "9"}, "difficulty='9' needs engine=starcraft2"),
     ("sc2", {"game_version": "4.10"}, "game_version='4.10' needs engine=starcraft2"),
+    ("sc2", {"opponent": "luck"}, "opponent='luck' is not possible; expected one of script, attack_nearest"),
+    ("sc2", {"opponent": "kite", "engine": "starcraft2"}, "opponent='kite' needs engine=embedded"),
     ("sc2", {"colour": "red"}, r"unknown keys \['colour'\]"),
     ("sc2v2", {"prob_obs_enemy": 1.5}, "prob_obs_enemy=1.5"),
     ("sc2v2", {"sight_memory": "long"}, "sight_memory='long' is not possible; expected one of faithful, clean"),
