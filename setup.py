@@ -50,6 +50,7 @@ setup(
         "typer>=0.12",
         "safetensors>=0.4.5",
         "matplotlib>=3.8",
+        "pillow>=10.1",
         "plotly>=5.20",
         "h5py>=3.10",
         "scipy>=1.11",

@@ -83,6 +83,24 @@ def evaluate(
 
 
 @app.command()
+def play(
+    run: Annotated[Path, typer.Argument(help="folder of a run")],
+    out: Annotated[Path, typer.Option(help="picture to write: .gif of all steps, or .png of one")],
+    episodes: Annotated[int, typer.Option(min=1, help="test episodes played")] = 3,
+    checkpoint: Annotated[int | None, typer.Option(help="saved step; the last if not given")] = None,
+    frame_ms: Annotated[int, typer.Option(min=20, help="milliseconds a step is shown")] = 250,
+    size: Annotated[int, typer.Option(min=100, max=2000, help="pixels of the longer side")] = 480,
+    still: Annotated[int | None, typer.Option(min=0, help="step of the first episode that a .png shows")] = None,
+) -> None:
+    """Plays a run's networks and draws them: places, attacks, and messages as arrows as wide as their bits."""
+    _make_host_importable()
+    from playing import Request, play_run
+
+    for line in play_run(Request(run, out, episodes, checkpoint, frame_ms, size, still)):
+        typer.echo(line)
+
+
+@app.command()
 def plot(
     runs: Annotated[list[Path], typer.Argument(help="run folders")],
     key: Annotated[str, typer.Option(help="figure to draw")] = "test_return_mean",

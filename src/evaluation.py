@@ -99,10 +99,8 @@ def evaluate_run(request: Request) -> Evaluation:
     if not request.folder.is_dir():
         raise CheckpointError(f"{request.folder} is no folder; give the folder of a run.")
     record = read_run(request.folder)
-    t_env, networks = ckpt.load_networks(request.folder, request.checkpoint)
-    experiment = _experiment(record, request.episodes)
+    experiment, t_env = experiment_of(request.folder, record, request.episodes, request.checkpoint)
     try:
-        experiment.mac.load_state_dict(networks)
         treatments: dict[str, dict[str, Any]] = {INTACT: {}}
         if request.controls:
             _refuse_silent(experiment)
@@ -125,11 +123,30 @@ def evaluate_run(request: Request) -> Evaluation:
     return result
 
 
-def _experiment(record: dict[str, Any], episodes: int) -> Experiment:
-    """Builds the recorded run again, ready to test."""
+def experiment_of(
+    folder: Path, record: dict[str, Any], episodes: int, checkpoint: int | None
+) -> tuple[Experiment, int]:
+    """Builds a recorded run again, ready to test, and returns it with the training steps of its networks.
+
+    Args:
+        folder: of the run.
+        record: content of its ``run.json``.
+        episodes: test episodes.
+        checkpoint: saved step; None: the last.
+
+    Raises:
+        CheckpointError: no networks of that step.
+    """
+    t_env, networks = ckpt.load_networks(folder, checkpoint)
     alg, env, values = recorded_run(record["settings"])
     updates = {**values, "test_nepisode": episodes, "checkpoint_path": "", "evaluate": False, "save_model": False}
-    return Experiment(load_settings(alg, env, updates), Logger(get_logger()))
+    experiment = Experiment(load_settings(alg, env, updates), Logger(get_logger()))
+    try:
+        experiment.mac.load_state_dict(networks)
+    except BaseException:
+        experiment.runner.close_env()
+        raise
+    return experiment, t_env
 
 
 def _refuse_silent(experiment: Experiment) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs.multiagentenv import MultiAgentEnv
+from envs.scene import Scene
 from epymarl_lmac.tasks.env_info import EnvInfo
 
 
@@ -78,6 +79,10 @@ class BatchedEnv(abc.ABC):
     def render(self, copy: int = 0, mode: str = "text") -> Any:
         """Returns one copy as text (``mode="text"``) or as a uint8 (H, W, 3) frame (``mode="rgb"``)."""
         raise ValueError(f"{type(self).__name__} cannot render mode {mode!r}.")
+
+    def scene(self, copy: int = 0) -> Scene | None:
+        """Returns what a picture of one copy shows; None where the environment has no places to draw."""
+        return None
 
     def close(self) -> None:
         """Frees what the environment holds; most hold nothing."""

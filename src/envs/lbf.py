@@ -18,6 +18,7 @@ from envs import lbf_render
 from envs.batched import BatchedEnv, StepResult
 from envs.random_streams import streams
 from envs.saved_arrays import restore, saved
+from envs.scene import AGENT, THING, Body, Scene
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks.lbf_settings import ACTIONS, LbfSettings
 
@@ -205,6 +206,23 @@ class LbfEnv(BatchedEnv):
                 kernels.observe_grid(pos_N2, layers_3PQ, obs_NO, s.sight)
             else:
                 kernels.observe_vector(field_RC, pos_N2, level_N, obs_NO, s.max_food, s.sight, s.observe_agent_levels)
+
+    def scene(self, copy: int = 0) -> Scene:
+        """Returns one field: players and foods with their levels."""
+        field_RC = self._field_BRC[copy]
+        rows, cols = field_RC.shape
+        players = [
+            Body(float(c) + 0.5, rows - float(r) - 0.5, 0.34, AGENT, str(level))
+            for (r, c), level in zip(self._pos_BN2[copy].tolist(), self._level_BN[copy].tolist(), strict=True)
+        ]
+        foods = [
+            Body(float(c) + 0.5, rows - float(r) - 0.5, 0.28, THING, str(field_RC[r, c]))
+            for r, c in np.argwhere(field_RC)
+        ]
+        caption = f"step {self._clock_B[copy]} of {self.episode_limit}"
+        return Scene(
+            cols, rows, players + foods, self.n_agents, sight=self.settings.sight + 0.5, grid=True, caption=caption
+        )
 
     def render(self, copy: int = 0, mode: str = "text") -> Any:
         """Returns one copy as text (``mode="text"``) or as a uint8 (H, W, 3) frame (``mode="rgb"``).

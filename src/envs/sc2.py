@@ -16,6 +16,8 @@ from envs.battle.actions import OrderBook, accepted
 from envs.battle.observe import Observer
 from envs.battle.reward import RUNNING, WON, Scorer
 from envs.battle.simulator import Simulator
+from envs.battle.units import UNIT_NAMES
+from envs.scene import AGENT, OTHER, Body, Scene
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks.sc2_constants import SMAC_COMM
 from epymarl_lmac.tasks.sc2_engine import announce, choose_engine
@@ -234,6 +236,35 @@ class Sc2Env(BatchedEnv):
         self._book.orders(actions_BN, live_B)  # turns the look directions
         self._table.set_battle(battle, rows)
         return self._finish_step(actions_BN, live_B, order_N)
+
+    def scene(self, copy: int = 0) -> Scene:
+        """Returns one battle: units with their health, sight, walls, and who was ordered to attack whom."""
+        rows, settings = self.read_battle(copy), self.settings
+        radius_U, walls = self._simulator.radius_BU[copy], ~settings.battle_map.walkable
+        bodies = [
+            Body(
+                x=float(rows["x"][u]),
+                y=float(rows["y"][u]),
+                radius=float(radius_U[u]),
+                kind=AGENT if u < self.n_agents else OTHER,
+                label=UNIT_NAMES[rows["unit_type"][u]].split("_")[0],
+                health=float(rows["health"][u] / max(rows["health_max"][u], 1)),
+                shield=float(rows["shield"][u] / rows["shield_max"][u]) if rows["shield_max"][u] > 0 else None,
+                alive=bool(rows["alive"][u]),
+            )
+            for u in range(len(rows["x"]))
+        ]
+        clock = int(self._observer.clock_B[copy])
+        return Scene(
+            float(walls.shape[0]),
+            float(walls.shape[1]),
+            bodies,
+            self.n_agents,
+            sight=None if settings.use_unit_ranges else settings.sight_range,
+            walls=walls,
+            attacks=self._simulator.attacks(copy),
+            caption=f"{settings.battle_map.name}, step {clock} of {self.episode_limit}",
+        )
 
     # -- saving --------------------------------------------------------------------------------------------------
 

@@ -206,6 +206,21 @@ class Runner(abc.ABC):
             env.close()
         return {key: np.concatenate(values) for key, values in parts.items()}
 
+    def watch(self, wrap: Callable[[BatchedEnv], Any], episodes: int) -> Iterator[Outcome]:
+        """Plays test episodes one at a time, from the first test seed on.
+
+        Args:
+            wrap: puts something around the one copy that is played, e.g. what draws its steps.
+            episodes: how many.
+        """
+        env = self._make_env("test", 1)
+        try:
+            wrapped = wrap(env)
+            for _ in range(episodes):
+                yield self._play(wrapped, test_mode=True)[1]
+        finally:
+            env.close()
+
     def _show(self) -> None:
         """Shows the first test copy as text, if the environment draws text."""
         if self._test_env is not None:

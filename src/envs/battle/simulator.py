@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.battle import kernels_battle, kernels_spawn
+from envs.battle import kernels_battle, kernels_data, kernels_spawn
 from envs.battle.kernels_data import BODY, SHOT, SHOTS, Rules, pack_types
 from envs.battle.kernels_random import start_streams
 from envs.battle.orders import FIRST_MIXED, PLAYED, leader_code
@@ -130,6 +130,27 @@ class Simulator:
             *self._rules, self._columns, self.table.written_B, self._body_BU, self._shots_BUS, self._rng_B1,
             self._leader_B, checked, checked_enemy, self._checked_mask("step", active_B),
         )  # fmt: skip
+
+    @property
+    def radius_BU(self) -> np.ndarray:
+        """Radius of every unit in cells, float64 (B, U)."""
+        return self._body_BU["radius"]
+
+    def attacks(self, battle: int) -> list[tuple[int, int]]:
+        """Returns who winds up or waits for the next shot at whom, pairs of slots of living units."""
+        body = self._body_BU[battle]
+        pairs = []
+        for u in np.flatnonzero(body["alive"]):
+            unit = body[u]
+            target = unit["wind_target"] if unit["wind"] >= 0 else unit["target"]
+            if unit["order"] == kernels_data.ATTACK and target < 0:
+                target = unit["order_target"]
+            is_near = target >= 0 and np.hypot(body["x"][target] - unit["x"], body["y"][target] - unit["y"]) <= (
+                unit["reach"] + unit["radius"] + body["radius"][target] + 0.5
+            )
+            if is_near and body["alive"][target] and body["side"][target] != unit["side"]:
+                pairs.append((int(u), int(target)))
+        return pairs
 
     def _checked_mask(self, what: str, mask_B: np.ndarray | None) -> np.ndarray:
         if mask_B is None:
