@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from epymarl_lmac.paths import protocols_root  # noqa: E402
 from epymarl_lmac.protocol import Program, ProtocolSpec, build_program  # noqa: E402
 from epymarl_lmac.protocol.build import Limits  # noqa: E402
-from epymarl_lmac.protocol.sandbox import close_nursery  # noqa: E402
+from epymarl_lmac.protocol.sandbox import close_fork_server  # noqa: E402
 
 LIMITS = replace(Limits(), cache=False)
 LARGE_SPEC, LARGE_ROWS = ProtocolSpec(22, 200, None), 32 * 121
@@ -118,7 +118,7 @@ def main() -> None:
             sizes = ProtocolSpec(22, 200, HISTORY if name.endswith("wise2") else None)
             for rows in (LBF_ROWS, LARGE_ROWS) if sizes.history is None else (LBF_ROWS,):
                 side_by_side(f"2o_20b_vs_2r {name[5:]}"[:34], path.read_text(encoding="utf-8"), sizes, rows, few)
-    close_nursery()
+    close_fork_server()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import typer
 from epymarl_lmac import __version__
 from epymarl_lmac.compare import cli as compare_cli
 from epymarl_lmac.errors import UserError
-from epymarl_lmac.paths import config_root, protocols_root, source_root
+from epymarl_lmac.paths import config_root, make_host_importable, protocols_root, source_root
 from epymarl_lmac.plugin import cli as plugin_cli
 from epymarl_lmac.record import cli as record_cli
 from epymarl_lmac.sc2_cli import app as sc2_app
@@ -23,15 +23,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Communicatio
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
-def _make_host_importable() -> None:
-    root = str(source_root())
-    if root not in sys.path:
-        sys.path.insert(0, root)
-
-
 def _host_main() -> Callable[[list[str]], int]:
     """Returns the host's command line, with the host's folders importable."""
-    _make_host_importable()
+    make_host_importable()
     import main as host
 
     return host.execute
@@ -75,7 +69,7 @@ def evaluate(
     delay: Annotated[int, typer.Option(min=1, help="steps by which another control delays messages")] = 1,
 ) -> None:
     """Plays a run's networks in tests: return, score and interval; with --controls, what messages are worth."""
-    _make_host_importable()
+    make_host_importable()
     from evaluation import Request, evaluate_run, report
 
     for line in report(evaluate_run(Request(run, episodes, checkpoint, controls, sender, delay))):
@@ -93,7 +87,7 @@ def play(
     still: Annotated[int | None, typer.Option(min=0, help="step of the first episode that a .png shows")] = None,
 ) -> None:
     """Plays a run's networks and draws them: places, attacks, and messages as arrows as wide as their bits."""
-    _make_host_importable()
+    make_host_importable()
     from playing import Request, play_run
 
     for line in play_run(Request(run, out, episodes, checkpoint, frame_ms, size, still)):
@@ -116,7 +110,7 @@ def plot(
 @app.command("check-env", context_settings=PASS_ON)
 def check_env(context: typer.Context) -> None:
     """Checks an environment against what runners rely on: ENV or module:Class [with env_args.key=value ...]."""
-    _make_host_importable()
+    make_host_importable()
     from envs.check_command import run
 
     raise typer.Exit(run(list(context.args)))

@@ -5,6 +5,7 @@ Nothing in the project finds a file relative to the current directory; everythin
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -21,6 +22,13 @@ def _data_folder(name: str) -> Path:
 def source_root() -> Path:
     """Folder with ``main.py``, ``learners``, ``controllers`` ... (the embedded host)."""
     return _data_folder("src")
+
+
+def make_host_importable() -> None:
+    """Makes the embedded host's modules (``run``, ``envs``, ...) importable, before others of these names."""
+    root = str(source_root())
+    if root not in sys.path:
+        sys.path.insert(0, root)
 
 
 def config_root() -> Path:

@@ -5,7 +5,6 @@ The embedded host trains; rounds of episodes are kept evenly over training. Ever
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from epymarl_lmac.checkpoint import load_checkpoint
 from epymarl_lmac.errors import RecordError, SettingsError
-from epymarl_lmac.paths import source_root
+from epymarl_lmac.paths import make_host_importable
 from epymarl_lmac.record.provenance import read_run
 from epymarl_lmac.settings import load_settings, recorded_run
 from epymarl_lmac.settings.command_line import read_updates
@@ -29,13 +28,6 @@ from protocol_gen.trajectories import Writer, forecast_bytes
 ROUND = 16  # episodes played side by side
 EPSILONS = (1.0, 0.5, 0.2, 0.05)  # of a recorded run's networks, equal shares of rounds
 TRAINING_SHARE = 0.1  # of the environment's t_max, where no number of steps is given
-
-
-def import_host() -> None:
-    """Makes the embedded host's modules importable."""
-    root = str(source_root())
-    if root not in sys.path:
-        sys.path.insert(0, root)
 
 
 def _arrays(batch: Any, t_env: int) -> dict[str, np.ndarray]:
@@ -92,7 +84,7 @@ def collect(
     for name, value in (("--episodes", n_episodes), ("--heldout", n_heldout), ("--train-steps", t_max or 1)):
         if value < 1:
             raise SettingsError(f"{name}={value} must be at least 1.", name)
-    import_host()
+    make_host_importable()
     from run import Experiment
     from utils.logging import Logger, get_logger
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import yaml
 from epymarl_lmac.awareness.measure import Budget, Recovery, Rows, evaluate, train_decoder
 from epymarl_lmac.checkpoint import load_checkpoint
 from epymarl_lmac.errors import SettingsError
-from epymarl_lmac.paths import source_root
+from epymarl_lmac.paths import make_host_importable
 from epymarl_lmac.protocol import Bundle
 from epymarl_lmac.protocol.locate import AUTO
 from epymarl_lmac.seeding import derive_seed
@@ -23,13 +22,6 @@ from epymarl_lmac.tasks import task_card
 from protocol_gen.results import kind_of
 
 EPSILONS = (1.0, 0.5, 0.2, 0.05)  # equal shares of episodes, from random to competent
-
-
-def _host():
-    """Imports the host's modules."""
-    root = str(source_root())
-    if root not in sys.path:
-        sys.path.insert(0, root)
 
 
 def play(env: str, settings: Sequence[str], record: Path | None, n_episodes: int, seed: int):
@@ -141,7 +133,7 @@ def measure(
     Raises:
         SettingsError: a number below 1.
     """
-    _host()
+    make_host_importable()
     for name, value in (("--episodes", n_episodes), ("--batches", n_batches), ("--seeds", n_seeds)):
         if value < 1:
             raise SettingsError(f"{name}={value} must be at least 1.", name)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import ast
 import importlib
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from epymarl_lmac import __version__
 from epymarl_lmac.errors import AttachError
-from epymarl_lmac.paths import source_root
+from epymarl_lmac.paths import make_host_importable, source_root
 from epymarl_lmac.plugin.configs import (
     algorithm_file,
     environment_file,
@@ -106,9 +105,7 @@ def our_names() -> dict[str, list[str]]:
 
     Environments that hosts have wrappers of their own for are left out.
     """
-    root = str(source_root())
-    if root not in sys.path:
-        sys.path.insert(0, root)
+    make_host_importable()
     names = {r.kind: sorted(importlib.import_module(r.package).REGISTRY) for r in REGISTRIES}
     names["envs"] = [name for name in names["envs"] if ENTRIES[name].in_hosts]
     return names

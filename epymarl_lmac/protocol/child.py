@@ -1,6 +1,6 @@
 """Runs in the child process: executes a protocol's text and returns it as a list of tensor operations.
 
-``nursery.py`` loads this file by its path and calls ``answer`` in a process that is used once. Imports torch and
+``fork_server.py`` loads this file by its path and calls ``answer`` in a process that is used once. Imports torch and
 safetensors only, nothing of this project.
 """
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import BundleError
+from epymarl_lmac.paths import make_host_importable
 from epymarl_lmac.protocol.spec import ProtocolSpec
 
 MAX_ROWS = 4096
@@ -82,9 +83,9 @@ class Played:
     def __init__(self, env: str, updates: Sequence[str], episodes: int) -> None:
         if episodes < 1:
             raise BundleError(f"--episodes {episodes} must be at least 1.")
-        from protocol_gen.measure import _host, play
+        from protocol_gen.measure import play
 
-        _host()
+        make_host_importable()
         from epymarl_lmac.learning.packing import Packing
 
         experiment = play(env, updates, None, episodes, seed=303)

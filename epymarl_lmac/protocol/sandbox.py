@@ -1,6 +1,6 @@
 """The child process in which a protocol's text runs: used once, no environment, limits, a deadline.
 
-``nursery.py`` makes the children, ``child.py`` is what one does, ``isolation.py`` and ``syscalls.py`` have what the
+``fork_server.py`` makes the children, ``child.py`` is what one does, ``isolation.py`` and ``syscalls.py`` have what the
 kernel adds: no network, no files but the interpreter's own, no calls but those that computing needs. What is in force
 is found by ``detect``; without it a child still runs, unless the request asks for ``strict``.
 """
@@ -32,7 +32,7 @@ from torch import Tensor
 
 from epymarl_lmac.errors import ProtocolRejected
 
-NURSERY = Path(__file__).with_name("nursery.py")
+FORK_SERVER = Path(__file__).with_name("fork_server.py")
 ISOLATION = Path(__file__).with_name("isolation.py")
 LAYER = "sandbox"
 _log = logging.getLogger(__name__)
@@ -115,8 +115,8 @@ def missing_measures() -> tuple[str, ...]:
     return missing
 
 
-class Nursery:
-    """A process that has loaded PyTorch and forks a child for each request; see ``nursery.py``.
+class ForkServer:
+    """A process that has loaded PyTorch and forks a child for each request; see ``fork_server.py``.
 
     Not for use by several threads at once; ``run_child`` takes care of that.
     """
@@ -127,7 +127,7 @@ class Nursery:
         self.connection = ours
         with tempfile.TemporaryFile() as errors, theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-B", str(NURSERY)],
+                [sys.executable, "-I", "-B", str(FORK_SERVER)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -193,34 +193,34 @@ class Nursery:
 
 
 _lock = threading.Lock()
-_nursery: Nursery | None = None
+_server: ForkServer | None = None
 
 
-def close_nursery() -> None:
+def close_fork_server() -> None:
     """Ends the process that makes children, if there is one; the next request starts another."""
-    global _nursery
+    global _server
     with _lock:
-        if _nursery is not None:
-            _nursery.close()
-            _nursery = None
+        if _server is not None:
+            _server.close()
+            _server = None
 
 
-atexit.register(close_nursery)
+atexit.register(close_fork_server)
 
 
-def _run_in_nursery(request: dict[str, Any], limits: ChildLimits) -> tuple[bytes, int | None]:
-    global _nursery
+def _run_in_fork_server(request: dict[str, Any], limits: ChildLimits) -> tuple[bytes, int | None]:
+    global _server
     with _lock:
         for attempt in range(2):
-            if _nursery is None or _nursery.owner != os.getpid() or _nursery.process.poll() is not None:
-                if _nursery is not None:
-                    _nursery.close()
-                _nursery = Nursery()
+            if _server is None or _server.owner != os.getpid() or _server.process.poll() is not None:
+                if _server is not None:
+                    _server.close()
+                _server = ForkServer()
             try:
-                return _nursery.run(request, limits)
+                return _server.run(request, limits)
             except OSError as err:  # it had just ended, being idle
-                _nursery.close()
-                _nursery = None
+                _server.close()
+                _server = None
                 if attempt:
                     raise ProtocolRejected(LAYER, f"the process that makes children ended: {err}.") from err
     raise AssertionError("unreachable")
@@ -256,7 +256,7 @@ def run_child(request: dict[str, Any], limits: ChildLimits) -> tuple[dict[str, A
     """
     missing_measures()
     with tempfile.TemporaryDirectory(prefix="protocol-") as folder:
-        answer, status = _run_in_nursery({**request, "limits": limits.resource_limits(), "folder": folder}, limits)
+        answer, status = _run_in_fork_server({**request, "limits": limits.resource_limits(), "folder": folder}, limits)
     if len(answer) < 16:
         raise ProtocolRejected(LAYER, _ending(status, limits))
     head_size, data_size = struct.unpack("<QQ", answer[:16])

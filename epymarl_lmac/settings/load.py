@@ -9,13 +9,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import importlib
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from epymarl_lmac.errors import SettingsError
-from epymarl_lmac.paths import config_root, source_root
+from epymarl_lmac.paths import config_root, make_host_importable
 from epymarl_lmac.settings.checks import suggestion
 from epymarl_lmac.settings.command_line import COMMAND_LINE, at_path, leaves, read_updates, set_at_path
 from epymarl_lmac.settings.fields import Setting, defaults_of, settings_of
@@ -48,9 +47,7 @@ def method_schema(values: Mapping[str, Any]) -> dict[str, Setting]:
     Raises:
         SettingsError: a name that is in no registry, or two definitions of one setting that differ.
     """
-    root = str(source_root())
-    if root not in sys.path:
-        sys.path.insert(0, root)
+    make_host_importable()
     found: dict[str, Setting] = {}
     for key, module in METHOD_REGISTRIES.items():
         name = values.get(key)

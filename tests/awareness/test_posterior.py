@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
+from epymarl_lmac.paths import make_host_importable
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks.posterior import EXACT, posterior_of
-from protocol_gen.collect import import_host
 
-import_host()
+make_host_importable()
 from envs.lbf import LbfEnv  # noqa: E402
 from envs.lookout import LookoutEnv  # noqa: E402
 

@@ -20,7 +20,7 @@ from safetensors.torch import save
 
 from epymarl_lmac.errors import ProtocolRejected
 from epymarl_lmac.protocol import ProtocolSpec, build
-from epymarl_lmac.protocol.sandbox import ChildLimits, close_nursery, detect, run_child
+from epymarl_lmac.protocol.sandbox import ChildLimits, close_fork_server, detect, run_child
 from epymarl_lmac.protocol.signature import MESSAGE
 
 IN_FORCE = detect()
@@ -238,22 +238,22 @@ def test_what_a_child_prints_is_not_kept(capfd):
 def test_the_process_that_makes_children_ends_with_its_parent_and_can_be_replaced():
     code = (
         "from epymarl_lmac.protocol import sandbox\n"
-        "sandbox._nursery = sandbox.Nursery()\nprint(sandbox._nursery.process.pid, flush=True)\ninput()"
+        "sandbox._server = sandbox.ForkServer()\nprint(sandbox._server.process.pid, flush=True)\ninput()"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(build.__file__).parents[2])}
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     ) as parent:
         assert parent.stdout is not None
-        nursery = int(parent.stdout.readline())
-        assert Path(f"/proc/{nursery}").exists()
+        fork_server = int(parent.stdout.readline())
+        assert Path(f"/proc/{fork_server}").exists()
         parent.send_signal(signal.SIGKILL)
     for _ in range(100):
-        if not Path(f"/proc/{nursery}").exists():
+        if not Path(f"/proc/{fork_server}").exists():
             break
         time.sleep(0.1)
-    assert not Path(f"/proc/{nursery}").exists()
-    close_nursery()
+    assert not Path(f"/proc/{fork_server}").exists()
+    close_fork_server()
     assert "did it" in tried([])
 
 

@@ -12,7 +12,7 @@ from hostile_rows import CHILD, GRAMMAR, D, N, text
 from epymarl_lmac.errors import ProtocolRejected
 from epymarl_lmac.protocol import ProtocolSpec, build_program, sandbox
 from epymarl_lmac.protocol.build import Limits
-from epymarl_lmac.protocol.sandbox import ChildLimits, close_nursery
+from epymarl_lmac.protocol.sandbox import ChildLimits, close_fork_server
 
 LIMITS = Limits(child=ChildLimits(wall_s=20.0, cpu_s=1), cache=False)
 GOOD = text("heard = o.flip(1)\nreturn th.cat([o, heard[..., :2]], dim=-1)")
@@ -46,7 +46,7 @@ def refuse(row):
 
 def test_a_thousand_rejected_texts_leave_no_process_file_or_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    close_nursery()
+    close_fork_server()
     others = processes()  # of other tests in this process, e.g. a fork server of environment workers
     in_child = [row for row in CHILD if row.kind in ("raises", "wrong shape", "data-dependent", "mix-up", "wrong type")]
     small = [row for row in GRAMMAR if len(row.source) < 2_000]
@@ -58,14 +58,14 @@ def test_a_thousand_rejected_texts_leave_no_process_file_or_memory(tmp_path, mon
     assert processes() == before and len(set(before) - set(others)) <= 1
     assert list(tmp_path.iterdir()) == [] and len(list(Path("/proc/self/fd").iterdir())) == descriptors
     assert resident_bytes() - before_bytes < 30 * 2**20
-    close_nursery()
+    close_fork_server()
     assert processes() == others
 
 
 def test_text_to_callable_is_quick():
     """The bars are 10 s for the first text and 3 s for the next; a busy machine is given more."""
     busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1) * 2)
-    close_nursery()
+    close_fork_server()
     seconds = []
     for number in range(3):
         start = time.perf_counter()

@@ -14,6 +14,7 @@ from host_runs_for_design import small_run
 from epymarl_lmac.awareness.inputs import extended_obs, messages
 from epymarl_lmac.errors import RecordError, SettingsError, TaskError
 from epymarl_lmac.learning.extended_obs import XLayout
+from epymarl_lmac.paths import make_host_importable
 from epymarl_lmac.protocol import ProtocolSpec
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import task_card
@@ -95,7 +96,7 @@ def test_numbers_below_one_are_refused(tmp_path, card):
 
 def test_decoders_read_what_the_controller_reads(builder):
     """x and messages of stored episodes equal those of the controller and LMAC on the same batch."""
-    collecting.import_host()
+    make_host_importable()
 
     from epymarl_lmac.awareness.inputs import Episodes
     from epymarl_lmac.settings import load_settings

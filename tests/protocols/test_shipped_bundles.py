@@ -10,7 +10,7 @@ from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import task_card
 from epymarl_lmac.tasks.posterior import posterior_of
 from protocol_gen.build import schema_of
-from protocol_gen.collect import import_host
+from epymarl_lmac.paths import make_host_importable
 
 TASKS = {
     "lookout/3a-4k": ("lookout", []),
@@ -221,7 +221,7 @@ def test_inferring_lbf_remembers_a_food_until_it_was_eaten(name, size, agents):
 
 def test_inferring_lbf_comes_near_the_best_possible_estimate():
     """On random play the maps have at most 1.05 times the least possible squared error."""
-    import_host()
+    make_host_importable()
     from envs.lbf import LbfEnv
 
     bundle, card = load("lbf/8x8-2p-2f-s1-coop", "inferring")
