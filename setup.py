@@ -1,5 +1,6 @@
 """Package metadata. ``src/``, ``config/`` and ``protocols/`` travel inside the package, see epymarl_lmac/paths.py."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -18,6 +19,13 @@ def data_packages(folder: str, package: str) -> dict[str, str]:
     }
 
 
+def version() -> str:
+    """Returns the version that the package states, without importing it."""
+    found = re.search(r'^__version__ = "(.+)"$', (HERE / "epymarl_lmac" / "__init__.py").read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
 CARRIED = {
     **data_packages("src", "epymarl_lmac._src"),
     **data_packages("config", "epymarl_lmac._config"),
@@ -26,7 +34,7 @@ CARRIED = {
 
 setup(
     name="epymarl-lmac",
-    version="0.1.0",
+    version=version(),
     description="LMAC and communication baselines for cooperative multi-agent reinforcement learning",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -36,7 +44,8 @@ setup(
     package_dir=CARRIED,
     package_data={
         "": ["*.yaml", "*.py", "*.json", "*.safetensors", "*.md", "*.txt"],
-        "protocol_gen": ["prompts/*.md", "report.css"],
+        "epymarl_lmac": ["py.typed"],
+        "protocol_gen": ["prompts/*.md", "report.css", "py.typed"],
         "epymarl_lmac.compare": ["*.css", "*.js"],
     },
     install_requires=[
