@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from components.buffer_memory import GIB, check_fits, episode_bytes, free_bytes
 from components.episode_buffer import ReplayBuffer
 from components.transforms import OneHot
 from controllers import REGISTRY as mac_REGISTRY
@@ -121,13 +122,15 @@ class Experiment:
             **optional_fields(self.env_info, le_REGISTRY[args.learner], args.learner),
         }
         preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=args.n_actions)])}
-        self.buffer = ReplayBuffer(
-            scheme,
-            groups,
+        n_steps, buffer_device = args.episode_limit + 1, "cpu" if args.buffer_cpu_only else device
+        self.buffer_bytes = check_fits(
+            episode_bytes(scheme, groups, n_steps, preprocess),
             args.buffer_size,
-            args.episode_limit + 1,
-            preprocess=preprocess,
-            device="cpu" if args.buffer_cpu_only else device,
+            args.buffer_memory_gib,
+            free_bytes(buffer_device),
+        )
+        self.buffer = ReplayBuffer(
+            scheme, groups, args.buffer_size, n_steps, preprocess=preprocess, device=buffer_device
         )
         self.mac = mac_REGISTRY[args.mac](self.buffer.scheme, groups, args)
         self.transforms = self.mac.transforms(args.buffer_size * (args.episode_limit + 1))
@@ -293,6 +296,7 @@ def _describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
         "settings_hash": settings_hash(vars(args)),
         "update_ratio": f"{args.updates_per_episode} updates an episode, {args.batch_size} episodes an update",
         "evaluation": evaluation_of(vars(args)),
+        "buffer_bytes": experiment.buffer_bytes,
         "n_parameters": {"agents": _count(experiment.mac), "mixer": 0 if mixer is None else _count(mixer)},
         "settings": vars(args),
         "packages": provenance.package_versions(),
@@ -357,6 +361,7 @@ def _train_recorded(
         if sacred_run is not None:
             _connect_sacred(logger, sacred_run, folder, screen)
         screen.line(f"environment: {runner.rules}, {runner.name} runner")
+        screen.line(f"replay buffer: {args.buffer_size:,} episodes, {experiment.buffer_bytes / GIB:.2f} GiB when full")
         screen.line(f"record: {folder}")
         started = time.perf_counter()
         _loop(experiment, folder, metrics, screen, stop, status)

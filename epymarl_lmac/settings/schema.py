@@ -87,6 +87,14 @@ class RunSettings:
     gamma: float = setting(0.99, "discount a step", low=0, high=1, section="learning")
     batch_size: int = setting(32, "episodes in a gradient step", low=1)
     buffer_size: int = setting(5000, "episodes kept for replay", low=1)
+    buffer_memory_gib: float = setting(
+        0.0,
+        "most memory that the replay buffer may take, GiB; a run that needs more is refused before it starts; "
+        "0: 80 % of what is free then",
+        low=0,
+        resume=True,
+        host=True,
+    )
     buffer_cpu_only: bool = setting(
         True, "keep the replay buffer in main memory even where learning is on a GPU", resume=True, host=True
     )
