@@ -1,4 +1,4 @@
-"""Task cards of ``gfootball``: by hand for the scenarios in ``epymarl_lmac/tasks/gfootball.py``, else from the engine."""
+"""Task cards of ``gfootball``: by hand for the scenarios of ``tasks/gfootball.py``, else from the engine."""
 
 from __future__ import annotations
 
