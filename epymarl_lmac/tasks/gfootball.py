@@ -23,9 +23,9 @@ PAPER_REWARDS = (100.0, -1.0)  # reward_goal and reward_lost of the LMAC paper's
 
 AXES = ("x", "y")
 METRES = {"x": 54.4, "y": 83.6, "z": 1.0}  # in a unit of place
-FAR = {"x": 1.3, "y": 0.7}  # beyond the lines: nobody goes farther
+FAR = {"x": 1.2, "y": 0.6}  # players and ball stay within these, beyond the lines at 1 and 0.42
 HIGH_M = 30.0  # the ball does not fly higher
-RUN_MPS = 15.0  # no player is faster
+RUN_MPS = 12.0  # no player is faster; the engine's sprint is 8
 SHOT_MPS = 70.0  # nor the ball
 STEP_S = 0.1
 

@@ -2,6 +2,10 @@
 
 ``gfootball_env.py`` makes observations, rewards and ends of what it shows. The package's own environment copies every
 observation several times in a step; its core, used here, does so once.
+
+Where a team has more players that may be controlled than agents, the engine moves control from player to player. In the
+academy scenarios it gives an agent even the keeper (version 2.10.2: from the first step on, for some seeds). So the
+keeper is made not controllable here where agents do not need it; then each agent keeps one player.
 """
 
 from __future__ import annotations
@@ -47,9 +51,17 @@ class Match:
                 f"gfootball: env_args.map_name={map_name!r} is no scenario of the package; choose one of "
                 f"{', '.join(known)}."
             )
-        self.n_agents = _team_size(map_name, config.Config({"level": map_name}).ScenarioConfig(), n_agents)
+        level = {"level": map_name}
+        freed = _keeper_freed(config.Config, _import("gfootball.env.scenario_builder"))
+        scenario, outfield = (
+            config.Config(level).ScenarioConfig(),
+            freed(level).ScenarioConfig().controllable_left_players,
+        )
+        self.n_agents = _team_size(map_name, scenario, int(outfield), n_agents)
+        has_keeper = scenario.control_all_players or self.n_agents > outfield
         players = [f"agent:left_players={self.n_agents},right_players=0"]
-        self._config = config.Config({"level": map_name, "players": players, "game_engine_random_seed": 0})
+        values = {**level, "players": players, "game_engine_random_seed": 0}
+        self._config = config.Config(values) if has_keeper else freed(values)
         self._core = core.FootballEnvCore(self._config)
         self.n_opponents = len(self._core.observation()["right_team"])
 
@@ -90,14 +102,42 @@ def _import(module: str) -> Any:
         raise TaskError(f"env gfootball: the package cannot be loaded: {err}; {INSTALL}.") from err
 
 
-def _team_size(map_name: str, scenario: Any, n_agents: int | None) -> int:
+def _keeper_freed(config: type, builder: Any) -> type:
+    """Returns the package's class of settings, changed so that nobody can control our keeper.
+
+    Args:
+        config: the package's class.
+        builder: its module that builds scenarios.
+    """
+
+    class Scenario(builder.Scenario):
+        def AddPlayer(self, x: float, y: float, role: Any, lazy: bool = False, controllable: bool = True) -> None:
+            is_ours = self._active_team == builder.Team.e_Left
+            is_free = controllable and not (is_ours and role == builder.Role.e_PlayerRole_GK)
+            super().AddPlayer(x, y, role, lazy, is_free)
+
+    class Config(config):  # type: ignore[misc, valid-type]
+        def NewScenario(self, inc: int = 1) -> None:
+            super().NewScenario(inc)
+            self._scenario_cfg = Scenario(self).ScenarioConfig()
+
+    return Config
+
+
+def _team_size(map_name: str, scenario: Any, outfield: int, n_agents: int | None) -> int:
     """Returns how many agents play.
+
+    Args:
+        map_name: for messages.
+        scenario: the package's scenario.
+        outfield: players without the keeper that can be controlled.
+        n_agents: what was asked for; None: everybody in the field, or the keeper where it is alone.
 
     Raises:
         TaskError: the scenario has not that many players, or must have all of them controlled.
     """
     most = int(scenario.controllable_left_players)
-    usual = most if scenario.control_all_players else max(1, min(most, len(scenario.left_team) - 1))
+    usual = most if scenario.control_all_players else outfield or most
     if n_agents is None:
         return usual
     fewest = most if scenario.control_all_players else 1

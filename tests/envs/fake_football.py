@@ -17,13 +17,38 @@ START = {  # the keeper and two players against a keeper and a defender
 }
 
 
-class Config(dict):
-    """The package's settings of a match; it also remembers the seeds of all episodes."""
+class Scenario:
+    """Who plays: ``roles`` of the left team, then one opponent."""
 
-    controllable_left_players, left_team, control_all_players = 3, (None,) * 3, False
+    roles, control_all_players = ("GK", "CM", "CM"), False
+
+    def __init__(self, config):
+        self.controllable_left_players, self.control_all_players = 0, config.control_all_players
+        for self._active_team, roles in (("left", config.roles), ("right", ("GK",))):
+            for role in roles:
+                self.AddPlayer(0.0, 0.0, role)
+
+    def AddPlayer(self, x, y, role, lazy=False, controllable=True):
+        self.controllable_left_players += controllable and self._active_team == "left"
 
     def ScenarioConfig(self):
         return self
+
+
+class Config(dict):
+    """The package's settings of a match, which make a scenario anew for every episode."""
+
+    roles, control_all_players = Scenario.roles, Scenario.control_all_players
+
+    def __init__(self, values):
+        super().__init__(values)
+        self.NewScenario()
+
+    def NewScenario(self, inc=1):
+        self._scenario_cfg = Scenario(self)
+
+    def ScenarioConfig(self):
+        return self._scenario_cfg
 
 
 class Core:
@@ -38,6 +63,7 @@ class Core:
 
     def reset(self):
         self.raw, self.t = dict(START), 0
+        self.config.NewScenario()
         self.seeds.append((self.config["game_engine_random_seed"], self.config["reverse_team_processing"]))
 
     def step(self, actions):
@@ -58,7 +84,10 @@ def package(script=(), **scenario):
         "gfootball.env.config": SimpleNamespace(Config=config),
         "gfootball.env.football_env_core": SimpleNamespace(FootballEnvCore=lambda own: Core(own, script)),
         "gfootball.env.scenario_builder": SimpleNamespace(
-            all_scenarios=lambda: ["tests", "two_vs_two", "test_example", "academy_corner"]
+            all_scenarios=lambda: ["tests", "two_vs_two", "test_example", "academy_corner"],
+            Scenario=Scenario,
+            Team=SimpleNamespace(e_Left="left"),
+            Role=SimpleNamespace(e_PlayerRole_GK="GK"),
         ),
     }
     return modules.__getitem__

@@ -186,18 +186,20 @@ def test_every_episode_has_a_seed_of_its_own_and_the_runs_seed_decides_them(engi
 
 
 @pytest.mark.parametrize(
-    ("scenario", "n_agents", "size"),
+    ("scenario", "n_agents", "size", "free"),
     [
-        ({}, None, 2),
-        ({}, 3, 3),
-        ({"controllable_left_players": 2}, None, 2),
-        ({"controllable_left_players": 1, "left_team": (None,)}, None, 1),
-        ({"control_all_players": True}, None, 3),
+        ({}, None, 2, 2),
+        ({}, 1, 1, 2),
+        ({}, 3, 3, 3),
+        ({"roles": ("GK",)}, None, 1, 1),
+        ({"control_all_players": True}, None, 3, 3),
     ],
 )
-def test_all_players_but_the_keeper_are_agents_unless_told_otherwise(engine, scenario, n_agents, size):
+def test_all_players_but_the_keeper_are_agents_unless_told_otherwise(engine, scenario, n_agents, size, free):
     engine(**scenario)
-    assert gfootball_game.Match("two_vs_two", n_agents).n_agents == size
+    match = gfootball_game.Match("two_vs_two", n_agents)
+    match.reset(0)
+    assert match.n_agents == size and match._config.ScenarioConfig().controllable_left_players == free
 
 
 def test_actions_go_to_the_engine_and_closing_gives_it_back(engine):
@@ -309,6 +311,18 @@ def test_the_start_is_the_one_that_the_card_tells():
         near = [np.linalg.norm(own[:2] - places["ball"]) for own in env.get_obs()]
         assert np.argmin(near) == with_ball and near[with_ball] < 0.05
         env.close()
+
+
+def test_every_agent_keeps_its_player():
+    pytest.importorskip("gfootball")
+    match = gfootball_game.Match("academy_3_vs_1_with_keeper", None)
+    rng = np.random.default_rng(0)
+    for seed in range(4):
+        raw, is_done = match.reset(seed), False
+        while not is_done:
+            assert raw["left_agent_controlled_player"] == [1, 2, 3]
+            raw, _, is_done = match.step(rng.integers(0, 19, 3).tolist())
+    match.close()
 
 
 def test_an_unknown_scenario_names_those_of_the_package():
