@@ -5,7 +5,8 @@
 "engine": that many processes, each with the package's own environment (``create_environment``, raw observations) and
 nothing else; their rates are added. "runner": that many copies as ``runner=parallel`` steps them, with observations and
 state, in step with each other; a copy whose episode has ended waits for the others, as in training. Both play uniformly
-random actions and start new episodes, and take turns, so that whatever else the machine does meets both alike.
+random actions and start new episodes, and take turns, so that whatever else the machine does meets both alike. Beside
+the clock stands CPU time, of all processes together: what stepping costs where other programs take the cores (Linux).
 """
 
 from __future__ import annotations
@@ -17,21 +18,37 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-Rate = Callable[[float], float]  # seconds to run -> environment steps per second
+
+class Turn(NamedTuple):
+    """What one turn did."""
+
+    steps: int
+    seconds: float
+    cpu_seconds: float
+
+
+Row = Callable[[float], Turn]  # plays for so many seconds
+
+
+def cpu_seconds(pid: int) -> float:
+    """Returns the CPU time that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def engine_process(pipe: Any, map_name: str, n_agents: int, time_limit: int, seed: int) -> None:
-    """Steps the package's environment for as many seconds as it is asked; answers with its steps per second."""
+    """Steps the package's environment for as many seconds as it is asked; answers with what it did."""
     from gfootball.env import create_environment
 
     env = create_environment(
@@ -42,18 +59,19 @@ def engine_process(pipe: Any, map_name: str, n_agents: int, time_limit: int, see
     pipe.send(None)
     t = 0
     while (seconds := pipe.recv()) is not None:
-        steps, start = 0, time.perf_counter()
+        steps, start, used = 0, time.perf_counter(), time.process_time()
         while time.perf_counter() - start < seconds:
             is_over = env.step(rng.integers(0, 19, n_agents).tolist())[2]
             steps, t = steps + 1, t + 1
             if is_over or t >= time_limit:
                 env.reset()
                 t = 0
-        pipe.send(steps / (time.perf_counter() - start))
+        pipe.send(Turn(steps, time.perf_counter() - start, time.process_time() - used))
 
 
-def engine(map_name: str, n_agents: int, time_limit: int, processes: int) -> Rate:
-    """Prepares processes with the package's environment; all run at the same time."""
+@contextmanager
+def engine(map_name: str, n_agents: int, time_limit: int, processes: int) -> Iterator[Row]:
+    """Starts processes with the package's environment; all run at the same time."""
     context = multiprocessing.get_context("spawn")
     pipes = []
     for seed in range(processes):
@@ -64,16 +82,20 @@ def engine(map_name: str, n_agents: int, time_limit: int, processes: int) -> Rat
     for pipe in pipes:
         pipe.recv()
 
-    def measure(seconds: float) -> float:
+    def play(seconds: float) -> Turn:
         for pipe in pipes:
             pipe.send(seconds)
-        return sum(pipe.recv() for pipe in pipes)
+        turns = [pipe.recv() for pipe in pipes]
+        return Turn(sum(t.steps for t in turns), max(t.seconds for t in turns), sum(t.cpu_seconds for t in turns))
 
-    return measure
+    yield play
+    for pipe in pipes:
+        pipe.send(None)
 
 
-def runner(env_args: dict[str, Any], processes: int) -> Rate:
-    """Prepares the environment of ``runner=parallel``."""
+@contextmanager
+def runner(env_args: dict[str, Any], processes: int) -> Iterator[Row]:
+    """Starts the environment of ``runner=parallel``."""
     from envs.making import make_one
     from epymarl_lmac.tasks import ENTRIES
     from runners.worker_pool import WorkerPool
@@ -83,8 +105,9 @@ def runner(env_args: dict[str, Any], processes: int) -> Rate:
     rng = np.random.default_rng(0)
     running_B = np.zeros(processes, np.bool_)
 
-    def measure(seconds: float) -> float:
-        steps, start = 0, time.perf_counter()
+    def play(seconds: float) -> Turn:
+        pids = [os.getpid(), *pool.pids]
+        steps, start, used = 0, time.perf_counter(), sum(map(cpu_seconds, pids))
         while time.perf_counter() - start < seconds:
             if not running_B.any():
                 pool.reset()
@@ -92,9 +115,10 @@ def runner(env_args: dict[str, Any], processes: int) -> Rate:
             result = pool.step(rng.integers(0, pool.n_actions, (processes, pool.n_agents)))
             steps += int(running_B.sum())
             running_B[:] &= ~(result.terminated_B | result.truncated_B)
-        return steps / (time.perf_counter() - start)
+        return Turn(steps, time.perf_counter() - start, sum(map(cpu_seconds, pids)) - used)
 
-    return measure
+    yield play
+    pool.close()
 
 
 def main() -> None:
@@ -112,19 +136,19 @@ def main() -> None:
     n_agents, time_limit = task_card("gfootball", env_args).n_agents, env_args["time_limit"]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"{args.map_name}, random actions, {cores} cores, {platform.machine()}, Python {platform.python_version()}")
-    print(f"steps per second, median of {args.repeats} turns of {args.seconds:g} s\n")
-    print(f"{'processes':>9} {'engine':>8} {'runner':>8} {'runner / engine':>16}")
+    print(f"{args.repeats} turns of {args.seconds:g} s each; clock: median of the turns, CPU: all turns together\n")
+    print(f"{'':>9} {'steps a second':^25} {'steps a CPU second':^25}")
+    print(f"{'processes':>9}" + 2 * f" {'engine':>8} {'runner':>8} {'ratio':>7}")
     for processes in map(int, args.processes.split(",")):
-        rates = {
-            "engine": engine(args.map_name, n_agents, time_limit, processes),
-            "runner": runner(env_args, processes),
-        }
-        found: dict[str, list[float]] = {name: [] for name in rates}
-        for _ in range(args.repeats):
-            for name, rate in rates.items():
-                found[name].append(rate(args.seconds))
-        own, ours = (statistics.median(found[name]) for name in ("engine", "runner"))
-        print(f"{processes:>9} {own:>8.0f} {ours:>8.0f} {ours / own:>16.2f}", flush=True)
+        found: list[list[Turn]] = [[], []]
+        with engine(args.map_name, n_agents, time_limit, processes) as own, runner(env_args, processes) as ours:
+            for _ in range(args.repeats):
+                for turns, play in zip(found, (own, ours), strict=True):
+                    turns.append(play(args.seconds))
+        clock = [statistics.median(t.steps / t.seconds for t in turns) for turns in found]
+        cpu = [sum(t.steps for t in turns) / sum(t.cpu_seconds for t in turns) for turns in found]
+        columns = "".join(f" {rates[0]:>8.0f} {rates[1]:>8.0f} {rates[1] / rates[0]:>7.2f}" for rates in (clock, cpu))
+        print(f"{processes:>9}{columns}", flush=True)
 
 
 if __name__ == "__main__":
