@@ -6,8 +6,8 @@ makes 48 columns in ``academy_3_vs_1_with_keeper`` and 43 in ``academy_run_pass_
 
 Reward: ``reward_goal`` for a goal, ``reward_lost`` where the episode ends otherwise than by time (the ball is out or
 the opponents'). Source: the environment of the LMAC paper's reference code, its values and its ends. It differs in two
-things: the time limit of a scenario itself is a truncation here, and players are found by who controls them instead of
-by their place in the list, which matters where control moves from one player to another.
+things: the time limit of a scenario itself is a truncation here, and an agent sees the player that it controls
+(``gfootball_game.py`` says why the reference's agents do not always).
 
 Letters: N agents, E opponents, O observation, S state.
 """

@@ -116,7 +116,7 @@ def _keeper_freed(config: type, builder: Any) -> type:
             is_free = controllable and not (is_ours and role == builder.Role.e_PlayerRole_GK)
             super().AddPlayer(x, y, role, lazy, is_free)
 
-    class Config(config):  # type: ignore[misc, valid-type]
+    class Config(config):
         def NewScenario(self, inc: int = 1) -> None:
             super().NewScenario(inc)
             self._scenario_cfg = Scenario(self).ScenarioConfig()
