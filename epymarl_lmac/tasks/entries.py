@@ -75,6 +75,14 @@ OURS = {
         saves_state=False,
         in_hosts=False,
     ),
+    "gfootball": EnvEntry(
+        single="envs.gfootball_env:make",
+        card="envs.gfootball_card",
+        rules="Google Research Football, by scenario",
+        score=SUCCESS,
+        saves_state=False,
+        in_hosts=False,
+    ),
     "smaclite": EnvEntry(
         single="envs.smaclite_env:make",
         card="envs.smaclite_env",
