@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 RESULTS := results/quickstart
 
-.PHONY: help quickstart test test-slow lint clean
+.PHONY: help quickstart test test-slow lint gfootball clean
 
 help:
 	@echo "make quickstart  train lmac_qmix on LBF for a few minutes and draw its curve"
 	@echo "make test        the fast tests"
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make lint        ruff and mypy"
+	@echo "make gfootball   builds Google Research Football from source (Debian 12, about 15 minutes)"
 
 $(VENV)/.ready: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,5 +35,27 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy epymarl_lmac src protocol_gen benchmarks
 
+# Google Research Football and this project in an environment of their own: the engine needs old gym and numpy.
+FOOTBALL := .venv-football
+FOOTBALL_BIN := $(CURDIR)/$(FOOTBALL)/bin
+FOOTBALL_DEBS := cmake build-essential python3-dev libgl1-mesa-dev libsdl2-dev libsdl2-image-dev libsdl2-ttf-dev \
+	libsdl2-gfx-dev libboost-all-dev
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+gfootball: $(FOOTBALL)/.ready
+
+# Debian 12: its Boost is built for Python 3.11. The engine's build script calls python3 and psutil by the PATH.
+$(FOOTBALL)/.ready: setup.py
+	$(SUDO) apt-get update
+	$(SUDO) apt-get install -y --no-install-recommends $(FOOTBALL_DEBS)
+	python3.11 -m venv $(FOOTBALL)
+	$(FOOTBALL_BIN)/python -m pip install -q "setuptools==65.5.0" "wheel<0.40" psutil
+	$(FOOTBALL_BIN)/python -m pip install -q "gym==0.23.1" "numpy<2" six absl-py opencv-python-headless
+	PATH="$(FOOTBALL_BIN):$$PATH" $(FOOTBALL_BIN)/python -m pip wheel --no-build-isolation --no-deps \
+		--no-binary gfootball -w $(FOOTBALL)/wheels gfootball==2.10.2
+	$(FOOTBALL_BIN)/python -m pip install -q --no-deps $(FOOTBALL)/wheels/gfootball-2.10.2-*.whl
+	$(FOOTBALL_BIN)/python -m pip install -q "numpy<2" -e ".[test]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(FOOTBALL) $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

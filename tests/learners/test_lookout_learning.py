@@ -20,8 +20,6 @@ CHANCE = 0.25
 # Algorithms whose messages need not be learned.
 GIVEN = ["lmac_qmix", "fullcomm"]
 TWO = ["env_args.players=2", "batch_size=256", "lr=0.001", "epsilon_anneal_time=15000", "buffer_size=5000"]
-# What a method needs beyond that; docs/methods has the reason.
-MORE = {"ndq": ["ndq_c_beta=0"]}
 LEARNED = [
     alg
     for alg in algorithms()
@@ -86,7 +84,7 @@ def test_given_messages_solve_it_and_zeroed_it_is_chance_again(alg):
 
 @pytest.mark.parametrize("alg", tiers(LEARNED))
 def test_learned_messages_solve_it_for_two_and_zeroed_it_is_chance_again(alg):
-    experiment = trained(alg, [*TWO, *MORE.get(alg, [])])
+    experiment = trained(alg, TWO)
     assert score(experiment) >= 0.95
     assert zeroed(experiment) < CHANCE + margin(CHANCE)
 
