@@ -80,6 +80,7 @@ class PredatorPreyEnv(ArrayEnv):
         self.obs_dim, self.state_dim = s.obs_dim, s.state_dim
         self._is_search = s.rules == "ic3net"
         self._share_P = (np.arange(s.size) / max(s.size - 1, 1)).astype(np.float32)  # a row or column in the state
+        self._seen_PW = search.seen_columns(s.size, s.vision)
         self._never_over_B = np.zeros(num_envs, np.bool_)
         self._pos_BK2 = np.zeros((num_envs, s.players + s.prey, 2), np.int32)  # predators, then prey
         self._reached_BN = np.zeros((num_envs, s.players), np.bool_)  # predators on the prey (ic3net)
@@ -102,7 +103,7 @@ class PredatorPreyEnv(ArrayEnv):
     def _start(self, which_B: np.ndarray) -> None:
         s = self.settings
         if self._is_search:
-            shown = (self.obs_BNO, self.state_BS, self._share_P)
+            shown = (self.obs_BNO, self.state_BS, self._share_P, self._seen_PW)
             search.start_copies(which_B, self._rng_B4, self._pos_BK2, self._reached_BN, *shown, s.vision)
         else:
             capture.start_copies(which_B, self._rng_B4, self._pos_BK2, self._on_BK, s.size)
@@ -110,7 +111,7 @@ class PredatorPreyEnv(ArrayEnv):
 
     def _redraw(self) -> None:
         if self._is_search:
-            shown = (self.obs_BNO, self.state_BS, self._share_P)
+            shown = (self.obs_BNO, self.state_BS, self._share_P, self._seen_PW)
             search.draw_copies(self._pos_BK2, self._reached_BN, *shown, self.settings.vision)
         else:
             self._draw_capture(np.ones_like(self._live_B))
@@ -142,7 +143,7 @@ class PredatorPreyEnv(ArrayEnv):
         reward_B, info_2B = np.empty(len(self._live_B)), np.empty((2, len(self._live_B)), np.float32)
         search.step_copies(
             actions_BN, self._live_B, self._pos_BK2, self._reached_BN, self.obs_BNO, self.state_BS,
-            self.player_reward_BN, reward_B, info_2B, self._share_P, s.vision,
+            self.player_reward_BN, reward_B, info_2B, self._share_P, self._seen_PW, s.vision,
         )  # fmt: skip
         info = {"success": info_2B[0], "reached_prey": info_2B[1]}
         return self._finish(reward_B, self._never_over_B, s.time_limit_terminates, info)
