@@ -79,6 +79,9 @@ class PredatorPreyEnv(ArrayEnv):
         self.episode_limit = s.max_episode_steps
         self.obs_dim, self.state_dim = s.obs_dim, s.state_dim
         self._is_search = s.rules == "ic3net"
+        self._share_P = (np.arange(s.size) / max(s.size - 1, 1)).astype(np.float32)  # a row or column in the state
+        self._seen_PW = search.seen_columns(s.size, s.vision)
+        self._never_over_B = np.zeros(num_envs, np.bool_)
         self._pos_BK2 = np.zeros((num_envs, s.players + s.prey, 2), np.int32)  # predators, then prey
         self._reached_BN = np.zeros((num_envs, s.players), np.bool_)  # predators on the prey (ic3net)
         self._on_BK = np.ones((num_envs, s.players + s.prey), np.bool_)  # who is on the grid (penalty)
@@ -86,6 +89,7 @@ class PredatorPreyEnv(ArrayEnv):
         self.obs_BNO = np.zeros((num_envs, s.players, s.obs_dim), np.float32)
         self.state_BS = np.zeros((num_envs, s.state_dim), np.float32)
         self.avail_BNA = np.ones((num_envs, s.players, self.n_actions), np.uint8)
+        self._redraw()
         self.reset()
 
     @property
@@ -97,23 +101,25 @@ class PredatorPreyEnv(ArrayEnv):
         return {"pos_BK2": self._pos_BK2, **own}
 
     def _start(self, which_B: np.ndarray) -> None:
+        s = self.settings
         if self._is_search:
-            search.start_copies(which_B, self._rng_B4, self._pos_BK2, self._reached_BN, self.settings.size)
+            shown = (self.obs_BNO, self.state_BS, self._share_P, self._seen_PW)
+            search.start_copies(which_B, self._rng_B4, self._pos_BK2, self._reached_BN, *shown, s.vision)
         else:
-            capture.start_copies(which_B, self._rng_B4, self._pos_BK2, self._on_BK, self.settings.size)
-        self._draw(which_B)
+            capture.start_copies(which_B, self._rng_B4, self._pos_BK2, self._on_BK, s.size)
+            self._draw_capture(which_B)
 
     def _redraw(self) -> None:
-        self._draw(np.ones_like(self._live_B))
-
-    def _draw(self, which_B: np.ndarray) -> None:
-        s = self.settings
-        seen = (self.obs_BNO, self.state_BS)
         if self._is_search:
-            search.draw_copies(which_B, self._pos_BK2, self._reached_BN, *seen, s.size, s.vision)
+            shown = (self.obs_BNO, self.state_BS, self._share_P, self._seen_PW)
+            search.draw_copies(self._pos_BK2, self._reached_BN, *shown, self.settings.vision)
         else:
-            actors = (self.avail_BNA, self.alive_BN)
-            capture.draw_copies(which_B, self._pos_BK2, self._on_BK, *seen, *actors, s.size, s.vision)
+            self._draw_capture(np.ones_like(self._live_B))
+
+    def _draw_capture(self, which_B: np.ndarray) -> None:
+        s = self.settings
+        shown = (self.obs_BNO, self.state_BS, self.avail_BNA, self.alive_BN)
+        capture.draw_copies(which_B, self._pos_BK2, self._on_BK, *shown, s.size, s.vision)
 
     def step(self, actions_BN: np.ndarray) -> StepResult:
         """Moves every copy that has not ended by one step.
@@ -137,10 +143,10 @@ class PredatorPreyEnv(ArrayEnv):
         reward_B, info_2B = np.empty(len(self._live_B)), np.empty((2, len(self._live_B)), np.float32)
         search.step_copies(
             actions_BN, self._live_B, self._pos_BK2, self._reached_BN, self.obs_BNO, self.state_BS,
-            self.player_reward_BN, reward_B, info_2B, s.size, s.vision,
+            self.player_reward_BN, reward_B, info_2B, self._share_P, self._seen_PW, s.vision,
         )  # fmt: skip
         info = {"success": info_2B[0], "reached_prey": info_2B[1]}
-        return self._finish(reward_B, np.zeros(reward_B.shape, np.bool_), s.time_limit_terminates, info)
+        return self._finish(reward_B, self._never_over_B, s.time_limit_terminates, info)
 
     def _capture(self, actions_BN: np.ndarray) -> StepResult:
         s = self.settings

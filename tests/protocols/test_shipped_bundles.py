@@ -3,34 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from shipped import BUNDLES, load
 
-from epymarl_lmac.paths import protocols_root
-from epymarl_lmac.protocol import Bundle
-from epymarl_lmac.settings.load import merge
-from epymarl_lmac.tasks import task_card
+from epymarl_lmac.paths import make_host_importable, protocols_root
 from epymarl_lmac.tasks.posterior import posterior_of
-from protocol_gen.build import schema_of
-from epymarl_lmac.paths import make_host_importable
-
-TASKS = {
-    "lookout/3a-4k": ("lookout", []),
-    "lbf/8x8-2p-2f-s1-coop": ("lbf", []),
-    "lbf/11x11-6p-4f-s1-coop": (
-        "lbf",
-        ["env_args.players=6", "env_args.max_food=4", "env_args.field_size=11"],
-    ),
-}
-
-
-# The default designs of LBF forward what is seen now; 8x8 also has one that infers.
-BUNDLES = [*((name, "default") for name in TASKS), ("lbf/8x8-2p-2f-s1-coop", "inferring")]
-
-
-def load(name, which="default"):
-    env, updates = TASKS[name]
-    values = merge("lmac_qmix", env, updates)
-    card = task_card(env, values["env_args"])
-    return Bundle.load(protocols_root() / name / which, schema_of(card, True, True)), card
 
 
 def test_every_shipped_bundle_is_tested_here():
