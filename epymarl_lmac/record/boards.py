@@ -7,6 +7,7 @@ warnings and nothing of the run.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -43,14 +44,13 @@ class TensorBoardSink:
 
 
 def _writer_class() -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
+    """Returns the class of PyTorch, which needs the package tensorboard, or that of tensorboardX."""
+    for module in ("torch.utils.tensorboard", "tensorboardX"):
         try:
-            from tensorboardX import SummaryWriter
-        except ImportError as err:
-            raise ImportError("use_tensorboard needs a package: pip install tensorboard") from err
-    return SummaryWriter
+            return importlib.import_module(module).SummaryWriter
+        except ImportError:
+            continue
+    raise ImportError("use_tensorboard needs a package: pip install tensorboard")
 
 
 class WandbSink:
