@@ -1,15 +1,18 @@
 """Kills a run with SIGKILL at random moments, resumes it, and compares the result with an uninterrupted run.
 
-    python benchmarks/reliability.py --kills 100
+    python benchmarks/reliability.py --kills 100 --limit-s 1200 --json kills.json
 
 Prints a table; ends with 1 if a metric differs from the uninterrupted run's, or a record is lost or doubled. Moments
 are drawn from a fixed seed over the whole life of a process: start, episodes, updates, tests, metrics and checkpoints.
+After ``--limit-s`` seconds no further kill is made; what was started is resumed to its end, and the table says how many
+kills there were. ``mongo_outages.py`` does the same to MongoDB.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import subprocess
@@ -23,6 +26,7 @@ import numpy as np
 
 from epymarl_lmac.checkpoint import INDEX
 from epymarl_lmac.compare.process import host_command
+from epymarl_lmac.record.files import write_json
 from epymarl_lmac.record.metrics import PERF, Row, read_metrics
 from epymarl_lmac.record.provenance import read_run
 from epymarl_lmac.record.status import DEAD, FINISHED, status_of
@@ -67,7 +71,9 @@ def _phase(folder: Path | None) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--kills", type=int, default=5, help="at most")
+    parser.add_argument("--limit-s", type=float, default=math.inf, help="seconds after which no further kill is made")
+    parser.add_argument("--json", type=Path, help="file for the numbers")
     parser.add_argument("--alg", default="iql")
     parser.add_argument("--env", default="lookout")
     parser.add_argument("--t-max", type=int, default=400)
@@ -83,9 +89,11 @@ def main() -> int:
         expected = _rows(_folders(whole)[0])
         phases: Counter[str] = Counter()
         n_runs = n_wrong = 0
-        while sum(phases.values()) < options.kills:
+        while sum(phases.values()) < options.kills and time.monotonic() - began < options.limit_s:
             results = Path(name) / f"killed{n_runs}"
-            phases += _kill_and_resume(options, results, rng, life_s, options.kills - sum(phases.values()))
+            left = options.kills - sum(phases.values())
+            phases += _kill_and_resume(options, results, rng, life_s, left, began + options.limit_s)
+            print(f"{sum(phases.values())} kills after {time.monotonic() - began:.0f} s", flush=True)
             finished = [folder for folder in _folders(results) if status_of(folder) == FINISHED]
             good = len(finished) == 1 and _rows(finished[0]) == expected
             good = good and all(status_of(folder) in (FINISHED, DEAD) for folder in _folders(results))
@@ -94,18 +102,33 @@ def main() -> int:
     for phase, n in sorted(phases.items()):
         print(f"  {n:4} while {phase}")
     print(f"runs that differ from the uninterrupted one in any of its {len(expected)} metrics: {n_wrong}")
+    if options.json is not None:
+        numbers = {"kills": sum(phases.values()), "runs": n_runs, "runs_that_differ": n_wrong, "phases": dict(phases)}
+        numbers |= {"alg": options.alg, "env": options.env, "t_max": options.t_max, "seed": options.seed}
+        write_json(options.json, {**numbers, "metrics_compared": len(expected), "life_s": round(life_s, 1)})
     return 1 if n_wrong else 0
 
 
-def _kill_and_resume(options, results: Path, rng: np.random.Generator, life_s: float, kills: int) -> Counter[str]:
-    """Starts a run and kills it again and again until it ends; returns what it was doing when killed."""
+def _kill_and_resume(
+    options, results: Path, rng: np.random.Generator, life_s: float, kills: int, until: float
+) -> Counter[str]:
+    """Starts a run and kills it again and again until it ends; returns what it was doing when killed.
+
+    Args:
+        options: of the command line.
+        results: folder for its records.
+        rng: draws the moments.
+        life_s: how long an uninterrupted process lives, seconds.
+        kills: at most so many.
+        until: clock after which it is left alone.
+    """
     phases: Counter[str] = Counter()
     while True:
         resumable = [folder for folder in _folders(results) if (folder / INDEX).exists()]
         process = _start(
             _command(options.alg, options.env, options.t_max, results, resumable[-1] if resumable else None)
         )
-        if sum(phases.values()) < kills:
+        if sum(phases.values()) < kills and time.monotonic() < until:
             try:
                 process.wait(float(rng.uniform(0, life_s)))
             except subprocess.TimeoutExpired:

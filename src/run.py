@@ -26,6 +26,7 @@ from epymarl_lmac import checkpoint as ckpt
 from epymarl_lmac.errors import CheckpointError, RecordError, SettingsError
 from epymarl_lmac.learning.memory import keep_freed_memory
 from epymarl_lmac.record import provenance
+from epymarl_lmac.record.boards import board_mirrors
 from epymarl_lmac.record.files import write_bytes
 from epymarl_lmac.record.identity import evaluation_of, run_id, settings_hash
 from epymarl_lmac.record.metrics import PERF, MetricsWriter
@@ -360,6 +361,8 @@ def _train_recorded(
         logger.add_sink(ScreenSink(screen.note))
         if sacred_run is not None:
             _connect_sacred(logger, sacred_run, folder, screen)
+        for mirror in board_mirrors(vars(args), folder, runner.t_env, screen.line):
+            logger.add_sink(mirror)
         screen.line(f"environment: {runner.rules}, {runner.name} runner")
         screen.line(f"replay buffer: {args.buffer_size:,} episodes, {experiment.buffer_bytes / GIB:.2f} GiB when full")
         screen.line(f"record: {folder}")

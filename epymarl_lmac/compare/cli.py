@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from epymarl_lmac.errors import RecordError, SettingsError
+
+if TYPE_CHECKING:
+    from epymarl_lmac.compare.launch import Launcher
+    from epymarl_lmac.compare.live import LiveTable
+    from epymarl_lmac.compare.places import Place
+    from epymarl_lmac.compare.schedule import Schedule
 
 CONTEXT = {"allow_extra_args": True}
 STOPPED_CODE = 130
@@ -27,7 +32,8 @@ class Options:
     t_max: int
     updates: list[str]
     out: Path
-    jobs: int
+    jobs: int  # 0: as many as there is room for
+    place: Place
     gpus: list[str]
     key: str
     also: list[Path]
@@ -44,8 +50,14 @@ def compare(
     t_max: Annotated[str, typer.Option(help="steps of every run, e.g. 2M")],
     seeds: Annotated[str, typer.Option(help="number of seeds, or a list such as 1,2,7")] = "5",
     out: Annotated[Path, typer.Option(help="folder of the comparison")] = Path("results/compare"),
-    jobs: Annotated[int, typer.Option(help="runs at a time; 0: one a core", min=0)] = 0,
+    jobs: Annotated[int, typer.Option(help="runs at a time; 0: one a core, or what the cluster holds", min=0)] = 0,
     gpus: Annotated[str, typer.Option(help="devices to share out, e.g. 0,1; one run at a time each")] = "",
+    ray: Annotated[bool, typer.Option("--ray", help="run on Ray, started here or at the address that follows")] = False,
+    cluster: Annotated[str, typer.Option(help="run on this Ray cluster, ray://HOST:10001 or HOST:6379")] = "",
+    slurm: Annotated[bool, typer.Option("--slurm", help="run as Slurm jobs, through submitit")] = False,
+    slurm_option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for Slurm; may be repeated")] = None,
+    cpus_per_run: Annotated[int, typer.Option(help="cores of a run on a cluster", min=1)] = 1,
+    gpus_per_run: Annotated[float, typer.Option(help="GPUs of a run on a cluster; on Ray also 0.25", min=0)] = 0.0,
     key: Annotated[str, typer.Option(help="metric to compare")] = "test_return_mean",
     also: Annotated[list[Path] | None, typer.Option(help="further folder of runs to use; may be repeated")] = None,
     sacred: Annotated[list[str] | None, typer.Option(help="ENV=FOLDER of EPyMARL or PyMARL2 Sacred runs")] = None,
@@ -58,16 +70,20 @@ def compare(
 ) -> None:
     """Compares algorithms: runs what is missing, then writes a page. Settings for all runs: with key=value ..."""
     from epymarl_lmac.compare import plan
+    from epymarl_lmac.compare.places import choose_place
 
+    address, updates = _updates(context.args, ray)
+    devices = [gpu for gpu in gpus.split(",") if gpu]
     options = Options(
         algs=plan.parse_names(algs, "--algs"),
         envs=plan.parse_names(envs, "--envs"),
         seeds=plan.parse_seeds(seeds),
         t_max=plan.parse_steps(t_max),
-        updates=_updates(context.args),
-        out=out.expanduser(),
-        jobs=_jobs(jobs, gpus),
-        gpus=[gpu for gpu in gpus.split(",") if gpu],
+        updates=updates,
+        out=out.expanduser().absolute(),
+        jobs=jobs or len(devices),
+        place=choose_place(ray, cluster or address, slurm, slurm_option or [], cpus_per_run, gpus_per_run, devices),
+        gpus=devices,
         key=key,
         also=[folder.expanduser() for folder in also or []],
         sacred=_sacred(sacred or []),
@@ -78,19 +94,16 @@ def compare(
     raise typer.Exit(_compare(options, calibration, dry_run, page_only))
 
 
-def _updates(argv: Sequence[str]) -> list[str]:
+def _updates(argv: Sequence[str], ray: bool) -> tuple[str, list[str]]:
+    """Returns the address given after ``--ray`` ("" if none) and the settings for all runs."""
+    from epymarl_lmac.compare.places import looks_like_address
     from epymarl_lmac.settings.command_line import split_argv
 
     stray, updates = split_argv(argv)
+    address = stray.pop(0) if ray and stray and looks_like_address(stray[0]) else ""
     if stray:
         raise SettingsError(f"{stray[0]!r} is not understood; settings for all runs come after the word 'with'.")
-    return list(updates)
-
-
-def _jobs(jobs: int, gpus: str) -> int:
-    if jobs:
-        return jobs
-    return len(gpus.split(",")) if gpus else max(1, len(os.sched_getaffinity(0)))
+    return address, list(updates)
 
 
 def _sacred(texts: Sequence[str]) -> list[tuple[str, Path]]:
@@ -133,16 +146,13 @@ def _compare(options: Options, calibration: bool, dry_run: bool, page_only: bool
     lock = RunLock(options.out)
     try:
         with LiveTable() as screen:
-            schedule = Schedule(cells, options.out, options.jobs, options.gpus, options.key, options.also, screen.line)
+            schedule = Schedule(cells, options.out, 1, options.gpus, options.key, options.also, screen.line)
             for sentence in schedule.look():
                 screen.line(f"warning: {sentence}")
-            if calibration and schedule.count(State.DONE) < len(cells):
-                _forecast(schedule, options, screen.line)
-            if dry_run:
-                screen.line(summary_line(schedule.tasks))
-                return 0
-            stopped = schedule.run(screen.show)
+            stopped = _run(options, schedule, calibration, dry_run, screen)
             screen.line(summary_line(schedule.tasks))
+            if dry_run:
+                return 0
         failures = {task.cell.name: task.error for task in schedule.tasks if task.state is State.FAILED}
         code = _write_page(options, cells, failures)
         if stopped:
@@ -153,20 +163,39 @@ def _compare(options: Options, calibration: bool, dry_run: bool, page_only: bool
         lock.release()
 
 
-def _forecast(schedule, options: Options, say) -> None:
+def _run(options: Options, schedule: Schedule, calibration: bool, dry_run: bool, screen: LiveTable) -> bool:
+    """Forecasts and runs what is not done; returns whether a signal ended it early."""
+    from epymarl_lmac.compare.places import make_launcher
+    from epymarl_lmac.compare.schedule import State
+
+    n_left = len(schedule.tasks) - schedule.count(State.DONE)
+    if not n_left or (dry_run and not calibration):
+        return False
+    launcher = make_launcher(options.place, options.out, options.jobs)
+    try:
+        jobs = options.jobs or launcher.capacity(n_left)
+        schedule.use(launcher, jobs)
+        if calibration:
+            _forecast(schedule, options, launcher, jobs, screen.line)
+        return False if dry_run else schedule.run(screen.show)
+    finally:
+        launcher.close()
+
+
+def _forecast(schedule: Schedule, options: Options, launcher: Launcher, jobs: int, say: Callable[[str], None]) -> None:
     """Shows what is still to come; refuses a plan that the disk cannot hold."""
     from epymarl_lmac.compare import forecast
     from epymarl_lmac.compare.schedule import State
     from epymarl_lmac.record.screen import duration
 
     tasks = [task for task in schedule.tasks if task.state is not State.DONE]
-    costs = forecast.calibrate([task.cell for task in tasks], options.out, options.jobs, say, options.gpus)
+    costs = forecast.calibrate([task.cell for task in tasks], options.out, jobs, say, options.gpus, launcher)
     for name, cost in costs.items():
         say(f"  {name}: {cost.steps_per_s:,.0f} steps/s, {cost.test_s:.1f} s a test")
     left = [(task.cell, max(0, task.cell.t_max - task.progress.t_env)) for task in tasks]
-    found = forecast.forecast(left, costs, options.jobs, forecast.free_bytes(options.out))
+    found = forecast.forecast(left, costs, jobs, forecast.free_bytes(options.out))
     say(
-        f"forecast: {len(left)} runs, {options.jobs} at a time, about {duration(found.wall_s)} (h:mm:ss or m:ss), "
+        f"forecast: {len(left)} runs, {jobs} at a time, about {duration(found.wall_s)} (h:mm:ss or m:ss), "
         f"{found.disk_bytes / 1e6:,.0f} MB of {found.free_bytes / 1e6:,.0f} MB free"
     )
     if not found.fits:

@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from epymarl_lmac.compare.launch import Launcher, LocalLauncher, StartedRun
 from epymarl_lmac.compare.plan import Cell
-from epymarl_lmac.compare.process import RunProcess, host_command
+from epymarl_lmac.compare.process import host_command
 from epymarl_lmac.errors import RecordError
 from epymarl_lmac.record.files import write_json
 from epymarl_lmac.record.metrics import TimedRow, read_timed_metrics
@@ -154,7 +155,12 @@ def _read_kept(path: Path, wanted: Mapping[str, Cell]) -> dict[str, Cost]:
 
 
 def calibrate(
-    cells: Sequence[Cell], out: Path, jobs: int, say: Callable[[str], None], gpus: Sequence[str] = ()
+    cells: Sequence[Cell],
+    out: Path,
+    jobs: int,
+    say: Callable[[str], None],
+    gpus: Sequence[str] = (),
+    launcher: Launcher | None = None,
 ) -> dict[str, Cost]:
     """Returns the cost of every algorithm on every environment of a plan, measured where it is not known.
 
@@ -164,10 +170,12 @@ def calibrate(
         jobs: runs at a time.
         say: shows one line.
         gpus: devices to share out, or none.
+        launcher: where the runs will be started; this machine if None.
 
     Raises:
         RecordError: a calibration run fails; its last lines are in the message.
     """
+    launcher = LocalLauncher() if launcher is None else launcher
     wanted = _representatives(cells)
     path = out / FILE_NAME
     costs = _read_kept(path, wanted)
@@ -183,7 +191,7 @@ def calibrate(
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             gpu = gpus[index % len(gpus)] if gpus else None
-            processes.append(RunProcess(host_command(_short(cell), folder, None), folder / "log", gpu))
+            processes.append(launcher.start(host_command(_short(cell), folder, None), folder / "log", gpu))
         _wait(processes, folders)
         for (name, _), folder, process in zip(group, folders, processes, strict=True):
             costs[name] = _cost_of(name, folder, started, process)
@@ -211,7 +219,7 @@ def _rounds(metrics: Path) -> int:
     return metrics.read_bytes().count(b'"return_mean"')
 
 
-def _wait(processes: Sequence[RunProcess], folders: Sequence[Path]) -> None:
+def _wait(processes: Sequence[StartedRun], folders: Sequence[Path]) -> None:
     """Waits for the runs; one that still goes LIMIT_S after it had played ROUNDS is asked to stop."""
     first: dict[int, float] = {}  # run -> clock when it had
     try:
@@ -227,7 +235,7 @@ def _wait(processes: Sequence[RunProcess], folders: Sequence[Path]) -> None:
             process.kill()
 
 
-def _cost_of(name: str, folder: Path, started: float, process: RunProcess) -> Cost:
+def _cost_of(name: str, folder: Path, started: float, process: StartedRun) -> Cost:
     try:
         (run,) = [path.parent for path in folder.glob("*/run.json")]
         checkpoint = sum(path.stat().st_size for path in run.glob("checkpoint-*.pt"))

@@ -37,7 +37,7 @@ def progress_table(tasks: Sequence[Task]) -> Table:
             "" if value is None else f"{value:.3f}",
             "" if speed is None or task.state is not State.RUNNING else f"{speed:,.0f}",
             "" if left is None else duration(left),
-            task.state.value + (f" (attempt {task.attempts})" if task.attempts > 1 else ""),
+            task.state_text(),
             style=MARKS.get(task.state),
         )
     return table

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from epymarl_lmac.errors import RecordError
@@ -28,6 +27,27 @@ def host_command(argv: Sequence[str], results: Path, resume: Path | None) -> lis
     return [sys.executable, str(source_root() / "main.py"), *argv, *updates]
 
 
+def ending_of(code: int | None) -> str:
+    """Returns in words how a process with an exit code ended that left no finished record of its run."""
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}" if code else "ended without a finished record of this run"
+
+
+def last_lines(log: Path, start: int = 0) -> list[str]:
+    """Returns the last lines of a log, at most LAST_LINES, blank ones left out.
+
+    Args:
+        log: the file.
+        start: byte at which to begin.
+    """
+    try:
+        text = log.read_bytes()[start:].decode("utf-8", errors="replace")
+    except OSError as err:
+        return [f"(the log {log} cannot be read: {err.strerror})"]
+    return [line for line in text.splitlines() if line.strip()][-LAST_LINES:]
+
+
 class RunProcess:
     """A started run. Its output goes to a log file.
 
@@ -35,14 +55,17 @@ class RunProcess:
         command: what to start.
         log: file to append to.
         gpu: device that the run may see, or None for the environment's own choice.
+        variables: environment variables that it gets beside this process's own.
 
     Raises:
         RecordError: the log cannot be written.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, gpu: str | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path, gpu: str | None = None, variables: Mapping[str, str] | None = None
+    ) -> None:
         self._log = log
-        environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        environment = {"OMP_NUM_THREADS": "1", **os.environ, **(variables or {})}
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
         try:
@@ -59,7 +82,6 @@ class RunProcess:
                 )
         except OSError as err:
             raise RecordError(f"Cannot write {log}: {err.strerror}.") from err
-        self.started = time.monotonic()
 
     @property
     def pid(self) -> int:
@@ -69,6 +91,15 @@ class RunProcess:
     def poll(self) -> int | None:
         """Returns the exit code, or None while it runs."""
         return self._process.poll()
+
+    @property
+    def has_begun(self) -> bool:
+        """Returns True: it is not queued anywhere."""
+        return True
+
+    def ending(self) -> str:
+        """Returns in words how it ended, for a run that left no finished record."""
+        return ending_of(self.poll())
 
     def ask_to_stop(self) -> None:
         """Asks the run to save and leave."""
@@ -91,8 +122,4 @@ class RunProcess:
 
     def last_lines(self) -> list[str]:
         """Returns the last lines that this run wrote."""
-        try:
-            text = self._log.read_bytes()[self._start_of_log :].decode("utf-8", errors="replace")
-        except OSError as err:
-            return [f"(the log {self._log} cannot be read: {err.strerror})"]
-        return [line for line in text.splitlines() if line.strip()][-LAST_LINES:]
+        return last_lines(self._log, self._start_of_log)

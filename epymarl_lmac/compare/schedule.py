@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from epymarl_lmac.compare.launch import Launcher, LocalLauncher, StartedRun
 from epymarl_lmac.compare.plan import Cell
-from epymarl_lmac.compare.process import RunProcess, host_command
+from epymarl_lmac.compare.process import host_command
 from epymarl_lmac.compare.progress import UNKNOWN, Progress, read_progress
 from epymarl_lmac.compare.records import Record, best_record, read_records
 from epymarl_lmac.record.provenance import FILE_NAME
@@ -43,10 +44,16 @@ class Task:
     folder: Path | None = None
     attempts: int = 0
     gpu: str | None = None
-    process: RunProcess | None = None
+    process: StartedRun | None = None
+    queued: bool = False  # started, but its cluster has no room for it yet
     progress: Progress = UNKNOWN
     started_at: tuple[float, int] = (0.0, 0)  # clock and steps when this process began
     error: list[str] = field(default_factory=list)
+
+    def state_text(self) -> str:
+        """Returns the state in words, with the attempt from the second one on."""
+        word = "queued" if self.queued else self.state.value
+        return word + (f" (attempt {self.attempts})" if self.attempts > 1 else "")
 
     def time_left_s(self) -> float | None:
         """Returns the seconds this run still needs at the speed it had so far, or None where unknown."""
@@ -61,15 +68,8 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
 
 
-def _how_it_ended(code: int | None) -> str:
-    """Returns in words how a process ended that left no finished record of its run."""
-    if code is not None and code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    return f"exit code {code}" if code else "ended without a finished record of this run"
-
-
 class Schedule:
-    """Runs the cells of a plan as processes.
+    """Runs the cells of a plan, each as a process of its own, on this machine or where a launcher starts it.
 
     Args:
         cells: the plan.
@@ -79,6 +79,7 @@ class Schedule:
         key: the metric to show.
         also: further folders of runs whose records count.
         say: shows one line.
+        launcher: where runs are started; this machine if None.
     """
 
     def __init__(
@@ -90,14 +91,20 @@ class Schedule:
         key: str = "test_return_mean",
         also: Sequence[Path] = (),
         say: Callable[[str], None] = print,
+        launcher: Launcher | None = None,
     ) -> None:
         self.tasks = [Task(cell) for cell in cells]
         self.runs, self.logs = out / "runs", out / "logs"
+        self._launcher = LocalLauncher() if launcher is None else launcher
         self._jobs, self._key, self._also, self._say = jobs, key, list(also), say
         self._free_gpus = list(gpus)
         self._shares_gpus = bool(gpus)
         self._stop_signals = 0
         self._looked = 0.0
+
+    def use(self, launcher: Launcher, jobs: int) -> None:
+        """Starts runs through ``launcher`` from now on, ``jobs`` at a time."""
+        self._launcher, self._jobs = launcher, jobs
 
     # -- the state of things -------------------------------------------------------------------------------
 
@@ -173,7 +180,8 @@ class Schedule:
     def _start(self, task: Task) -> None:
         task.gpu = self._free_gpus.pop(0) if self._shares_gpus else None
         log = self.logs / f"{_slug(task.cell.name)}.log"
-        task.process = RunProcess(host_command(task.cell.argv, self.runs, task.folder), log, task.gpu)
+        task.process = self._launcher.start(host_command(task.cell.argv, self.runs, task.folder), log, task.gpu)
+        task.queued = not task.process.has_begun
         task.state, task.attempts = State.RUNNING, task.attempts + 1
         task.started_at = (time.monotonic(), task.progress.t_env)
         resumed = f", resumed at step {task.progress.t_env:,}" if task.folder else ""
@@ -182,24 +190,29 @@ class Schedule:
     def _ended(self, task: Task) -> None:
         """Notes how a process ended: done, to be tried again, or failed."""
         assert task.process is not None
-        code, lines = task.process.poll(), task.process.last_lines()
+        how, lines = task.process.ending(), task.process.last_lines()
         self._release(task)
         records, _ = read_records([self.runs])
         self._classify(task, best_record(task.cell, records))
         if task.state is State.DONE:
             self._say(f"{task.cell.name}: done")
             return
-        how = _how_it_ended(code)
         task.error = [f"{how}; last lines:", *lines]
-        if task.attempts < ATTEMPTS:
-            task.state = State.WAITING
+        if task.state is State.ELSEWHERE:  # a lost machine's lock may outlive it, a lost connection's run does
+            self._say(f"{task.cell.name}: lost ({how}), but its folder is in use; waiting for it")
+        elif not self._is_spent(task):
             self._say(f"{task.cell.name}: crashed ({how}); tried again")
-            return
+
+    def _is_spent(self, task: Task) -> bool:
+        """Notes a waiting run as failed if it has used up its attempts; returns whether it has."""
+        if task.state is not State.WAITING or task.attempts < ATTEMPTS:
+            return False
         task.state = State.FAILED
-        self._say("\n  ".join([f"{task.cell.name}: failed twice: {task.error[0]}", *lines]))
+        self._say("\n  ".join([f"{task.cell.name}: failed twice: {task.error[0]}", *task.error[1:]]))
+        return True
 
     def _release(self, task: Task) -> None:
-        task.process = None
+        task.process, task.queued = None, False
         if task.gpu is not None:
             self._free_gpus.append(task.gpu)
             task.gpu = None
@@ -208,6 +221,7 @@ class Schedule:
         self._looked = time.monotonic()
         for task in self.tasks:
             if task.state is State.RUNNING:
+                self._note_begin(task)
                 task.folder = task.folder or self._new_folder(task)
                 if task.folder is not None:
                     found = read_progress(task.folder, self._key)
@@ -218,6 +232,12 @@ class Schedule:
                 if status_of(task.folder) != RUNNING:
                     records, _ = read_records([self.runs, *self._also])
                     self._classify(task, best_record(task.cell, records))
+                    self._is_spent(task)
+
+    def _note_begin(self, task: Task) -> None:
+        """Notes that a queued run works; its speed counts from here."""
+        if task.queued and task.process is not None and task.process.has_begun:
+            task.queued, task.started_at = False, (time.monotonic(), task.progress.t_env)
 
     def _new_folder(self, task: Task) -> Path | None:
         """Returns the folder that a started run has made, or None while it has none."""

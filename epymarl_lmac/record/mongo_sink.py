@@ -11,7 +11,7 @@ from epymarl_lmac.record.mongo import MongoTarget, mark_unsent, send_whole, unse
 
 PERIOD_S = 10.0  # between two looks at the run's folder
 REST = 50  # times what the last sending took is waited before the next: under 2 % of the time
-END_S = 20.0  # for the last sending at the end of a run
+END_S = 8.0  # for the last sending at the end of a run; what a server that is away may cost it
 
 
 class MongoSink:

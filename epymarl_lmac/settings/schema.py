@@ -83,6 +83,19 @@ class RunSettings:
     mongo_networks: bool = setting(
         False, "whether MongoDB also gets the networks of every saved step, in GridFS", resume=True, host=True
     )
+    use_tensorboard: bool = setting(
+        False, "mirror metrics to TensorBoard, in the run's folder under tensorboard", resume=True, host=True
+    )
+    use_wandb: bool = setting(False, "mirror metrics to Weights & Biases", resume=True, host=True)
+    wandb_team: str | None = setting(None, "its team (entity); null: the account's own", resume=True, host=True)
+    wandb_project: str | None = setting(None, 'its project; null: "epymarl-lmac"', resume=True, host=True)
+    wandb_mode: str = setting(
+        "offline",
+        'whether it sends at once, or keeps files in the run\'s folder for "wandb sync"',
+        choices=("offline", "online"),
+        resume=True,
+        host=True,
+    )
 
     gamma: float = setting(0.99, "discount a step", low=0, high=1, section="learning")
     batch_size: int = setting(32, "episodes in a gradient step", low=1)

@@ -1,7 +1,8 @@
 """Stands for the host's command line: writes a record in no time, or does what its settings ask.
 
 ``label`` says how it behaves: ``crash`` ends with an error always, ``crash_once`` the first time only, ``slow`` goes on
-until it is told to stop and then saves.
+until it is told to stop and then saves, ``halfway`` saves a checkpoint and goes on until it is killed. A run that is
+resumed ends well.
 """
 
 import fcntl
@@ -53,8 +54,12 @@ if behaviour == "crash" or (behaviour == "crash_once" and not (root / "crashed")
     (root / "crashed").touch()
     print("the engine broke\nValueError: bad luck", flush=True)
     sys.exit(1)
-if behaviour == "slow" and not resumed:
-    signal.signal(signal.SIGTERM, leave)
+if behaviour == "halfway":
+    (folder / "checkpoint.json").write_text("{}")
+    write("running", t_max // 2)
+if behaviour in ("slow", "halfway") and not resumed:
+    if behaviour == "slow":
+        signal.signal(signal.SIGTERM, leave)
     log(t_max // 2)
     while True:
         time.sleep(0.05)

@@ -218,6 +218,25 @@ def test_a_slow_server_does_not_hold_up_the_end(tmp_path, proxy, database, monke
     assert "lacks some of this run" in run.said[-1] and (run.folder / UNSENT).exists()
 
 
+def test_a_server_that_falls_silent_costs_the_end_ten_seconds_in_all(tmp_path, proxy, database, monkeypatch):
+    monkeypatch.setattr(mongo, "ANSWER_MS", 10_000)
+    for name in ("earlier", "earliest"):  # they would be sent too, one after the other
+        mongo.mark_unsent(FakeRun(tmp_path, name).folder, "x", "killed")
+    run = FakeRun(tmp_path)
+    sink = run.sink(database, proxy.port)
+    run.log(3)
+    sink.write("a", 0.0, 0)
+    assert eventually(lambda: database["metrics"].count_documents({"steps": [0, 1, 2]}) == 1)
+    proxy.delay_s = 3600.0
+    run.log(3, start=4)
+    run.end()
+    started = time.monotonic()
+    sink.close()
+    assert time.monotonic() - started < 10
+    assert "lacks some of this run" in run.said[-1] and (run.folder / UNSENT).exists()
+    assert all((tmp_path / name / UNSENT).exists() for name in ("earlier", "earliest"))
+
+
 def test_the_next_run_sends_what_an_earlier_one_could_not(tmp_path, server, database):
     earlier = FakeRun(tmp_path, "earlier")
     earlier.log(2)
