@@ -67,6 +67,9 @@ setup(
     ],
     extras_require={
         "designer": ["openai>=1.60"],
+        "cluster": ["ray[client]>=2.40,<3", "submitit>=1.5.2,<2"],
+        "tensorboard": ["tensorboard>=2.16"],
+        "wandb": ["wandb>=0.19"],
         "test": [
             "openai>=1.60",
             "pytest>=8",
