@@ -10,9 +10,9 @@ from shipped import TASKS, load
 
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks.entry import resolve
-from protocol_gen.collect import import_host
+from epymarl_lmac.paths import make_host_importable
 
-import_host()
+make_host_importable()
 STAY, LEFT = 0, 1  # hallway
 
 
