@@ -12,16 +12,16 @@ def saved(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: array.copy() for name, array in arrays.items()}
 
 
-def restore(owner: str, arrays: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> None:
-    """Writes saved values into an environment's arrays.
+def check(owner: str, arrays: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> None:
+    """Refuses a saved state that does not fit.
 
     Args:
         owner: name of the environment, for messages.
-        arrays: the environment's own, written in place.
+        arrays: the environment's own.
         state: what ``saved`` returned.
 
     Raises:
-        ValueError: a name, shape or type differs; nothing has changed then.
+        ValueError: a name, shape or type differs.
     """
     if set(state) != set(arrays):
         raise ValueError(f"{owner}: saved state has arrays {sorted(state)}; expected {sorted(arrays)}.")
@@ -32,5 +32,10 @@ def restore(owner: str, arrays: Mapping[str, np.ndarray], state: Mapping[str, np
                 f"{owner}: saved array {name!r} is {value.dtype} {value.shape}; this environment has "
                 f"{array.dtype} {array.shape}. Load it with the settings, version and num_envs it was saved with."
             )
+
+
+def restore(owner: str, arrays: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> None:
+    """Writes saved values into an environment's arrays, in place; arguments and errors as for ``check``."""
+    check(owner, arrays, state)
     for name, array in arrays.items():
         array[...] = state[name]

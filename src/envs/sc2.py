@@ -17,12 +17,14 @@ from envs.battle.observe import Observer
 from envs.battle.reward import RUNNING, WON, Scorer
 from envs.battle.simulator import Simulator
 from envs.battle.units import UNIT_NAMES
+from envs.saved_arrays import check, restore, saved
 from envs.scene import AGENT, OTHER, Body, Scene
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks.sc2_constants import SMAC_COMM
 from epymarl_lmac.tasks.sc2_engine import announce, choose_engine
 from epymarl_lmac.tasks.sc2_settings import SCRIPT, Sc2Settings
 
+_SIMULATOR = "simulator."  # prefix of the simulator's arrays in a saved state
 SIMULATOR_VERSION = "1"  # goes up when the same seed would play another battle
 
 
@@ -275,31 +277,23 @@ class Sc2Env(BatchedEnv):
         return own | {"live_B": self._live_B}
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        simulator = {f"simulator.{name}": array for name, array in self._simulator.state_dict().items()}
-        own = {name: array.copy() for name, array in self._arrays().items()}
-        counts = np.array(list(self._counts.values()), np.int64)
-        return simulator | own | {"counts": counts}
+        simulator = {f"{_SIMULATOR}{name}": array for name, array in self._simulator.state_dict().items()}
+        return simulator | saved(self._arrays()) | {"counts": np.array(list(self._counts.values()), np.int64)}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Restores what ``state_dict`` returned.
 
         Raises:
-            TaskError: arrays are missing, or of another task or number of battles; nothing has changed then.
+            ValueError: a name, shape or type differs; nothing has changed then.
         """
-        arrays = self._arrays()
-        for name, array in arrays.items():
-            saved = None if name not in state else np.asarray(state[name])
-            if saved is None or saved.shape != array.shape or saved.dtype != array.dtype:
-                has = "is missing" if saved is None else f"is {saved.dtype} {saved.shape}"
-                raise TaskError(
-                    f"{self.env_name}: saved array {name!r} {has}; this environment has {array.dtype} {array.shape}. "
-                    "Load it with the settings and the number of battles it was saved with."
-                )
-        prefix = "simulator."
-        self._simulator.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        for name, array in arrays.items():
-            array[...] = state[name]
-        self._counts = dict(zip(self._counts, (int(v) for v in state["counts"]), strict=True))
+        inner = {k.removeprefix(_SIMULATOR): v for k, v in state.items() if k.startswith(_SIMULATOR)}
+        own = {k: v for k, v in state.items() if not k.startswith(_SIMULATOR)}
+        counts = np.zeros(len(self._counts), np.int64)
+        arrays = {**self._arrays(), "counts": counts}
+        check(self.env_name, arrays, own)
+        self._simulator.load_state_dict(inner)
+        restore(self.env_name, arrays, own)
+        self._counts = dict(zip(self._counts, counts.tolist(), strict=True))
 
 
 class Sc2V2Env(Sc2Env):

@@ -7,7 +7,6 @@ import pytest
 from sc2_states import env_args
 
 from envs.sc2 import Sc2V2Env
-from epymarl_lmac.errors import TaskError
 
 pytestmark = pytest.mark.usefixtures("still_battles")
 
@@ -79,7 +78,7 @@ def test_saved_battles_go_on_to_the_bit():
 
 def test_a_saved_state_of_another_size_is_refused_by_the_array():
     one, two = (Sc2V2Env(B, 0, **env_args("sc2v2", map_name="zerg_5_vs_5")) for B in (2, 3))
-    with pytest.raises(TaskError, match=r"saved array 'observer\.last_BN' is int64 \(2, 5\)"):
+    with pytest.raises(ValueError, match=r"saved array 'observer\.last_BN' is int64 \(2, 5\)"):
         two.load_state_dict(one.state_dict())
 
 
