@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from epymarl_lmac.awareness.decoder import FORMS
+from epymarl_lmac.awareness.measure import TOLERANCE
 from epymarl_lmac.errors import RecordError, SettingsError
 from epymarl_lmac.record.provenance import write_json
 from protocol_gen.score import METRICS
@@ -40,7 +41,7 @@ class Options:
     steps_per_batch: int = 1  # gradient steps on each
     decoder_lr: float = 5e-3  # learning rate of decoders; falls to zero over the last third
     decoder_seeds: int = 3  # decoders of each kind
-    tolerance: float = 0.05  # squared error that counts as success (alpha)
+    tolerance: float = TOLERANCE  # squared error that counts as success (alpha)
     sai_metric: str = "both"  # what chooses: success, r2, or their mean
     candidates: int = 1  # protocols asked for at each step
     max_attempts: int = 10  # answers a candidate (or an analyst) may have refused

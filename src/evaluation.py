@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from components.episode_buffer import EpisodeBatch
 from epymarl_lmac import checkpoint as ckpt
-from epymarl_lmac.awareness.measure import Rows, groups_of
+from epymarl_lmac.awareness.measure import TOLERANCE, Rows, groups_of
 from epymarl_lmac.awareness.measure import evaluate as judge
 from epymarl_lmac.compare.messages import EVALUATION_FILE, INTACT
 from epymarl_lmac.compare.statistics import t_interval
@@ -30,8 +31,6 @@ from modules.comm.link import LinkSettings
 from modules.comm.steps import TEST
 from run import Experiment
 from utils.logging import Logger, get_logger
-
-TOLERANCE = 0.05  # squared error that counts as success, where the method has no setting for it
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,8 @@ def _row(experiment: Experiment, control: str, changes: dict[str, Any], score: s
     try:
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(derive_seed(experiment.args.seed, f"evaluation {control}"))
-            watcher = None if comm is None else _Watcher(experiment)
+            columns_I = None if comm is None else comm.estimated_columns()
+            watcher = None if columns_I is None else _Watcher(experiment, columns_I)
             episodes = experiment.runner.evaluate(watcher)
         costs = experiment.mac.take_message_metrics()
     finally:
@@ -193,41 +193,37 @@ class _Watcher:
 
     Args:
         experiment: whose networks play.
+        columns_I: state columns that they estimate.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
-        self._experiment = experiment
-        self._columns: list[int] = []
+    def __init__(self, experiment: Experiment, columns_I: Tensor) -> None:
+        self._experiment, self._columns_I = experiment, columns_I
         self._rows: list[Rows] = []
 
     def __call__(self, batch: EpisodeBatch) -> None:
-        """Takes the episodes of a round."""
+        """Takes the episodes of a round, all their steps in one call.
+
+        Where the channel or a control is random it is drawn anew, without changing what later rounds draw.
+        """
         mac = self._experiment.mac
         steps = mac.steps(batch, TEST)
-        with mac.comm.link.uncounted():
-            found = mac.comm.state_estimate(mac.unroll(batch, steps).kept)
-        if found is None:
-            return
-        columns_I, estimate_RNI = found
-        self._columns = columns_I.tolist()
-        truth_RI = steps.stored("state")[:, columns_I]
+        with torch.random.fork_rng(), mac.comm.link.uncounted():
+            estimate_RNI = mac.comm.state_estimate(mac.unroll(batch, steps).kept)
+        truth_RI = steps.stored("state")[:, self._columns_I]
         self._rows.append(Rows(estimate_RNI.cpu(), truth_RI.cpu(), list(steps.counts)))
 
-    def awareness(self) -> dict[str, Any] | None:
-        """Returns R2 and recall off the majority value, in all, by group and by column; None without estimates."""
-        if not self._rows:
-            return None
-        args = self._experiment.args
-        names = [f"state[{column}]" for column in self._columns]
+    def awareness(self) -> dict[str, Any]:
+        """Returns R2 and recall off the majority value, in all, by group and by column."""
+        args, columns = self._experiment.args, self._columns_I.tolist()
+        names = [f"state[{column}]" for column in columns]
         if has_card(args.env):
             state = task_card(args.env, args.env_args).state
-            names = [state[column].name for column in self._columns]
-        tolerance = float(getattr(args, "mse_thres", TOLERANCE))
-        recovery = judge([(lambda u, counts: u, True)], self._rows, tolerance, groups_of(names))
+            names = [state[column].name for column in columns]
+        recovery = judge([(lambda u, counts: u, True)], self._rows, TOLERANCE, groups_of(names))
         r2_I = _r2_by_column(recovery.mse_NI, recovery.variance_I)
         plain = recovery.as_dict()  # None for what never varies
         kept = {key: plain[key] for key in ("r2", "r2_by_group", "recall", "recall_by_group")}
-        return {**kept, "r2_by_column": dict(zip(names, r2_I, strict=True)), "tolerance": tolerance}
+        return {**kept, "r2_by_column": dict(zip(names, r2_I, strict=True)), "tolerance": TOLERANCE}
 
 
 def _r2_by_column(mse_NI: Sequence[Sequence[float]], variance_I: Sequence[float]) -> list[float | None]:

@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from epymarl_lmac.awareness.ceiling import ceiling_of  # noqa: E402
 from epymarl_lmac.awareness.inputs import Episodes, extended_obs, messages  # noqa: E402
-from epymarl_lmac.awareness.measure import Recovery, Rows, evaluate  # noqa: E402
+from epymarl_lmac.awareness.measure import TOLERANCE, Recovery, Rows, evaluate  # noqa: E402
 from epymarl_lmac.learning.extended_obs import XLayout  # noqa: E402
 from epymarl_lmac.protocol import Bundle  # noqa: E402
 from epymarl_lmac.settings import merge  # noqa: E402
@@ -32,7 +32,6 @@ from protocol_gen.collect import collect  # noqa: E402
 from protocol_gen.trajectories import read  # noqa: E402
 
 BUNDLE = ROOT / "protocols" / "lbf" / "8x8-2p-2f-s1-coop" / "inferring"
-TOLERANCE = 0.05  # squared error that counts as success
 GROUPS = ("agent", "food", "access")
 
 

@@ -41,6 +41,7 @@ class Budget:
     form: str = "direct"  # of the decoder, one of ``awareness.decoder.FORMS``
 
 
+TOLERANCE = 0.05  # squared error that counts as success, unless a design says otherwise (alpha)
 QUINTILES = ("early", "early-mid", "mid", "mid-late", "late")
 RENAMED = {  # names of fields in older records -> today's
     "success_off_mode": "recall",

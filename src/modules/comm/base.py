@@ -178,16 +178,17 @@ class Comm(nn.Module):
         pairs where they differ. The link measures it; a test compares the two."""
         return 0.0
 
-    def state_estimate(self, kept: Kept) -> tuple[Tensor, Tensor] | None:
-        """Returns what every agent believes of the state, where the method says so; None elsewhere.
+    def estimated_columns(self) -> Tensor | None:
+        """Returns which state columns ``state_estimate`` gives, long (I,); None: the method estimates no state."""
+        return None
+
+    def state_estimate(self, kept: Kept) -> Tensor:
+        """Returns what every agent believes of these columns, (R, N, I).
 
         Args:
             kept: what the other hooks kept of some rows.
-
-        Returns:
-            Which state columns, long (I,), and the estimates, (R, N, I).
         """
-        return None
+        raise NotImplementedError
 
     def files(self) -> dict[str, bytes]:
         """Returns files to keep in the run's folder by their path in it, e.g. what the method was made from."""

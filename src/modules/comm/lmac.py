@@ -208,8 +208,11 @@ class LmacComm(Comm):
         kept["latent"] = z
         return torch.cat([own_RND, z.detach() if self.settings.detach_latent else z], dim=-1)
 
-    def state_estimate(self, kept: Kept) -> tuple[Tensor, Tensor]:
-        return self.important_state, self.decoder(kept["latent"])[..., : len(self.important_state)]
+    def estimated_columns(self) -> Tensor:
+        return self.important_state
+
+    def state_estimate(self, kept: Kept) -> Tensor:
+        return self.decoder(kept["latent"])[..., : len(self.important_state)]
 
     def losses(self, context: LossContext) -> dict[str, tuple[float, Tensor]]:
         s, transitions = self.settings, context.transitions
