@@ -19,9 +19,9 @@ import torch
 
 from epymarl_lmac.errors import BundleError
 from epymarl_lmac.paths import protocols_root
-from epymarl_lmac.protocol import program as program_module
-from epymarl_lmac.protocol.bundle import _read_programs
-from epymarl_lmac.protocol.operations import TABLE
+from epymarl_lmac.protocol.engine import program as program_module
+from epymarl_lmac.protocol.engine.bundle import _read_programs
+from epymarl_lmac.protocol.engine.operations import TABLE
 
 SOURCE = protocols_root() / "lookout" / "3a-4k" / "default"
 PROGRAM = (SOURCE / "program.json").read_bytes()

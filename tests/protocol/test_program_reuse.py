@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from epymarl_lmac.protocol import ProtocolSpec
-from epymarl_lmac.protocol import program as program_module
-from epymarl_lmac.protocol.program import Program
+from epymarl_lmac.protocol.engine import program as program_module
+from epymarl_lmac.protocol.engine.program import Program
 
 SPEC = ProtocolSpec(2, 3, None)
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol.build import Limits, build_program
-from epymarl_lmac.protocol.grammar import check_grammar
-from epymarl_lmac.protocol.outputs import MessageOutput
-from epymarl_lmac.protocol.signature import MESSAGE
-from epymarl_lmac.protocol.spec import ProtocolSpec
+from epymarl_lmac.protocol.engine.build import Limits, build_program
+from epymarl_lmac.protocol.engine.grammar import check_grammar
+from epymarl_lmac.protocol.engine.outputs import MessageOutput
+from epymarl_lmac.protocol.engine.signature import MESSAGE
+from epymarl_lmac.protocol.engine.spec import ProtocolSpec
 from protocol_gen.answers import code_of
 
 SPEC = ProtocolSpec(2, 3, None)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import BundleError
-from epymarl_lmac.protocol.operations import DIRECT, DTYPES, FACTORIES, TABLE
-from epymarl_lmac.protocol.reuse import overwritable
-from epymarl_lmac.protocol.spec import ProtocolSpec
+from epymarl_lmac.protocol.engine.operations import DIRECT, DTYPES, FACTORIES, TABLE
+from epymarl_lmac.protocol.engine.reuse import overwritable
+from epymarl_lmac.protocol.engine.spec import ProtocolSpec
 
 MAX_OPERATIONS = 20_000
 MAX_NESTING = 4

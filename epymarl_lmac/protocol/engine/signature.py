@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from epymarl_lmac.errors import BundleError
-from epymarl_lmac.protocol.outputs import MessageOutput, Output
-from epymarl_lmac.protocol.spec import ProtocolSpec
+from epymarl_lmac.protocol.engine.outputs import MessageOutput, Output
+from epymarl_lmac.protocol.engine.spec import ProtocolSpec
 
 
 @dataclass(frozen=True)

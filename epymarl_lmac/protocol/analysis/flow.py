@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from epymarl_lmac.errors import BundleError
-from epymarl_lmac.protocol.flow_rules import RULES, Value
-from epymarl_lmac.protocol.program import Program, Ref, _needed, _Node, _substitute
-from epymarl_lmac.protocol.sets import Unions
+from epymarl_lmac.protocol.analysis.flow_rules import RULES, Value
+from epymarl_lmac.protocol.analysis.sets import Unions
+from epymarl_lmac.protocol.engine.program import Program, Ref, _needed, _Node, _substitute
 
 
 @dataclass(frozen=True)

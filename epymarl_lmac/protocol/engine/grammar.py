@@ -13,9 +13,9 @@ import warnings
 from collections.abc import Iterable
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol.language import ADVICE, BUILTINS, KEYWORDS, METHODS, MODULES
-from epymarl_lmac.protocol.signature import MESSAGE, Signature
-from epymarl_lmac.protocol.sizes import LAYER, Sizes, TextLimits, reject
+from epymarl_lmac.protocol.engine.language import ADVICE, BUILTINS, KEYWORDS, METHODS, MODULES
+from epymarl_lmac.protocol.engine.signature import MESSAGE, Signature
+from epymarl_lmac.protocol.engine.sizes import LAYER, Sizes, TextLimits, reject
 
 _NODES = tuple(
     getattr(ast, name)
@@ -50,7 +50,7 @@ def _nearest(name: str, allowed: Iterable[str]) -> str:
     if name in ADVICE:
         return ADVICE[name]
     close = difflib.get_close_matches(name, sorted(allowed), n=3, cutoff=0.6)
-    return f"did you mean {', '.join(close)}?" if close else "see the list of operations in protocol/language.py."
+    return f"did you mean {', '.join(close)}?" if close else "see the operations in protocol/engine/language.py."
 
 
 class _Checker(Sizes):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol.program import Program
+from epymarl_lmac.protocol.engine.program import Program
 
 BATCH = 4096  # inputs on which time and memory are measured
 _SMALL, _LARGE = 16, 32  # inputs of the runs before
