@@ -55,6 +55,25 @@ def test_its_functions_are_asked_for_by_name():
     check_grammar(TEXT.format(""), signature=RATING)
 
 
+@pytest.mark.parametrize("arguments", ["", "o, k", "o, *, k", "*, o"])
+def test_an_entry_function_with_other_arguments_is_refused_with_its_place(arguments):
+    with pytest.raises(ProtocolRejected, match=r"callable with 1 argument.*def rate\(o\):") as caught:
+        check_grammar(TEXT.format("").replace("rate(o)", f"rate({arguments})"), signature=RATING)
+    assert caught.value.layer == "grammar" and caught.value.line == 8
+
+
+@pytest.mark.parametrize("arguments", ["o", "o, k=1", "o, *rest", "o, *, k=1", "*o", "o=None"])
+def test_an_entry_function_is_accepted_if_it_can_be_called_as_its_kind_says(arguments):
+    check_grammar(TEXT.format("").replace("rate(o)", f"rate({arguments})"), signature=RATING)
+
+
+def test_a_kind_of_two_arguments_asks_for_two():
+    pair = dataclasses.replace(RATING, parameters=("o", "r"))
+    check_grammar(TEXT.format("").replace("rate(o)", "rate(o, r)"), signature=pair)
+    with pytest.raises(ProtocolRejected, match=r"callable with 2 argument.*def rate\(o, r\):"):
+        check_grammar(TEXT.format(""), signature=pair)
+
+
 def test_answers_are_searched_for_its_functions():
     answer = f"```python\n{TEXT.format('')}```"
     assert code_of(answer, signature=RATING) == TEXT.format("")

@@ -29,7 +29,7 @@ class Signature:
     name: str
     entry: str  # function that computes
     instruction: str  # function that says in words what is computed
-    parameters: tuple[str, ...]  # of the entry function
+    parameters: tuple[str, ...]  # what the entry function is called with, by position
     output: Output  # what the entry function must return
     forward_all: str  # text that sends everything to everybody, AGENTS standing for N: what any other is compared with
     steps: tuple[DesignStep, ...]  # in order; a design may leave some of them out
