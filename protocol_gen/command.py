@@ -117,35 +117,35 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def designer_of(words: argparse.Namespace) -> Designer:
+def designer_of(flags: argparse.Namespace) -> Designer:
     """Returns the designer that the flags ask for.
 
     Raises:
         SettingsError: flags that do not fit.
         DesignerError: no key, or no such folder.
     """
-    if words.designer == "replay" or (words.replay is not None and words.designer == "openai"):
-        if words.replay is None:
+    if flags.designer == "replay" or (flags.replay is not None and flags.designer == "openai"):
+        if flags.replay is None:
             raise SettingsError("--designer replay needs --replay FOLDER.", "--replay")
-        return ReplayDesigner(words.replay)
-    if words.designer == "manual":
-        return ManualDesigner(words.wait)
+        return ReplayDesigner(flags.replay)
+    if flags.designer == "manual":
+        return ManualDesigner(flags.wait)
     temperature = None
-    if words.temperature.lower() != "none":
+    if flags.temperature.lower() != "none":
         try:
-            temperature = float(words.temperature)
+            temperature = float(flags.temperature)
         except ValueError as err:
             raise SettingsError(
-                f"--temperature={words.temperature} is no number and not none.", "--temperature"
+                f"--temperature={flags.temperature} is no number and not none.", "--temperature"
             ) from err
     return OpenAiDesigner(
-        model=words.model,
-        base_url=words.base_url,
-        api_key=words.api_key or os.environ.get(words.key_env),
+        model=flags.model,
+        base_url=flags.base_url,
+        api_key=flags.api_key or os.environ.get(flags.key_env),
         temperature=temperature,
-        max_tokens=words.max_tokens,
-        timeout_s=words.timeout,
-        max_retries=words.retries,
+        max_tokens=flags.max_tokens,
+        timeout_s=flags.timeout,
+        max_retries=flags.retries,
     )
 
 
@@ -153,17 +153,17 @@ def execute(argv: Sequence[str], updates: Sequence[str]) -> int:
     """Designs a bundle as the command line says; returns the exit code."""
     from protocol_gen.ledger import read_prices
 
-    words = parser().parse_args(argv)
-    values = {name: getattr(words, name) for name in Options.__dataclass_fields__ if hasattr(words, name)}
+    flags = parser().parse_args(argv)
+    values = {name: getattr(flags, name) for name in Options.__dataclass_fields__ if hasattr(flags, name)}
     options = Options(
-        **{**values, "env": words.env_config, "updates": list(updates), "important": words.important or ""}
+        **{**values, "env": flags.env_config, "updates": list(updates), "important": flags.important or ""}
     )
     options.check()
-    prices = read_prices(words.prices)
-    if words.print_prompts or words.dry_run:
+    prices = read_prices(flags.prices)
+    if flags.print_prompts or flags.dry_run:
         from protocol_gen.forecast import forecast, printed_prompts
 
-        print(printed_prompts(options) if words.print_prompts else forecast(options, words.model, prices))
+        print(printed_prompts(options) if flags.print_prompts else forecast(options, flags.model, prices))
         return 0
     import torch
 
@@ -172,12 +172,12 @@ def execute(argv: Sequence[str], updates: Sequence[str]) -> int:
     from protocol_gen.results import summary
 
     card, _ = card_of(options)
-    work = words.work or Path("results") / "protocol_gen" / card.env / card.task
+    work = flags.work or Path("results") / "protocol_gen" / card.env / card.task
     print(f"work folder: {work}", flush=True)
     began = time.perf_counter()
     n_processes = torch.get_num_threads()  # all cores, or OMP_NUM_THREADS
     watch = functools.partial(print, flush=True)
-    design = Design(options, work, designer_of(words), prices, watch=watch, n_processes=n_processes)
+    design = Design(options, work, designer_of(flags), prices, watch=watch, n_processes=n_processes)
     bundle = design.run()
     page = write_report(design, bundle, Path(options.report) if options.report else work / "report.html")
     print(summary(work))

@@ -44,9 +44,9 @@ def _summary(steps: Sequence[Step], known: Ceiling | None) -> str:
         [] if known is None else [(ALONE, known.alone, None), (TOGETHER + bound(known), known.together, None)]
     )
     for kind, r, _ in [*steps, *ends]:
-        figures = [r.success, r.success_spread, r.recall, r.imbalance, r.recall_imbalance]
-        figures += [r.r2, r.r2_spread]
-        cells = [_number(v, 5 if v in (r.imbalance, r.recall_imbalance) else 3) for v in figures]
+        metrics = [r.success, r.success_spread, r.recall, r.imbalance, r.recall_imbalance]
+        metrics += [r.r2, r.r2_spread]
+        cells = [_number(v, 5 if v in (r.imbalance, r.recall_imbalance) else 3) for v in metrics]
         settled = "yes" if r.converged else f"no: {r.n_unconverged} of {len(r.success_by_seed)} decoders"
         cells += [_number(r.r2_by_group[g]) for g in groups]
         if known is not None:

@@ -91,7 +91,7 @@ class Recovery:
     variance_I: list[float] = field(default_factory=list)  # of every column
 
     def summary(self) -> dict[str, Any]:
-        """Returns the figures without the tables, rounded, for a manifest."""
+        """Returns the metrics without the tables, rounded, for a manifest."""
         values = {k: v for k, v in asdict(self).items() if k not in _TABLES}
         for key in ("r2_by_group", "recall_by_group"):
             values[key] = {k: round(v, 4) for k, v in values[key].items()}

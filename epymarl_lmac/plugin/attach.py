@@ -87,14 +87,22 @@ def refuse_dirty(root: Path, name: str) -> None:
 
 
 class _Naming:
-    """Gives our names their names in a host and notes those that the host has already."""
+    """Chooses what our things are called in a host, and notes which of our names its users have taken."""
 
     def __init__(self, checkout: Checkout, prefix: str) -> None:
         self.checkout, self.prefix = checkout, prefix
         self.refused: list[str] = []
 
     def name(self, what: str, ours: str, taken: set[str], shipped: frozenset[str], own_prefix: str) -> str | None:
-        """Returns the name in the host; None leaves the host's own."""
+        """Returns the name that a thing of ours gets in the host; None if it is left out in favour of the host's own.
+
+        Args:
+            what: kind of thing, for the error.
+            ours: our name.
+            taken: names that the host has.
+            shipped: names that every host of this kind has, as part of EPyMARL's stock.
+            own_prefix: put before our name where the host has it and no prefix was given; "" leaves ours out.
+        """
         if ours not in taken:
             return ours
         if not self.prefix and ours not in shipped:
@@ -108,7 +116,7 @@ class _Naming:
         return prefix + ours
 
     def check(self) -> None:
-        """Raises AttachError if the host has a name of ours that is not simply its own part of EPyMARL's stock."""
+        """Raises AttachError if a name of ours was taken by something that the host's users added."""
         if self.refused:
             advice = "another --prefix" if self.prefix else "--prefix, e.g. --prefix lmac-"
             raise AttachError(

@@ -22,7 +22,7 @@ class Change:
 
 @dataclass
 class Plan:
-    """What is to be done to a host: contents by relative path (None removes a file), and the words for it."""
+    """What is to be done to a host: contents by relative path (None removes a file), and lines that say so."""
 
     root: Path
     title: str

@@ -78,7 +78,10 @@ class HostEnvEntry:
     drop: tuple[str, ...]  # arguments that only the host reads
 
     def __call__(self, **env_args: Any) -> HostEnv:
-        """Makes one copy. ``seed`` is the host's; processes that the host seeds alike get seeds of their own."""
+        """Makes one environment.
+
+        ``seed`` is the host's; where the host gives all its processes the same seed, each gets one of its own.
+        """
         host = HOSTS[self.kind]
         arguments = own_env_args(env_args, [key for key in self.drop if key != "seed"])
         seed = arguments.pop("seed", None)

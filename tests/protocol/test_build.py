@@ -1,10 +1,13 @@
 """From text to program: good protocols come out equal to what they say, bad ones are refused by the right layer."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from epymarl_lmac.errors import ProtocolRejected
 from epymarl_lmac.protocol import Program, ProtocolSpec, build_program
+from epymarl_lmac.protocol.engine import sandbox
 from epymarl_lmac.protocol.engine.build import Limits
 from epymarl_lmac.protocol.engine.grammar import TextLimits, check_grammar
 from epymarl_lmac.protocol.engine.sandbox import ChildLimits, run_child
@@ -173,13 +176,12 @@ def test_size_limits_of_texts():
 
 
 def test_endless_loop_ends_at_the_deadline_and_leaves_no_process():
-    import subprocess
-
     request = child_request("x = [0]\nfor i in x:\n    x.append(1)")
     with pytest.raises(ProtocolRejected, match="did not finish in time"):
         run_child(request, ChildLimits(wall_s=6.0))
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert "protocol/child.py" not in listed
+    assert sandbox._server is not None and sandbox._server.process.poll() is None
+    server = sandbox._server.process.pid
+    assert Path(f"/proc/{server}/task/{server}/children").read_text() == ""
 
 
 def test_memory_flood_is_stopped():

@@ -39,7 +39,7 @@ class Change:
         return bool(self.lines) or self.message_dim[0] != self.message_dim[1] or bool(self.pairs())
 
     def pairs(self) -> list[dict[str, int]]:
-        """Returns the ordered pairs whose figures differ."""
+        """Returns the ordered pairs that exchange different amounts."""
         if (
             self.floats is None
             or self.bits is None
@@ -47,9 +47,9 @@ class Change:
             or self.floats[0].shape != self.floats[1].shape
         ):
             return []
-        figures = {"floats": self.floats, "bits": self.bits, "inputs": self.inputs}
+        amounts = {"floats": self.floats, "bits": self.bits, "inputs": self.inputs}
         changed = np.zeros(self.floats[0].shape, dtype=bool)
-        for before, after in figures.values():
+        for before, after in amounts.values():
             changed |= before != after
         return [
             {
@@ -57,7 +57,7 @@ class Change:
                 "receiver": int(r),
                 **{
                     f"{name}_{side}": int(pair[i][s, r])
-                    for name, pair in figures.items()
+                    for name, pair in amounts.items()
                     for i, side in enumerate("ab")
                 },
             }

@@ -123,7 +123,7 @@ def _elementwise(op, args, kwargs, plain, plain_kwargs, unions) -> Value:
 
 
 def _decided(op, args, kwargs, plain, plain_kwargs, unions) -> Value:
-    """Products and logical operations: a constant operand may decide the result alone."""
+    """Products and logical operations: a constant operand, a factor of 0 for one, may decide the result alone."""
     data = _run(op, plain, plain_kwargs)
     a, b = args[0], args[1]
     disjunction = "_or" in op

@@ -1,6 +1,7 @@
 """What a program may use: time and memory for a large batch, part of the contract.
 
-Two small runs come first, so that a machine is not brought to its limit to find out that a program is too hungry.
+Two small runs come first. A program that needs far too much is refused because of them, before the large run could
+use up the machine's memory.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def load(name):
 
 
 def isolate(writable, without=()):
-    """Takes every measure, in the order in which each still leaves the next one possible.
+    """Takes every measure, those first that a later one would forbid.
 
     Args:
         writable: the only folder that may be written.
