@@ -64,6 +64,7 @@ setup(
         "h5py>=3.10",
         "scipy>=1.11",
         "pymongo>=4.6",
+        "psutil>=5.9",
     ],
     extras_require={
         "designer": ["openai>=1.60"],
