@@ -28,8 +28,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from epymarl_lmac.paths import protocols_root  # noqa: E402
 from epymarl_lmac.protocol import Program, ProtocolSpec, build_program  # noqa: E402
-from epymarl_lmac.protocol.build import Limits  # noqa: E402
-from epymarl_lmac.protocol.sandbox import close_fork_server  # noqa: E402
+from epymarl_lmac.protocol.engine.build import Limits  # noqa: E402
+from epymarl_lmac.protocol.engine.sandbox import close_fork_server  # noqa: E402
 
 LIMITS = replace(Limits(), cache=False)
 LARGE_SPEC, LARGE_ROWS = ProtocolSpec(22, 200, None), 32 * 121

@@ -121,7 +121,7 @@ def doctor() -> None:
     """Says what this installation has and lacks."""
     import torch
 
-    from epymarl_lmac.protocol.sandbox import detect
+    from epymarl_lmac.protocol.engine.sandbox import detect
     from epymarl_lmac.record.provenance import git_state, machine, package_versions
     from epymarl_lmac.tasks.sc2_engine import doctor_rows
 
@@ -147,8 +147,8 @@ app.command()(plugin_cli.attach)
 app.command()(plugin_cli.detach)
 app.add_typer(sc2_app, name="sc2")
 
-if importlib.util.find_spec("epymarl_lmac.protocol.cli") is not None:
-    from epymarl_lmac.protocol.cli import app as protocol_app
+if importlib.util.find_spec("epymarl_lmac.protocol.commands.cli") is not None:
+    from epymarl_lmac.protocol.commands.cli import app as protocol_app
 
     app.add_typer(protocol_app, name="protocol")
 

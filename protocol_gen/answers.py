@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol.signature import MESSAGE, Signature
+from epymarl_lmac.protocol.engine.signature import MESSAGE, Signature
 
 LAYER = "answer"
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)

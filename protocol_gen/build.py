@@ -10,8 +10,8 @@ from pathlib import Path
 from epymarl_lmac.errors import BundleError, SettingsError
 from epymarl_lmac.paths import protocols_root
 from epymarl_lmac.protocol import Bundle, TaskSchema, write_bundle
-from epymarl_lmac.protocol.build import Limits
-from epymarl_lmac.protocol.signature import MESSAGE
+from epymarl_lmac.protocol.engine.build import Limits
+from epymarl_lmac.protocol.engine.signature import MESSAGE
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import TaskCard, task_card
 

@@ -16,8 +16,8 @@ from epymarl_lmac.errors import BundleError
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.learning.packing import Packing
 from epymarl_lmac.protocol import Program
-from epymarl_lmac.protocol.flow import flow_map
-from epymarl_lmac.protocol.profile import FLOAT_BITS, profile_program
+from epymarl_lmac.protocol.analysis.flow import flow_map
+from epymarl_lmac.protocol.analysis.profile import FLOAT_BITS, profile_program
 
 MAX_WINDOWS = 512  # histories on which bits are counted
 
@@ -50,7 +50,7 @@ def _influence(program: Program) -> list[list[int]]:
 
 
 def _bits(program: Program, x_PND: Tensor, packing: Packing, layout: XLayout) -> int:
-    """Returns the bits a step of the receiver that gets most, as ``epymarl_lmac.protocol.profile`` counts them."""
+    """Returns the bits a step of the receiver that gets most, as a profile counts them."""
     data = x_PND
     if program.spec.history is not None:
         chosen = torch.randperm(len(x_PND), generator=torch.Generator().manual_seed(6))[:MAX_WINDOWS]

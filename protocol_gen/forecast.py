@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from epymarl_lmac.awareness.measure import QUINTILES
-from epymarl_lmac.protocol.signature import MESSAGE
+from epymarl_lmac.protocol.engine.signature import MESSAGE
 from protocol_gen import describe
 from protocol_gen.ledger import CHARACTERS_PER_TOKEN, cost_of
 from protocol_gen.options import Options

@@ -15,7 +15,7 @@ from epymarl_lmac.checkpoint import load_checkpoint
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.paths import make_host_importable
 from epymarl_lmac.protocol import Bundle
-from epymarl_lmac.protocol.locate import AUTO
+from epymarl_lmac.protocol.engine.locate import AUTO
 from epymarl_lmac.seeding import derive_seed
 from epymarl_lmac.settings import load_settings
 from epymarl_lmac.tasks import task_card

@@ -34,8 +34,8 @@ from epymarl_lmac.errors import BundleError, ProtocolRejected, TaskError
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.paths import protocols_root
 from epymarl_lmac.protocol import Bundle, Program, build_program, write_bundle
-from epymarl_lmac.protocol.build import Limits
-from epymarl_lmac.protocol.signature import MESSAGE
+from epymarl_lmac.protocol.engine.build import Limits
+from epymarl_lmac.protocol.engine.signature import MESSAGE
 from epymarl_lmac.record.provenance import write_json
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import TaskCard, task_card

@@ -11,7 +11,7 @@ from epymarl_lmac.awareness.ceiling import ALONE, LEARNED, TOGETHER, Ceiling
 from epymarl_lmac.awareness.measure import Recovery
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.protocol import Bundle
-from epymarl_lmac.protocol.signature import MESSAGE
+from epymarl_lmac.protocol.engine.signature import MESSAGE
 from epymarl_lmac.tasks.posterior import EXACT, SAMPLED
 from protocol_gen.flow_data import profile
 from protocol_gen.ledger import read_json

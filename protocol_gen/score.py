@@ -16,7 +16,7 @@ from epymarl_lmac.awareness.measure import Budget, Recovery, Rows, evaluate, gro
 from epymarl_lmac.awareness.side_by_side import side_by_side
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.protocol import Program, ProtocolSpec, build_program
-from epymarl_lmac.protocol.signature import MESSAGE
+from epymarl_lmac.protocol.engine.signature import MESSAGE
 from epymarl_lmac.seeding import derive_seed
 
 BATCH_EPISODES = 32  # as published

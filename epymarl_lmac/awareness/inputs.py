@@ -16,7 +16,7 @@ from torch import Tensor
 from epymarl_lmac.awareness.measure import Rows
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.learning.packing import Packing
-from epymarl_lmac.protocol.program import Program
+from epymarl_lmac.protocol.engine.program import Program
 
 PIECE_EPISODES = 64  # episodes whose messages are computed in one call
 

@@ -69,9 +69,7 @@ class Recovery:
     success: float  # share of (agent, column, step) with squared error within tolerance
     success_spread: float  # standard deviation over decoder seeds
     imbalance: float  # mean over columns of the variance over agents of the success rate
-    recall: (
-        float  # off the majority value: success on entries unlike their column's most frequent value; NaN without any
-    )
+    recall: float  # success rate on entries that differ from their column's most frequent value; NaN without any
     recall_spread: float  # standard deviation over decoder seeds
     recall_by_group: dict[str, float]  # the same by group of columns
     recall_imbalance: float  # mean over columns of the variance over agents of that rate
@@ -176,8 +174,10 @@ def has_settled(losses: Sequence[float], variance: float) -> bool:
     """Returns whether the second third of training, the last one at the full rate, brought next to nothing.
 
     Args:
-        losses: mean squared error on fresh batches, in order. Less the variance of each batch it is far less noisy.
-        variance: of the state columns, mean over them. A gain of less than 0.005 of it (so much R2) is nothing.
+        losses: mean squared error of every batch before it was learnt from, in order; a batch with much variance has
+            a large one whatever the decoder does, so the batch's own variance is better subtracted.
+        variance: of the state columns, mean over them. A fall of the loss by less than 0.005 of it, which is a rise of
+            R2 by 0.005, counts as nothing.
     """
     n = len(losses)
     sixth = max(1, n // 6)
@@ -185,11 +185,6 @@ def has_settled(losses: Sequence[float], variance: float) -> bool:
     before = np.mean(losses[third - min(sixth, third) : third])
     after = np.mean(losses[max(2 * third - sixth, 0) : 2 * third])
     return bool(before - after < 0.005 * variance)
-
-
-def _r2(error_I: Tensor, spread_I: Tensor) -> float:
-    """Returns 1 - MSE / Var over columns; NaN where none of them varies."""
-    return float(1 - error_I.sum() / spread_I.sum()) if spread_I.sum() > 0 else math.nan
 
 
 def predict(decoder: Decoder, rows: Rows) -> Tensor:
@@ -230,11 +225,88 @@ class _Sums:
         self.error_QI.index_add_(0, quintile, error_PNI.double().mean(1))
 
 
+def _sums_of(decoder: Decoder, pieces: Sequence[Rows], majority_I: Tensor, tolerance: float) -> _Sums:
+    """Returns the sums of one decoder over all pieces."""
+    (_, N, _), I = pieces[0].u_PNU.shape, len(majority_I)
+    sums = _Sums(max(len(piece.counts) for piece in pieces), N, I)
+    for piece in pieces:
+        with torch.no_grad():
+            rare_PI = (torch.square(piece.truth_PI - majority_I) > tolerance).float()
+            error_PNI = squared_error(predict(decoder, piece), piece.truth_PI)
+            sums.add(error_PNI, rare_PI, tolerance, piece.counts)
+    return sums
+
+
+def _variance(truth_PI: Tensor) -> Tensor:
+    """Returns the variance of every column (I,); exactly 0 for a column of one value, whatever rounding says."""
+    variance_I = torch.square(truth_PI - truth_PI.mean(0)).mean(0)
+    variance_I[truth_PI.amax(0) == truth_PI.amin(0)] = 0
+    return variance_I
+
+
+def _success_fields(all_sums: Sequence[_Sums], n_rows: int) -> dict[str, Any]:
+    """Returns the fields of ``Recovery`` about the success rate."""
+    success_SNI = torch.stack([sums.hits_QNI.sum(0) / n_rows for sums in all_sums])  # S decoder seeds
+    imbalance_SI = success_SNI.var(1, correction=0)
+    n_Q, n_T = all_sums[0].n_Q, all_sums[0].n_T
+    return {
+        "success": float(success_SNI.mean()),
+        "success_spread": float(success_SNI.mean((1, 2)).std(correction=0)),
+        "success_by_seed": success_SNI.mean((1, 2)).tolist(),
+        "success_NI": success_SNI.mean(0).tolist(),
+        "success_QNI": (torch.stack([s.hits_QNI for s in all_sums]).mean(0) / n_Q.view(-1, 1, 1)).tolist(),
+        "success_TN": (torch.stack([s.hits_TN for s in all_sums]).mean(0) / n_T.view(-1, 1)).tolist(),
+        "imbalance": float(imbalance_SI.mean(1).mean()),
+        "imbalance_spread": float(imbalance_SI.mean(1).std(correction=0)),
+        "imbalance_I": imbalance_SI.mean(0).tolist(),
+    }
+
+
 def _recall(sums: _Sums, columns: Sequence[int]) -> float:
-    """Returns the success rate on entries off their column's mode, pooled over columns; NaN without any."""
+    """Returns the recall off the majority value, pooled over columns; NaN if no entry is off it."""
     columns = list(columns)
     entries = float(sums.n_rare_I[columns].sum()) * len(sums.found_NI)
     return float(sums.found_NI[:, columns].sum()) / entries if entries else math.nan
+
+
+def _recall_fields(all_sums: Sequence[_Sums], groups: dict[str, list[int]]) -> dict[str, Any]:
+    """Returns the fields of ``Recovery`` about the recall off the majority value."""
+    n_rare_I = all_sums[0].n_rare_I
+    by_seed = [_recall(sums, range(len(n_rare_I))) for sums in all_sums]
+    rates_SNI = torch.stack([sums.found_NI for sums in all_sums])[..., n_rare_I > 0] / n_rare_I[n_rare_I > 0]
+    return {
+        "recall": float(np.mean(by_seed)),
+        "recall_spread": float(np.std(by_seed)),
+        "recall_by_group": {k: float(np.mean([_recall(sums, i) for sums in all_sums])) for k, i in groups.items()},
+        "recall_imbalance": float(rates_SNI.var(1, correction=0).mean()) if rates_SNI.numel() else math.nan,
+    }
+
+
+def _r2(error_I: Tensor, spread_I: Tensor) -> float:
+    """Returns 1 - MSE / Var over columns; NaN where none of them varies."""
+    return float(1 - error_I.sum() / spread_I.sum()) if spread_I.sum() > 0 else math.nan
+
+
+def _r2_fields(
+    all_sums: Sequence[_Sums], n_rows: int, variance_I: Tensor, groups: dict[str, list[int]]
+) -> dict[str, Any]:
+    """Returns the fields of ``Recovery`` about the squared error and R2."""
+    error_SNI = torch.stack([sums.error_NI / n_rows for sums in all_sums])
+    error_SI, error_NI = error_SNI.mean(1), error_SNI.mean(0)
+    by_seed = [_r2(error_I, variance_I) for error_I in error_SI]
+    by_group = {k: [_r2(error_I[i], variance_I[i]) for error_I in error_SI] for k, i in groups.items()}
+    error_QI = torch.stack([s.error_QI for s in all_sums]).mean(0) / all_sums[0].n_Q.unsqueeze(1)
+    varies_I = torch.where(variance_I > 0, variance_I, math.nan)
+    return {
+        "r2": float(np.mean(by_seed)),
+        "r2_spread": float(np.std(by_seed)),
+        "r2_by_seed": by_seed,
+        "r2_by_group": {k: float(np.mean(v)) for k, v in by_group.items()},
+        "r2_NI": (1 - error_NI / varies_I).tolist(),
+        "r2_Q": [_r2(error_I, variance_I) for error_I in error_QI],
+        "mse_NI": error_NI.tolist(),
+        "variance_I": variance_I.tolist(),
+    }
 
 
 def evaluate(
@@ -252,57 +324,14 @@ def evaluate(
         groups: names and columns of groups of columns.
     """
     pieces = [heldout] if isinstance(heldout, Rows) else list(heldout)
-    truth = torch.cat([piece.truth_PI for piece in pieces]).double()
-    spread_I = torch.square(truth - truth.mean(0)).mean(0)
-    spread_I[truth.amax(0) == truth.amin(0)] = 0  # rounding of a mean is no variance
-    majority_I = truth.mode(0).values
-    N, n_steps = pieces[0].u_PNU.shape[1], max(len(piece.counts) for piece in pieces)
-    all_sums = []
-    for decoder, _ in decoders:
-        sums = _Sums(n_steps, N, truth.shape[1])
-        for piece in pieces:
-            with torch.no_grad():
-                rare = (torch.square(piece.truth_PI - majority_I) > tolerance).float()
-                sums.add(squared_error(predict(decoder, piece), piece.truth_PI), rare, tolerance, piece.counts)
-        all_sums.append(sums)
-    P = len(truth)
-    success = torch.stack([sums.hits_QNI.sum(0) / P for sums in all_sums])  # (seeds, N, I)
-    error = torch.stack([sums.error_NI / P for sums in all_sums])  # (seeds, N, I)
-    r2s = [_r2(one.mean(0), spread_I) for one in error]
-    by_group = {k: [_r2(one.mean(0)[i], spread_I[i]) for one in error] for k, i in groups.items()}
-    columns = list(range(truth.shape[1]))
-    recall_by_seed = [_recall(sums, columns) for sums in all_sums]
-    n_rare = all_sums[0].n_rare_I
-    rates = torch.stack([sums.found_NI for sums in all_sums])[..., n_rare > 0] / n_rare[n_rare > 0]
-    n_Q, n_T = all_sums[0].n_Q, all_sums[0].n_T
-    imbalance_by_seed = success.var(1, correction=0).mean(1)
+    truth_PI = torch.cat([piece.truth_PI for piece in pieces]).double()
+    variance_I, majority_I = _variance(truth_PI), truth_PI.mode(0).values
+    all_sums = [_sums_of(decoder, pieces, majority_I, tolerance) for decoder, _ in decoders]
     n_unconverged = sum(not settled for _, settled in decoders)
-    varies = torch.where(spread_I > 0, spread_I, math.nan)
     return Recovery(
-        success=float(success.mean()),
-        success_spread=float(success.mean((1, 2)).std(correction=0)),
-        imbalance=float(imbalance_by_seed.mean()),
-        recall=float(np.mean(recall_by_seed)),
-        recall_spread=float(np.std(recall_by_seed)),
-        recall_by_group={k: float(np.mean([_recall(sums, i) for sums in all_sums])) for k, i in groups.items()},
-        recall_imbalance=float(rates.var(1, correction=0).mean()) if rates.numel() else math.nan,
-        r2=float(np.mean(r2s)),
-        r2_spread=float(np.std(r2s)),
-        r2_by_group={k: float(np.mean(v)) for k, v in by_group.items()},
-        success_NI=success.mean(0).tolist(),
-        r2_NI=(1 - error.mean(0) / varies).tolist(),
-        success_QNI=(torch.stack([s.hits_QNI for s in all_sums]).mean(0) / n_Q.view(-1, 1, 1)).tolist(),
-        success_TN=(torch.stack([s.hits_TN for s in all_sums]).mean(0) / n_T.view(-1, 1)).tolist(),
-        imbalance_I=success.var(1, correction=0).mean(0).tolist(),
-        success_by_seed=success.mean((1, 2)).tolist(),
-        r2_by_seed=[float(s) for s in r2s],
-        imbalance_spread=float(imbalance_by_seed.std(correction=0)),
+        **_success_fields(all_sums, len(truth_PI)),
+        **_recall_fields(all_sums, groups),
+        **_r2_fields(all_sums, len(truth_PI), variance_I, groups),
         converged=n_unconverged == 0,
         n_unconverged=n_unconverged,
-        r2_Q=[
-            _r2(torch.stack([s.error_QI[q] for s in all_sums]).mean(0) / n_Q[q], spread_I)
-            for q in range(len(QUINTILES))
-        ],
-        mse_NI=error.mean(0).tolist(),
-        variance_I=spread_I.tolist(),
     )

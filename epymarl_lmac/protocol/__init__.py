@@ -4,14 +4,18 @@
          safetensors
          -> rebuilt here from our own operation table -> contract checks -> a batched callable
 
-No text of a protocol ever runs in this process. Read ``build.py`` first, then ``program.py``.
+No text of a protocol ever runs in this process. Three packages, each knowing only those before it:
+
+    engine      builds, checks, keeps and runs a program
+    analysis    what a program does: flow of its inputs, profile, differences
+    commands    ``epymarl-lmac protocol``
 """
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol.build import build_program
-from epymarl_lmac.protocol.bundle import Bundle, write_bundle
-from epymarl_lmac.protocol.program import Program
-from epymarl_lmac.protocol.spec import ProtocolSpec, TaskSchema
+from epymarl_lmac.protocol.engine.build import build_program
+from epymarl_lmac.protocol.engine.bundle import Bundle, write_bundle
+from epymarl_lmac.protocol.engine.program import Program
+from epymarl_lmac.protocol.engine.spec import ProtocolSpec, TaskSchema
 
 __all__ = [
     "Bundle",

@@ -19,9 +19,10 @@ import torch
 
 from epymarl_lmac.errors import BundleError
 from epymarl_lmac.paths import protocols_root
-from epymarl_lmac.protocol import program as program_module
-from epymarl_lmac.protocol.bundle import _read_programs
-from epymarl_lmac.protocol.operations import TABLE
+from epymarl_lmac.protocol.engine import nodes, plan
+from epymarl_lmac.protocol.engine import program as program_module
+from epymarl_lmac.protocol.engine.bundle import _read_programs
+from epymarl_lmac.protocol.engine.operations import TABLE
 
 SOURCE = protocols_root() / "lookout" / "3a-4k" / "default"
 PROGRAM = (SOURCE / "program.json").read_bytes()
@@ -123,8 +124,15 @@ def main() -> None:
     import atheris
 
     limit_memory(8 * 2**30)
-    for name in ("_decode", "_read_nodes", "_merge_equal", "_needed", "_varying"):
-        setattr(program_module, name, atheris.instrument_func(getattr(program_module, name)))
+    watched = (
+        (nodes, "decode"),
+        (program_module, "read_nodes"),
+        (plan, "merge_equal"),
+        (plan, "needed"),
+        (plan, "varying"),
+    )
+    for module, name in watched:  # where each is called from
+        setattr(module, name, atheris.instrument_func(getattr(module, name)))
 
     def target(data: bytes) -> None:
         # A fuzzed seed keeps inputs close to programs; raw bytes reach the parsers.

@@ -5,10 +5,10 @@ import torch
 
 from epymarl_lmac.errors import ProtocolRejected
 from epymarl_lmac.protocol import Program, ProtocolSpec, build_program
-from epymarl_lmac.protocol.build import Limits
-from epymarl_lmac.protocol.grammar import TextLimits, check_grammar
-from epymarl_lmac.protocol.sandbox import ChildLimits, run_child
-from epymarl_lmac.protocol.signature import MESSAGE
+from epymarl_lmac.protocol.engine.build import Limits
+from epymarl_lmac.protocol.engine.grammar import TextLimits, check_grammar
+from epymarl_lmac.protocol.engine.sandbox import ChildLimits, run_child
+from epymarl_lmac.protocol.engine.signature import MESSAGE
 
 N, D, L = 3, 5, 4
 INSTRUCTION = 'def message_design_instruction():\n    return "words"\n'

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from epymarl_lmac.errors import BundleError
 from epymarl_lmac.paths import protocols_root
 from epymarl_lmac.protocol import Bundle, Program, ProtocolSpec, build_program
-from epymarl_lmac.protocol.check import check_text
-from epymarl_lmac.protocol.flow import flow_map
-from epymarl_lmac.protocol.flow_rules import RULES, _anything
-from epymarl_lmac.protocol.operations import TABLE
-from epymarl_lmac.protocol.profile import FEW, profile_program
-from epymarl_lmac.protocol.samples import Played, windows
-from epymarl_lmac.protocol.sets import Unions
+from epymarl_lmac.protocol.analysis.flow import flow_map
+from epymarl_lmac.protocol.analysis.flow_rules import RULES, _anything
+from epymarl_lmac.protocol.analysis.profile import FEW, profile_program
+from epymarl_lmac.protocol.analysis.sets import Unions
+from epymarl_lmac.protocol.commands.check import check_text
+from epymarl_lmac.protocol.commands.samples import Played, windows
+from epymarl_lmac.protocol.engine.operations import TABLE
 
 N, D, L = 3, 4, 2
 BUNDLES = sorted(path.parent for path in protocols_root().glob("*/*/default/manifest.yaml"))
@@ -245,13 +245,13 @@ def test_unions_equal_python_sets():
 def test_members_are_the_same_in_many_small_passes(monkeypatch):
     program = Bundle.load(protocols_root() / "lbf" / "8x8-2p-2f-s1-coop" / "default", None).programs[2]
     flow = flow_map(program)
-    monkeypatch.setattr("epymarl_lmac.protocol.sets.WORK_BYTES", 1)
+    monkeypatch.setattr("epymarl_lmac.protocol.analysis.sets.WORK_BYTES", 1)
     again = flow_map(program)
     assert np.array_equal(flow.packed[flow.place], again.packed[again.place])
 
 
 def test_a_program_too_large_to_follow_is_refused_and_the_verdict_stands(monkeypatch):
-    monkeypatch.setattr("epymarl_lmac.protocol.sets.MAX_WORK", 10)
+    monkeypatch.setattr("epymarl_lmac.protocol.analysis.sets.MAX_WORK", 10)
     with pytest.raises(BundleError, match="too large to follow"):
         flow_map(COMBINED["running sum"])
     verdict = check_text(HEAD + "    return th.cat([o, o.cumsum(2)], dim=-1)\n", ProtocolSpec(N, D, None))

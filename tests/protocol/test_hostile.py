@@ -7,9 +7,9 @@ from hostile_rows import CHILD, GRAMMAR, OK, D, N, Row, text
 
 from epymarl_lmac.errors import ProtocolRejected
 from epymarl_lmac.protocol import ProtocolSpec, build_program
-from epymarl_lmac.protocol.build import Limits
-from epymarl_lmac.protocol.grammar import check_grammar
-from epymarl_lmac.protocol.sandbox import ChildLimits
+from epymarl_lmac.protocol.engine.build import Limits
+from epymarl_lmac.protocol.engine.grammar import check_grammar
+from epymarl_lmac.protocol.engine.sandbox import ChildLimits
 
 LIMITS = Limits(child=ChildLimits(wall_s=30.0, cpu_s=1))
 

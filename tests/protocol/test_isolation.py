@@ -19,9 +19,10 @@ import torch
 from safetensors.torch import save
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol import ProtocolSpec, build
-from epymarl_lmac.protocol.sandbox import ChildLimits, close_fork_server, detect, run_child
-from epymarl_lmac.protocol.signature import MESSAGE
+from epymarl_lmac.protocol import ProtocolSpec
+from epymarl_lmac.protocol.engine import build
+from epymarl_lmac.protocol.engine.sandbox import ChildLimits, close_fork_server, detect, run_child
+from epymarl_lmac.protocol.engine.signature import MESSAGE
 
 IN_FORCE = detect()
 SPEC = ProtocolSpec(2, 3, None)
@@ -237,7 +238,7 @@ def test_what_a_child_prints_is_not_kept(capfd):
 
 def test_the_process_that_makes_children_ends_with_its_parent_and_can_be_replaced():
     code = (
-        "from epymarl_lmac.protocol import sandbox\n"
+        "from epymarl_lmac.protocol.engine import sandbox\n"
         "sandbox._server = sandbox.ForkServer()\nprint(sandbox._server.process.pid, flush=True)\ninput()"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(build.__file__).parents[2])}

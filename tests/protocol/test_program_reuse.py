@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from epymarl_lmac.protocol import ProtocolSpec
-from epymarl_lmac.protocol import program as program_module
-from epymarl_lmac.protocol.program import Program
+from epymarl_lmac.protocol.engine import plan
+from epymarl_lmac.protocol.engine.program import Program
 
 SPEC = ProtocolSpec(2, 3, None)
 
@@ -21,7 +21,7 @@ def program(*operations):
 
 
 def functions(made):
-    return [getattr(step.function, "__name__", "") for step in made._whole.steps]
+    return [getattr(step.function, "__name__", "") for step in made.plan.steps]
 
 
 def n(index):
@@ -175,7 +175,7 @@ def test_random_fills_give_what_copies_give(monkeypatch):
         made = program(*operations)
         in_place.update(functions(made))
         with monkeypatch.context() as patch:
-            patch.setattr(program_module, "overwritable", lambda *_: {})
+            patch.setattr(plan, "overwritable", lambda *_: {})
             copying = program(*operations)
         o = torch.from_numpy(rng.normal(size=(1, 2, 3))).float()
         before = o.clone()

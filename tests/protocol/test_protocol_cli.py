@@ -9,8 +9,8 @@ import pytest
 
 from epymarl_lmac import cli
 from epymarl_lmac.paths import protocols_root
-from epymarl_lmac.protocol import cli as protocol_cli
-from epymarl_lmac.protocol import compare as compare_module
+from epymarl_lmac.protocol.analysis import compare as compare_module
+from epymarl_lmac.protocol.commands import cli as protocol_cli
 
 LOOKOUT = protocols_root() / "lookout" / "3a-4k" / "default"
 GOOD = (

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from epymarl_lmac.protocol import ProtocolSpec, build_program
-from epymarl_lmac.protocol.build import Limits
+from epymarl_lmac.protocol.engine.build import Limits
 
 N, D, L = 3, 5, 4
 LIMITS = replace(Limits(), cache=False)

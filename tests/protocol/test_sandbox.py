@@ -10,9 +10,10 @@ import pytest
 from hostile_rows import CHILD, GRAMMAR, D, N, text
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol import ProtocolSpec, build_program, sandbox
-from epymarl_lmac.protocol.build import Limits
-from epymarl_lmac.protocol.sandbox import ChildLimits, close_fork_server
+from epymarl_lmac.protocol import ProtocolSpec, build_program
+from epymarl_lmac.protocol.engine import sandbox
+from epymarl_lmac.protocol.engine.build import Limits
+from epymarl_lmac.protocol.engine.sandbox import ChildLimits, close_fork_server
 
 LIMITS = Limits(child=ChildLimits(wall_s=20.0, cpu_s=1), cache=False)
 GOOD = text("heard = o.flip(1)\nreturn th.cat([o, heard[..., :2]], dim=-1)")

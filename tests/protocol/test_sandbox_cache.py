@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol import ProtocolSpec, build, build_program, cache
-from epymarl_lmac.protocol.build import Limits
+from epymarl_lmac.protocol import ProtocolSpec, build_program
+from epymarl_lmac.protocol.engine import build, cache
+from epymarl_lmac.protocol.engine.build import Limits
 
 SPEC = ProtocolSpec(3, 5, None)
 TEXT = (

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol.build import Limits, build_program
-from epymarl_lmac.protocol.grammar import check_grammar
-from epymarl_lmac.protocol.outputs import MessageOutput
-from epymarl_lmac.protocol.signature import MESSAGE
-from epymarl_lmac.protocol.spec import ProtocolSpec
+from epymarl_lmac.protocol.engine.build import Limits, build_program
+from epymarl_lmac.protocol.engine.grammar import check_grammar
+from epymarl_lmac.protocol.engine.outputs import MessageOutput
+from epymarl_lmac.protocol.engine.signature import MESSAGE
+from epymarl_lmac.protocol.engine.spec import ProtocolSpec
 from protocol_gen.answers import code_of
 
 SPEC = ProtocolSpec(2, 3, None)
@@ -53,6 +53,25 @@ def test_its_functions_are_asked_for_by_name():
     with pytest.raises(ProtocolRejected, match="a function message_design_instruction must be defined"):
         check_grammar(TEXT.format(""))
     check_grammar(TEXT.format(""), signature=RATING)
+
+
+@pytest.mark.parametrize("arguments", ["", "o, k", "o, *, k", "*, o"])
+def test_an_entry_function_with_other_arguments_is_refused_with_its_place(arguments):
+    with pytest.raises(ProtocolRejected, match=r"callable with 1 argument.*def rate\(o\):") as caught:
+        check_grammar(TEXT.format("").replace("rate(o)", f"rate({arguments})"), signature=RATING)
+    assert caught.value.layer == "grammar" and caught.value.line == 8
+
+
+@pytest.mark.parametrize("arguments", ["o", "o, k=1", "o, *rest", "o, *, k=1", "*o", "o=None"])
+def test_an_entry_function_is_accepted_if_it_can_be_called_as_its_kind_says(arguments):
+    check_grammar(TEXT.format("").replace("rate(o)", f"rate({arguments})"), signature=RATING)
+
+
+def test_a_kind_of_two_arguments_asks_for_two():
+    pair = dataclasses.replace(RATING, parameters=("o", "r"))
+    check_grammar(TEXT.format("").replace("rate(o)", "rate(o, r)"), signature=pair)
+    with pytest.raises(ProtocolRejected, match=r"callable with 2 argument.*def rate\(o, r\):"):
+        check_grammar(TEXT.format(""), signature=pair)
 
 
 def test_answers_are_searched_for_its_functions():

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from epymarl_lmac.protocol import build_program, bundle
+from epymarl_lmac.protocol import build_program
+from epymarl_lmac.protocol.engine import bundle
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import task_card
 from protocol_gen.collect import collect

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from epymarl_lmac.learning.dropout import Dropout
 from epymarl_lmac.learning.losses import reconstruction_r2, recovery_losses
-from epymarl_lmac.protocol.flow import flow_map
-from epymarl_lmac.protocol.locate import load_bundle_for
+from epymarl_lmac.protocol.analysis.flow import flow_map
+from epymarl_lmac.protocol.engine.locate import load_bundle_for
 from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, LossContext, Sizes, StoredField, Team
 from modules.comm.link import LinkSettings

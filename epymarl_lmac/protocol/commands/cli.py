@@ -12,13 +12,14 @@ import typer
 from rich.console import Console
 
 from epymarl_lmac.errors import BundleError, SettingsError
-from epymarl_lmac.protocol import Bundle, ProtocolSpec
-from epymarl_lmac.protocol.build import Limits
-from epymarl_lmac.protocol.check import check_text
-from epymarl_lmac.protocol.compare import Side, compare, side_of
-from epymarl_lmac.protocol.profile import profile_program
-from epymarl_lmac.protocol.samples import Played, read_samples
-from epymarl_lmac.protocol.tables import column_table, kind_table, pair_table, summary_table, verdict_lines
+from epymarl_lmac.protocol.analysis.compare import Side, compare, side_of
+from epymarl_lmac.protocol.analysis.profile import profile_program
+from epymarl_lmac.protocol.commands.check import check_text
+from epymarl_lmac.protocol.commands.samples import Played, read_samples
+from epymarl_lmac.protocol.commands.tables import column_table, kind_table, pair_table, summary_table, verdict_lines
+from epymarl_lmac.protocol.engine.build import Limits
+from epymarl_lmac.protocol.engine.bundle import Bundle
+from epymarl_lmac.protocol.engine.spec import ProtocolSpec
 from epymarl_lmac.settings.command_line import split_argv
 
 REJECTED = 1  # exit code of `check` for a text that is not accepted, and of `diff` for protocols that differ
@@ -112,7 +113,7 @@ def show(
     names = [f"k={k}" for k in loaded.steps]
     profiles = [profile_program(p, inputs.of(p.spec, ids), inputs.name) for p in loaded.programs]
     if png is not None or html is not None:
-        from epymarl_lmac.protocol.draw import draw_html, draw_png
+        from epymarl_lmac.protocol.commands.draw import draw_html, draw_png
 
         if png is not None:
             draw_png(profiles, names, png)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol.program import Program
+from epymarl_lmac.protocol.engine.program import Program
 
 BATCH = 4096  # inputs on which time and memory are measured
 _SMALL, _LARGE = 16, 32  # inputs of the runs before
@@ -52,7 +52,7 @@ def _measure(program: Program, batch: int, limit: float) -> tuple[float, int]:
 
     Walks the program's steps as running it does. A dispatch mode of PyTorch could count too, but loads its compiler.
     """
-    plan = program._whole
+    plan = program.plan
     values = plan.values.copy()
     if plan.input_index >= 0:
         values[plan.input_index] = torch.zeros(program.spec.input_shape(batch), device=plan.device)

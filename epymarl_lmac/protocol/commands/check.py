@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from epymarl_lmac.errors import BundleError, ProtocolRejected
-from epymarl_lmac.protocol.build import Limits, build_program, text_hash
-from epymarl_lmac.protocol.contract import check_contract
-from epymarl_lmac.protocol.grammar import check_grammar
-from epymarl_lmac.protocol.profile import Profile, profile_program
-from epymarl_lmac.protocol.program import Program
-from epymarl_lmac.protocol.spec import ProtocolSpec
+from epymarl_lmac.protocol.analysis.profile import Profile, profile_program
+from epymarl_lmac.protocol.engine.build import Limits, build_program, text_hash
+from epymarl_lmac.protocol.engine.contract import check_contract
+from epymarl_lmac.protocol.engine.grammar import check_grammar
+from epymarl_lmac.protocol.engine.program import Program
+from epymarl_lmac.protocol.engine.spec import ProtocolSpec
 
 EXPLAINED = {
     "grammar": "The text contains something that is not on the list of accepted syntax and names; nothing was run.",

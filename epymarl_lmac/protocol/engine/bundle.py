@@ -23,11 +23,11 @@ import yaml
 
 import epymarl_lmac
 from epymarl_lmac.errors import BundleError
-from epymarl_lmac.protocol.build import Limits, build_program
-from epymarl_lmac.protocol.program import Program
-from epymarl_lmac.protocol.sandbox import detect
-from epymarl_lmac.protocol.signature import MESSAGE
-from epymarl_lmac.protocol.spec import TaskSchema
+from epymarl_lmac.protocol.engine.build import Limits, build_program
+from epymarl_lmac.protocol.engine.program import Program
+from epymarl_lmac.protocol.engine.sandbox import detect
+from epymarl_lmac.protocol.engine.signature import MESSAGE
+from epymarl_lmac.protocol.engine.spec import TaskSchema
 
 PROGRAM, CONSTANTS, MANIFEST = "program.json", "constants.safetensors", "manifest.yaml"
 FORMAT = 1

@@ -22,9 +22,9 @@ import safetensors.torch
 import torch
 
 from epymarl_lmac.errors import BundleError
-from epymarl_lmac.protocol.program import Program
-from epymarl_lmac.protocol.signature import Signature
-from epymarl_lmac.protocol.spec import ProtocolSpec
+from epymarl_lmac.protocol.engine.program import Program
+from epymarl_lmac.protocol.engine.signature import Signature
+from epymarl_lmac.protocol.engine.spec import ProtocolSpec
 
 VARIABLE = "EPYMARL_LMAC_CACHE"  # a folder, or "off"
 _log = logging.getLogger(__name__)

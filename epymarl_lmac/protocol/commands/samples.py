@@ -13,7 +13,7 @@ from torch import Tensor
 
 from epymarl_lmac.errors import BundleError
 from epymarl_lmac.paths import make_host_importable
-from epymarl_lmac.protocol.spec import ProtocolSpec
+from epymarl_lmac.protocol.engine.spec import ProtocolSpec
 
 MAX_ROWS = 4096
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol.language import MAKERS
+from epymarl_lmac.protocol.engine.language import MAKERS
 
 LAYER = "grammar"
 

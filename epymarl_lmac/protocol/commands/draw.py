@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from epymarl_lmac.errors import RecordError
-from epymarl_lmac.protocol.profile import Profile
+from epymarl_lmac.protocol.analysis.profile import Profile
 
 WIDEST = 5.0  # line width of the largest arrow between few agents, points
 SHORTEN = 0.13  # of every arrow at both ends, so that it does not touch the nodes

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol.spec import ProtocolSpec
+from epymarl_lmac.protocol.engine.spec import ProtocolSpec
 
 LAYER = "contract"
 

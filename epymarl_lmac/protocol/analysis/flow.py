@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from epymarl_lmac.errors import BundleError
-from epymarl_lmac.protocol.flow_rules import RULES, Value
-from epymarl_lmac.protocol.program import Program, Ref, _needed, _Node, _substitute
-from epymarl_lmac.protocol.sets import Unions
+from epymarl_lmac.protocol.analysis.flow_rules import RULES, Value
+from epymarl_lmac.protocol.analysis.sets import Unions
+from epymarl_lmac.protocol.engine.nodes import Node, Ref, needed, substitute
+from epymarl_lmac.protocol.engine.program import Program
 
 
 @dataclass(frozen=True)
@@ -125,12 +126,12 @@ def flow_map(program: Program) -> FlowMap:
     spec = program.spec
     steps = spec.history or 1
     unions = Unions(steps * spec.n_agents * spec.x_dim)
-    needed = _needed(program._nodes, program.output)
-    last_use = {ref: index for index in sorted(needed) for ref in program._nodes[index].refs}
+    wanted = needed(program.nodes, program.output)
+    last_use = {ref: index for index in sorted(wanted) for ref in program.nodes[index].refs}
     values: dict[int, Value] = {}
     read: list[OperationFlow] = []
-    for index, node in enumerate(program._nodes):
-        if index not in needed:
+    for index, node in enumerate(program.nodes):
+        if index not in wanted:
             continue
         try:
             with torch.no_grad():
@@ -154,7 +155,7 @@ def flow_map(program: Program) -> FlowMap:
     return FlowMap(spec.n_agents, spec.x_dim, steps, program.message_dim, place, packed, tuple(read))
 
 
-def _value(node: _Node, values: dict[int, Value], program: Program, unions: Unions) -> Value:
+def _value(node: Node, values: dict[int, Value], program: Program, unions: Unions) -> Value:
     """Returns the value of one operation for an episode of zeros, with its sets."""
     if node.op == "input":
         data = torch.zeros(program.spec.input_shape(1))
@@ -164,8 +165,8 @@ def _value(node: _Node, values: dict[int, Value], program: Program, unions: Unio
         return Value.constant(program.constants[node.args[0]].cpu())
     args = _bound(node.args, values)
     kwargs = {key: _bound(value, values) for key, value in node.kwargs}
-    plain = [_substitute(arg, {ref: values[ref].data for ref in node.refs}) for arg in node.args]
-    plain_kwargs = {k: _substitute(v, {ref: values[ref].data for ref in node.refs}) for k, v in node.kwargs}
+    plain = [substitute(arg, {ref: values[ref].data for ref in node.refs}) for arg in node.args]
+    plain_kwargs = {k: substitute(v, {ref: values[ref].data for ref in node.refs}) for k, v in node.kwargs}
     return RULES[node.op](node.op, args, kwargs, plain, plain_kwargs, unions)
 
 
@@ -177,7 +178,7 @@ def _bound(arg, values: dict[int, Value]):
     return arg
 
 
-def _describe(index: int, node: _Node, value: Value) -> OperationFlow:
+def _describe(index: int, node: Node, value: Value) -> OperationFlow:
     if value.is_constant:
         return OperationFlow(index, node.op, "constant", True)
     return OperationFlow(index, node.op, "moves" if value.moves else "combines", value.exact)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from epymarl_lmac.protocol.bundle import Bundle
-from epymarl_lmac.protocol.check import Verdict
-from epymarl_lmac.protocol.profile import FEW, Profile
-from epymarl_lmac.protocol.spec import ProtocolSpec
+from epymarl_lmac.protocol.analysis.profile import FEW, Profile
+from epymarl_lmac.protocol.commands.check import Verdict
+from epymarl_lmac.protocol.engine.bundle import Bundle
+from epymarl_lmac.protocol.engine.spec import ProtocolSpec
 
 KINDS = ("constant", "own", "duplicate", "single", "aggregate")
 MEANINGS = {

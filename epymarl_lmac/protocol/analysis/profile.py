@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import BundleError
-from epymarl_lmac.protocol.flow import FlowMap, flow_map
-from epymarl_lmac.protocol.program import Program
+from epymarl_lmac.protocol.analysis.flow import FlowMap, flow_map
+from epymarl_lmac.protocol.engine.program import Program
 
 FEW = 256  # more distinct values than this count as a continuous number
 FLOAT_BITS = 32

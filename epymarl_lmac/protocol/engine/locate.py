@@ -6,7 +6,8 @@ from pathlib import Path
 
 from epymarl_lmac.errors import BundleError
 from epymarl_lmac.paths import protocols_root
-from epymarl_lmac.protocol import Bundle, TaskSchema
+from epymarl_lmac.protocol.engine.bundle import Bundle
+from epymarl_lmac.protocol.engine.spec import TaskSchema
 from epymarl_lmac.tasks import has_card, task_card, task_id
 
 AUTO = "auto"

@@ -13,9 +13,9 @@ import warnings
 from collections.abc import Iterable
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol.language import ADVICE, BUILTINS, KEYWORDS, METHODS, MODULES
-from epymarl_lmac.protocol.signature import MESSAGE, Signature
-from epymarl_lmac.protocol.sizes import LAYER, Sizes, TextLimits, reject
+from epymarl_lmac.protocol.engine.language import ADVICE, BUILTINS, KEYWORDS, METHODS, MODULES
+from epymarl_lmac.protocol.engine.signature import MESSAGE, Signature
+from epymarl_lmac.protocol.engine.sizes import LAYER, Sizes, TextLimits, reject
 
 _NODES = tuple(
     getattr(ast, name)
@@ -50,7 +50,7 @@ def _nearest(name: str, allowed: Iterable[str]) -> str:
     if name in ADVICE:
         return ADVICE[name]
     close = difflib.get_close_matches(name, sorted(allowed), n=3, cutoff=0.6)
-    return f"did you mean {', '.join(close)}?" if close else "see the list of operations in protocol/language.py."
+    return f"did you mean {', '.join(close)}?" if close else "see the operations in protocol/engine/language.py."
 
 
 class _Checker(Sizes):
@@ -290,8 +290,32 @@ class _Checker(Sizes):
             self.refuse(node, f"only {', '.join(_EXCEPTIONS)} may be raised, with a text.")
 
 
+def _check_entry(function: ast.FunctionDef, signature: Signature, text: str) -> None:
+    """Refuses an entry function that cannot be called with the arguments of its kind, by position.
+
+    Raises:
+        ProtocolRejected: layer "grammar", with the place of the function.
+    """
+    given, arguments = len(signature.parameters), function.args
+    accepted = len(arguments.posonlyargs) + len(arguments.args)
+    required = accepted - len(arguments.defaults)
+    keywords = [
+        a.arg for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None
+    ]
+    if not required <= given or (given > accepted and arguments.vararg is None) or keywords:
+        expected = f"def {signature.entry}({', '.join(signature.parameters)}):"
+        raise reject(
+            f"the function {signature.entry} must be callable with {given} argument(s): {expected}", function, text
+        )
+
+
 def check_grammar(text: str, limits: TextLimits | None = None, signature: Signature = MESSAGE) -> None:
     """Refuses a text that is not in the protocol language, or lacks a function that its kind must define.
+
+    Args:
+        text: the text.
+        limits: bounds on its sizes; None takes the usual ones.
+        signature: its kind, which says what functions it must define and what its entry function is called with.
 
     Raises:
         ProtocolRejected: layer "grammar", with line, column, the offending piece and what would be accepted.
@@ -308,10 +332,11 @@ def check_grammar(text: str, limits: TextLimits | None = None, signature: Signat
     except (SyntaxError, ValueError, RecursionError, MemoryError) as err:
         line, column = getattr(err, "lineno", None), getattr(err, "offset", None)
         raise ProtocolRejected(LAYER, f"not valid Python: {getattr(err, 'msg', err)}.", line, column) from err
-    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     for name in signature.functions:
         if name not in functions:
             raise reject(f"a function {name} must be defined at the top of the text.")
+    _check_entry(functions[signature.entry], signature, text)
     for node in tree.body:
         if isinstance(node, (ast.For, ast.If, ast.AugAssign, ast.Assert, ast.Raise)):
             raise reject("only imports, constants and functions may stand at the top level.", node, text)

@@ -89,8 +89,28 @@ def encode(value, index, torch: Any):
     raise Refused("extraction", f"an operation takes a {type(value).__name__}, which a program cannot hold.")
 
 
-def extract(function, shape, torch: Any):
-    """Traces the function; returns (operations, output index, constants)."""
+def explain(error):
+    """Returns why a text cannot be traced, in words that its writer can use."""
+    first = str(error).strip().split("\n")[0][:300]
+    name = type(error).__name__
+    if "DataDependent" in name or "data-dependent" in str(error) or "GuardOn" in name:
+        first = (
+            "the result decides what is computed (an if, a loop bound or a size that depends on values); "
+            "compute both cases and choose with torch.where or a mask. " + first
+        )
+    elif "ConstraintViolation" in str(error) or "specializ" in str(error):
+        first = "the program depends on the number of episodes in the batch, which must not matter. " + first
+    return f"{name}: {first}"
+
+
+def trace(function, shape, torch: Any):
+    """Returns the function as a graph of basic operations, for batches of any size.
+
+    Args:
+        function: the text's entry function.
+        shape: of its input, the batch included.
+        torch: PyTorch.
+    """
 
     class Traced(torch.nn.Module):
         def forward(self, o):
@@ -104,67 +124,86 @@ def extract(function, shape, torch: Any):
         table.pop(torch.ops.aten.select_scatter.default, None)  # else each part that is filled costs a pass over all
         exported = exported.run_decompositions(table)
     except Exception as err:
-        first = str(err).strip().split("\n")[0][:300]
-        name = type(err).__name__
-        if "DataDependent" in name or "data-dependent" in str(err) or "GuardOn" in name:
-            first = (
-                "the result decides what is computed (an if, a loop bound or a size that depends on values); "
-                "compute both cases and choose with torch.where or a mask. " + first
-            )
-        elif "ConstraintViolation" in str(err) or "specializ" in str(err):
-            first = "the program depends on the number of episodes in the batch, which must not matter. " + first
-        raise Refused("extraction", f"{name}: {first}", line_of(err)) from err
+        raise Refused("extraction", explain(err), line_of(err)) from err
     signature = exported.graph_signature
-    lifted: dict[str, str] = {}
-    lifted.update(signature.inputs_to_lifted_tensor_constants)
-    lifted.update(signature.inputs_to_buffers)
-    lifted.update(signature.inputs_to_parameters)
     if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
         raise Refused("contract", "the input or a constant is modified in place; work on a clone.")
-    operations: list[dict] = []
-    index: dict[str, int] = {}
-    constants: dict[str, Any] = {}
-    output = None
-    needed, todo = set(), [node for node in exported.graph.nodes if node.op == "output"]
-    while todo:  # what only a run-time assertion looks at is left out with it
+    return exported
+
+
+def needed_nodes(graph):
+    """Returns the nodes that the output follows from; what only a run-time assertion looks at is left out."""
+    needed, todo = set(), [node for node in graph.nodes if node.op == "output"]
+    while todo:
         node = todo.pop()
         if node not in needed:
             needed.add(node)
             todo.extend(node.all_input_nodes)
+    return needed
+
+
+def lifted_tensors(exported):
+    """Returns the tensors that tracing made inputs of the graph, by the name of their node."""
+    signature = exported.graph_signature
+    names: dict[str, str] = {}
+    names.update(signature.inputs_to_lifted_tensor_constants)
+    names.update(signature.inputs_to_buffers)
+    names.update(signature.inputs_to_parameters)
+    return {node: exported.constants.get(name, exported.state_dict.get(name)) for node, name in names.items()}
+
+
+def operation_name(target):
+    """Returns the name of an operation in the trainer's table."""
+    if target in SYMBOLIC:
+        return SYMBOLIC[target]
+    name = str(target)
+    if not name.startswith("aten."):
+        raise Refused(
+            "extraction",
+            f"a size is computed from the number of episodes by {name}, which a program cannot hold; "
+            "compute along agents, columns or steps.",
+        )
+    return name
+
+
+def encode_call(node, index, torch: Any):
+    """Returns an operation as JSON; ``index`` has the positions of the operations before it."""
+    name = operation_name(node.target)
+    kwargs = {k: encode(v, index, torch) for k, v in node.kwargs.items() if k not in DROPPED_KWARGS}
+    args = [encode(item, index, torch) for item in node.args]
+    return {"op": name, "args": args, **({"kwargs": kwargs} if kwargs else {})}
+
+
+def result_node(graph, torch: Any):
+    """Returns the one node that the function returns."""
+    (output,) = (node for node in graph.nodes if node.op == "output")
+    (results,) = output.args
+    if len(results) != 1 or not isinstance(results[0], torch.fx.Node):
+        raise Refused("contract", "the program must return one tensor that depends on its input.")
+    return results[0]
+
+
+def extract(function, shape, torch: Any):
+    """Traces the function; returns (operations, output index, constants)."""
+    exported = trace(function, shape, torch)
+    needed, lifted = needed_nodes(exported.graph), lifted_tensors(exported)
+    operations: list[dict] = []
+    index: dict[str, int] = {}  # of the operation that a node became
+    constants: dict[str, Any] = {}
     for node in exported.graph.nodes:
-        if node.op == "call_function" and node not in needed:
+        if node.op == "placeholder" and node.name in lifted:
+            key = f"c{len(constants)}"
+            constants[key] = lifted[node.name].detach().contiguous().clone()
+            operation = {"op": "constant", "args": [key]}
+        elif node.op == "placeholder":
+            operation = {"op": "input", "args": []}
+        elif node.op == "call_function" and node in needed:
+            operation = encode_call(node, index, torch)
+        else:
             continue
-        if node.op == "placeholder":
-            index[node.name] = len(operations)
-            if node.name in lifted:
-                name = lifted[node.name]
-                tensor = exported.constants.get(name, exported.state_dict.get(name))
-                key = f"c{len(constants)}"
-                constants[key] = tensor.detach().contiguous().clone()
-                operations.append({"op": "constant", "args": [key]})
-            else:
-                operations.append({"op": "input", "args": []})
-        elif node.op == "call_function":
-            if node.target in SYMBOLIC:
-                name = SYMBOLIC[node.target]
-            else:
-                name = str(node.target)
-                if not name.startswith("aten."):
-                    raise Refused(
-                        "extraction",
-                        f"a size is computed from the number of episodes by {name}, which a program cannot hold; "
-                        "compute along agents, columns or steps.",
-                    )
-            kwargs = {k: encode(v, index, torch) for k, v in node.kwargs.items() if k not in DROPPED_KWARGS}
-            args = [encode(item, index, torch) for item in node.args]
-            index[node.name] = len(operations)
-            operations.append({"op": name, "args": args, **({"kwargs": kwargs} if kwargs else {})})
-        elif node.op == "output":
-            (results,) = node.args
-            if len(results) != 1 or not isinstance(results[0], torch.fx.Node):
-                raise Refused("contract", "the program must return one tensor that depends on its input.")
-            output = index[results[0].name]
-    return operations, output, constants
+        index[node.name] = len(operations)
+        operations.append(operation)
+    return operations, index[result_node(exported.graph, torch).name], constants
 
 
 def handle(request):

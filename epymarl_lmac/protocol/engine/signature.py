@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from epymarl_lmac.errors import BundleError
-from epymarl_lmac.protocol.outputs import MessageOutput, Output
-from epymarl_lmac.protocol.spec import ProtocolSpec
+from epymarl_lmac.protocol.engine.outputs import MessageOutput, Output
+from epymarl_lmac.protocol.engine.spec import ProtocolSpec
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Signature:
     name: str
     entry: str  # function that computes
     instruction: str  # function that says in words what is computed
-    parameters: tuple[str, ...]  # of the entry function
+    parameters: tuple[str, ...]  # what the entry function is called with, by position
     output: Output  # what the entry function must return
     forward_all: str  # text that sends everything to everybody, AGENTS standing for N: what any other is compared with
     steps: tuple[DesignStep, ...]  # in order; a design may leave some of them out

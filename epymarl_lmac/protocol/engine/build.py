@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import BundleError, ProtocolRejected
-from epymarl_lmac.protocol import cache
-from epymarl_lmac.protocol.budget import Budget, check_budget
-from epymarl_lmac.protocol.contract import check_contract
-from epymarl_lmac.protocol.grammar import TextLimits, check_grammar
-from epymarl_lmac.protocol.program import Program
-from epymarl_lmac.protocol.sandbox import ChildLimits, run_child
-from epymarl_lmac.protocol.signature import MESSAGE, Signature
-from epymarl_lmac.protocol.spec import ProtocolSpec
+from epymarl_lmac.protocol.engine import cache
+from epymarl_lmac.protocol.engine.budget import Budget, check_budget
+from epymarl_lmac.protocol.engine.contract import check_contract
+from epymarl_lmac.protocol.engine.grammar import TextLimits, check_grammar
+from epymarl_lmac.protocol.engine.program import Program
+from epymarl_lmac.protocol.engine.sandbox import ChildLimits, run_child
+from epymarl_lmac.protocol.engine.signature import MESSAGE, Signature
+from epymarl_lmac.protocol.engine.spec import ProtocolSpec
 
 # (batch size, scale) of the inputs on which the child also runs the text itself, to compare with the program.
 PROBES = ((3, 1.0), (5, 100.0), (4, 0.0))

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import ProtocolRejected
-from epymarl_lmac.protocol.outputs import LAYER
-from epymarl_lmac.protocol.program import Program
-from epymarl_lmac.protocol.signature import MESSAGE, Signature
+from epymarl_lmac.protocol.engine.outputs import LAYER
+from epymarl_lmac.protocol.engine.program import Program
+from epymarl_lmac.protocol.engine.signature import MESSAGE, Signature
 
 BATCHES = (1, 2, 5)
 

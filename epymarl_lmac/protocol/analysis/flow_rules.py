@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from epymarl_lmac.protocol.operations import TABLE
-from epymarl_lmac.protocol.sets import Unions
+from epymarl_lmac.protocol.analysis.sets import Unions
+from epymarl_lmac.protocol.engine.operations import TABLE
 
 CHUNK = 4_000_000  # numbers in one temporary of a matrix product
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from epymarl_lmac.errors import BundleError
-from epymarl_lmac.protocol.build import build_program
-from epymarl_lmac.protocol.bundle import Bundle
-from epymarl_lmac.protocol.flow import FlowMap, flow_map
-from epymarl_lmac.protocol.profile import profile_program
-from epymarl_lmac.protocol.program import Program
-from epymarl_lmac.protocol.spec import ProtocolSpec
+from epymarl_lmac.protocol.analysis.flow import FlowMap, flow_map
+from epymarl_lmac.protocol.analysis.profile import profile_program
+from epymarl_lmac.protocol.engine.build import build_program
+from epymarl_lmac.protocol.engine.bundle import Bundle
+from epymarl_lmac.protocol.engine.program import Program
+from epymarl_lmac.protocol.engine.spec import ProtocolSpec
 
 Side = dict[int, tuple[str, Program | None]]  # k -> text and program; None where its sizes are not known
 

@@ -1,0 +1,1 @@
+"""What a program does: where its inputs go, what every receiver gets, how two programs differ. Read ``profile.py``."""

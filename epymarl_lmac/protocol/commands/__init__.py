@@ -1,0 +1,1 @@
+"""``epymarl-lmac protocol``: show, check and compare protocols on the command line. Read ``cli.py``."""

@@ -1,0 +1,1 @@
+"""What builds, checks, keeps and runs a program. Read ``build.py`` first, then ``program.py``."""
