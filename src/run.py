@@ -183,8 +183,8 @@ class Experiment:
 
     # -- one round ---------------------------------------------------------------------------------------
 
-    def advance(self) -> None:
-        """Plays a round of episodes and takes the updates it earns."""
+    def advance(self) -> EpisodeBatch:
+        """Plays a round of episodes and takes the updates it earns; returns the episodes."""
         args = self.args
         with torch.no_grad():
             episodes = self.runner.run(test_mode=False)
@@ -193,7 +193,7 @@ class Experiment:
         self.buffer.insert_episode_batch(episodes)
         self.episodes += episodes.batch_size
         if not self.buffer.can_sample(args.batch_size):
-            return
+            return episodes
         self.updates_owed += episodes.batch_size * args.updates_per_episode
         start = time.perf_counter()
         while self.updates_owed >= 1:
@@ -204,6 +204,7 @@ class Experiment:
                 batch.to(args.device)
             self.learner.train(batch, self.runner.t_env, self.episodes)
         self.update_s += time.perf_counter() - start
+        return episodes
 
     def test(self) -> None:
         """Plays the test episodes; they are logged by the runner and change nothing else."""
