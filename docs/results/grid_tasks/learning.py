@@ -79,6 +79,17 @@ ROWS = (
     particle("simple_reference_v3"),
     particle("simple_spread_v3"),
     Row("gymma", "test_return_mean", (*WAREHOUSE, *FEW_UPDATES, "test_interval=5000", "test_nepisode=8")),
+    Row(
+        "gfootball",
+        "test_return_mean",
+        (
+            "env_args.map_name=academy_3_vs_1_with_keeper",
+            "updates_per_episode=0.5",
+            *FEW_UPDATES,
+            "test_interval=10000",
+            "test_nepisode=32",
+        ),
+    ),
 )
 
 
