@@ -10,7 +10,7 @@ RESULTS := results/quickstart
 help:
 	@echo "make quickstart  train lmac_qmix on LBF for a few minutes and draw its curve"
 	@echo "make test        the fast tests"
-	@echo "make test-slow   the tests that take minutes"
+	@echo "make test-slow   all tests, those that take minutes too, and the share of lines that they run"
 	@echo "make lint        ruff and mypy"
 	@echo "make docs        the site of all pages, build/site/index.html"
 	@echo "make gfootball   builds Google Research Football from source (Debian 12, about 15 minutes)"
@@ -29,7 +29,7 @@ test: $(VENV)/.ready
 	$(BIN)/python -m pytest
 
 test-slow: $(VENV)/.ready
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow or not slow" --cov --cov-report=term
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

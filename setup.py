@@ -74,6 +74,7 @@ setup(
         "test": [
             "openai>=1.60",
             "pytest>=8",
+            "pytest-cov>=6",
             "pytest-timeout>=2.3",
             "hypothesis>=6.100",
             "lbforaging==2.0.0",
