@@ -34,7 +34,7 @@ def test_a_run_that_fails_records_why(tmp_path):
     blocked = words("iql", tmp_path, t_max=600)
     code = "import sys; sys.path[:0] = ['src', '.']; import run, main;"
     code += "run.Experiment.advance = lambda self: 1 / 0; sys.exit(main.main(sys.argv[1:]))"
-    done = subprocess.run([sys.executable, "-c", code, *blocked], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", code, *blocked], capture_output=True, text=True, timeout=600, cwd=ROOT)
     assert done.returncode != 0
     (folder,) = run_folders(tmp_path)
     run = read_run(folder)
