@@ -35,7 +35,7 @@ def changed_host(change, arguments):
     """Runs the host's command line after a line of Python that changes something in it."""
     code = f"import sys; sys.path[:0] = ['src', '.']; import run, main; {change}; sys.exit(main.main(sys.argv[1:]))"
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, cwd=ROOT
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=600, cwd=ROOT
     )
 
 

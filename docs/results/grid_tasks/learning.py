@@ -182,7 +182,8 @@ def write_tables(rows: Sequence[Row], algs: Sequence[str], results: Path) -> Non
     records, known = read_records([results])[0], references()
     found = [measured(row, algs, records) for row in rows if not lacks(row, "qmix")]
     found = [row for row in found if any(alg in row for alg in algs)]
-    lines = [f"| task | measure | floor | without communication | with communication | {' | '.join(algs)} |"]
+    lines = ["# Learning check: scores after 50,000 steps", ""]
+    lines.append(f"| task | measure | floor | without communication | with communication | {' | '.join(algs)} |")
     lines.append("|" + " --- |" * (5 + len(algs)))
     for row in found:
         bounds = known.get(row["task"], {})
