@@ -26,7 +26,9 @@ def _parser() -> argparse.ArgumentParser:
     measure = commands.add_parser("measure", help="measure what agents can recover of the state with a bundle")
     measure.add_argument("--from-record", type=Path, help="folder of a run whose networks play (default: random play)")
     measure.add_argument("--bundle", type=Path, help="bundle (default protocols/<env>/<task>/default)")
-    measure.add_argument("--episodes", type=int, default=1200, help="episodes played; a sixth is held out")
+    measure.add_argument(
+        "--episodes", type=int, default=1200, help="training episodes; a fifth as many more are held out"
+    )
     measure.add_argument("--batches", type=int, default=1500, help="gradient steps of a decoder")
     measure.add_argument("--seeds", type=int, default=3, help="decoders trained of each kind")
     measure.add_argument("--write", action="store_true", help="also write the scores into the bundle's manifest")
@@ -44,7 +46,7 @@ def execute(argv: Sequence[str]) -> int:
         return design(flags, updates)
     options = _parser().parse_args(flags)
     if options.command == "build":
-        from protocol_gen.build import build, split_patterns
+        from protocol_gen.build_bundle import build, split_patterns
 
         patterns = split_patterns(options.important)
         bundle = build(
@@ -59,7 +61,7 @@ def execute(argv: Sequence[str]) -> int:
         sizes = ", ".join(f"k={k}: {p.message_dim}" for k, p in zip(bundle.steps, bundle.programs, strict=True))
         print(f"bundle: {bundle.path}\nnumbers a receiver gets a step: {sizes}")
         return 0
-    from protocol_gen.measure import measure
+    from protocol_gen.measure_bundle import measure
 
     print(
         measure(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from epymarl_lmac.errors import ProtocolRejected, UserError
 from epymarl_lmac.tasks import TaskCard
 from protocol_gen.answers import LAYER, json_of
-from protocol_gen.build import important_columns
+from protocol_gen.build_bundle import important_columns
 from protocol_gen.describe import fill
 from protocol_gen.designers import Reply
 from protocol_gen.ledger import Ledger

@@ -15,8 +15,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from epymarl_lmac.awareness.inputs import Episodes
 from epymarl_lmac.checkpoint import load_checkpoint
 from epymarl_lmac.errors import RecordError, SettingsError
+from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.paths import make_host_importable
 from epymarl_lmac.record.provenance import read_run
 from epymarl_lmac.settings import load_settings, recorded_run
@@ -27,6 +29,7 @@ from protocol_gen.trajectories import Writer, forecast_bytes
 
 ROUND = 16  # episodes played side by side
 EPSILONS = (1.0, 0.5, 0.2, 0.05)  # of a recorded run's networks, equal shares of rounds
+RANDOM = (1.0,)
 TRAINING_SHARE = 0.1  # of the environment's t_max, where no number of steps is given
 
 
@@ -58,6 +61,7 @@ def collect(
     t_max: int | None = None,
     record: Path | None = None,
     seed: int = 1,
+    learns: bool = True,
 ) -> dict[str, Any]:
     """Plays episodes and writes them to an HDF5 file.
 
@@ -73,6 +77,7 @@ def collect(
         record: folder of a run whose networks play, at several rates of exploration, with the settings it was recorded
             with; None trains QMIX.
         seed: of the run.
+        learns: False plays at random instead of training, where there is no record.
 
     Returns:
         How the episodes were made.
@@ -91,21 +96,26 @@ def collect(
     n_total = n_episodes + n_heldout
     size = forecast_bytes(card, n_total) / 2**20
     print(f"collect: {n_total:,} episodes of {card.env} {card.task}; at most {size:,.0f} MiB, less when compressed")
-    words = ["use_cuda=False", "runner=auto", f"batch_size_run={ROUND}", f"seed={seed}"]
+    fixed = _fixed_settings(seed)
     if record is None:
-        settings = load_settings("qmix", env, [*updates, *words])
+        settings = load_settings("qmix", env, [*updates, *fixed])
     else:
-        settings = _recorded_settings(record, card, words)
+        settings = _recorded_settings(record, card, fixed)
     t_max = max(1, int(settings.t_max * TRAINING_SHARE)) if t_max is None else t_max
     experiment = Experiment(settings, Logger(get_logger()))
     check_card(card, vars(experiment.args))
     if record is not None:
         experiment.mac.load_state_dict(load_checkpoint(record)["learner"]["mac"])
-    behaviour = f"QMIX learning over {t_max} steps" if record is None else f"networks of {record.name}"
+    epsilons: Sequence[float] | None = None
+    behaviour = f"QMIX learning over {t_max} steps"
+    if record is not None:
+        epsilons, behaviour = EPSILONS, f"networks of {record.name}"
+    elif not learns:
+        epsilons, behaviour = RANDOM, "random play"
     notes: dict[str, Any] = {"behaviour": behaviour, "seed": seed}
     writer, complete = Writer(path, card, notes), False
     try:
-        _play(experiment, writer, (n_episodes, n_heldout), t_max, learns=record is None)
+        _play(experiment, writer, (n_episodes, n_heldout), t_max, epsilons)
         complete = True
     finally:
         writer.close(complete)
@@ -113,7 +123,12 @@ def collect(
     return notes | {"t_env": experiment.runner.t_env, "episodes_played": experiment.episodes}
 
 
-def _recorded_settings(record: Path, card: TaskCard, words: Sequence[str]) -> Any:
+def _fixed_settings(seed: int) -> list[str]:
+    """Returns the settings of every run that collects."""
+    return ["use_cuda=False", "runner=auto", f"batch_size_run={ROUND}", f"seed={seed}"]
+
+
+def _recorded_settings(record: Path, card: TaskCard, fixed: Sequence[str]) -> Any:
     """Returns the settings with which a recorded run's networks are made.
 
     Raises:
@@ -127,7 +142,39 @@ def _recorded_settings(record: Path, card: TaskCard, words: Sequence[str]) -> An
             "--from-record",
         )
     alg, env, values = recorded_run(saved)
-    return load_settings(alg, env, {**values, **read_updates(words)})
+    return load_settings(alg, env, {**values, **read_updates(fixed)})
+
+
+def play_at_random(env: str, updates: Sequence[str], n_episodes: int, seed: int) -> tuple[Episodes, XLayout]:
+    """Returns episodes played at random, kept in memory, and how x is made of them.
+
+    Args:
+        env: name of a file in ``config/envs``.
+        updates: ``key=value`` settings that describe the task.
+        n_episodes: how many.
+        seed: of the environments and the actions.
+    """
+    make_host_importable()
+    from run import Experiment
+    from utils.logging import Logger, get_logger
+
+    experiment = Experiment(load_settings("qmix", env, [*updates, *_fixed_settings(seed)]), Logger(get_logger()))
+    try:
+        rounds = [_arrays(_play_round(experiment, *RANDOM), 0) for _ in range(-(-n_episodes // ROUND))]
+    finally:
+        experiment.runner.close_env()
+    longest = max(len(arrays["obs"][0]) for arrays in rounds)
+
+    def joined(name: str) -> torch.Tensor:
+        parts = [arrays[name] for arrays in rounds]
+        if parts[0].ndim > 1:
+            parts = [
+                np.pad(part, [(0, 0), (0, longest - part.shape[1])] + [(0, 0)] * (part.ndim - 2)) for part in parts
+            ]
+        return torch.from_numpy(np.concatenate(parts)[:n_episodes])
+
+    episodes = Episodes(joined("obs"), joined("actions").long(), joined("state"), joined("length").long())
+    return episodes, experiment.mac.layout
 
 
 def mean_returns(path: Path) -> tuple[float, float]:
@@ -145,18 +192,28 @@ def mean_returns(path: Path) -> tuple[float, float]:
     return float(returns[:tenth].mean()), float(returns[-tenth:].mean())
 
 
-def _play(experiment: Any, writer: Writer, wanted: tuple[int, int], t_max: int, learns: bool) -> None:
-    """Plays until enough episodes are kept and, where networks learn, training is over."""
-    kept, rounds, total = [0, 0], 0, sum(wanted)
+def _play(
+    experiment: Any, writer: Writer, wanted: tuple[int, int], t_max: int, epsilons: Sequence[float] | None
+) -> None:
+    """Plays until enough episodes are kept and, where networks learn, training is over.
+
+    Args:
+        experiment: plays, and trains its networks.
+        writer: takes the episodes.
+        wanted: training and held-out episodes to keep.
+        t_max: environment steps of training.
+        epsilons: rates of exploration of networks that do not learn, one a round in turn; None trains.
+    """
+    kept, rounds, total, learns = [0, 0], 0, sum(wanted), epsilons is None
     columns = (TextColumn("collect"), BarColumn(), MofNCompleteColumn(), TextColumn("episodes"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("collect", total=total)
         while sum(kept) < total or (learns and experiment.runner.t_env < t_max):
-            if learns:
+            if epsilons is None:
                 batch = experiment.advance()
                 due = total * min(1.0, experiment.runner.t_env / t_max)
             else:
-                batch, due = _play_round(experiment, EPSILONS[rounds % len(EPSILONS)]), total
+                batch, due = _play_round(experiment, epsilons[rounds % len(epsilons)]), total
             rounds += 1
             if sum(kept) >= due:
                 continue

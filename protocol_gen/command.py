@@ -23,19 +23,8 @@ def _default(flag: str, value: str) -> str:
     return os.environ.get(f"PROTOCOL_GEN_{flag.upper()}", value)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Returns the command line of a design."""
-    p = argparse.ArgumentParser(
-        prog="python -m protocol_gen",
-        description="Designs a protocol bundle: collects data, asks a designer, checks, measures and feeds back.",
-        epilog="Settings of the task follow `with`, e.g. `with env_args.players=6`. "
-        "`python -m protocol_gen build` and `measure` work on texts and bundles that exist.",
-    )
-    p.add_argument("--env-config", required=True, metavar="ENV", help="environment, a file in config/envs")
-    p.add_argument("--work", type=Path, help="work folder (default results/protocol_gen/<env>/<task>)")
-    p.add_argument("--print-prompts", action="store_true", help="print every prompt and leave")
-    p.add_argument("--dry-run", action="store_true", help="forecast calls, tokens and cost, and leave")
-    defaults = Options("", [])
+def _add_data_flags(p: argparse.ArgumentParser) -> None:
+    """Adds what says where episodes come from."""
     data = p.add_argument_group("data")
     data.add_argument("--episodes", type=int, help="training episodes")
     data.add_argument("--heldout", type=int, help="held-out episodes")
@@ -44,6 +33,10 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("--buffer", metavar="FILE", help="use a trajectory file instead of collecting")
     data.add_argument("--card", metavar="FILE", help="YAML task card of your own")
     data.add_argument("--seed", type=int, help="of the collection")
+
+
+def _add_design_flags(p: argparse.ArgumentParser) -> None:
+    """Adds what says how protocols are asked for and kept."""
     design = p.add_argument_group("design")
     design.add_argument("--important", help="names or globs of state columns to reconstruct, instead of asking")
     design.add_argument("--history", type=int, help="steps the last protocol sees")
@@ -54,6 +47,10 @@ def parser() -> argparse.ArgumentParser:
     design.add_argument("--ship-all", action="store_true", help="ship steps that gained nothing confirmed, too")
     design.add_argument("--out", help="bundle folder (default protocols/<env>/<task>/default)")
     design.add_argument("--report", help="page to write (default report.html in the work folder)")
+
+
+def _add_measurement_flags(p: argparse.ArgumentParser) -> None:
+    """Adds what says how decoders are trained and what chooses."""
     measure = p.add_argument_group("measurement")
     measure.add_argument("--decoder-form", choices=FORMS, help="with a linear layer from input to state, or without")
     measure.add_argument("--decoder-batches", type=int, help="batches of 32 episodes a decoder learns from")
@@ -65,10 +62,19 @@ def parser() -> argparse.ArgumentParser:
         "--ceiling-episodes", type=int, help="episodes on which single agents' knowledge is computed; 0: no ceiling"
     )
     measure.add_argument("--sai-metric", metavar="{" + ",".join(METRICS) + "}", help="what chooses between candidates")
+
+
+def _fill_defaults(p: argparse.ArgumentParser) -> None:
+    """Gives every flag of ``Options`` the default that it has there, and says so in its help."""
+    defaults = Options("", [])
     for action in p._actions:
         if action.default is None and hasattr(defaults, action.dest) and getattr(defaults, action.dest) is not None:
             action.default = getattr(defaults, action.dest)
             action.help = f"{action.help} (default {action.default!r})"
+
+
+def _add_designer_flags(p: argparse.ArgumentParser) -> None:
+    """Adds what says whom to ask."""
     who = p.add_argument_group("designer", "Each default can also be set in the environment, e.g. PROTOCOL_GEN_MODEL.")
     who.add_argument("--designer", choices=DESIGNERS, default=_default("designer", "openai"))
     who.add_argument("--model", default=_default("model", MODEL))
@@ -89,6 +95,25 @@ def parser() -> argparse.ArgumentParser:
     who.add_argument("--wait", type=float, help="manual: seconds to wait for an answer (default: for ever)")
     who.add_argument("--replay", type=Path, metavar="FOLDER", help="recorded answers: a work folder, or .md files")
     who.add_argument("--prices", type=Path, metavar="FILE", help="price table, USD for a million tokens")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command line of a design."""
+    p = argparse.ArgumentParser(
+        prog="python -m protocol_gen",
+        description="Designs a protocol bundle: collects data, asks a designer, checks, measures and feeds back.",
+        epilog="Settings of the task follow `with`, e.g. `with env_args.players=6`. "
+        "`python -m protocol_gen build` and `measure` work on texts and bundles that exist.",
+    )
+    p.add_argument("--env-config", required=True, metavar="ENV", help="environment, a file in config/envs")
+    p.add_argument("--work", type=Path, help="work folder (default results/protocol_gen/<env>/<task>)")
+    p.add_argument("--print-prompts", action="store_true", help="print every prompt and leave")
+    p.add_argument("--dry-run", action="store_true", help="forecast calls, tokens and cost, and leave")
+    _add_data_flags(p)
+    _add_design_flags(p)
+    _add_measurement_flags(p)
+    _fill_defaults(p)
+    _add_designer_flags(p)
     return p
 
 

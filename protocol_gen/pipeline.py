@@ -43,7 +43,7 @@ from epymarl_lmac.tasks.posterior import posterior_of
 from protocol_gen import describe
 from protocol_gen.answers import LAYER, code_of
 from protocol_gen.asking import CRITIQUE, DesignStopped, ask, read_critique, read_selection
-from protocol_gen.build import important_columns, schema_of, split_patterns
+from protocol_gen.build_bundle import important_columns, schema_of, split_patterns
 from protocol_gen.collect import collect, mean_returns
 from protocol_gen.designers import Designer, Reply
 from protocol_gen.flow_data import describe_profile, profile

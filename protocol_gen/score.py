@@ -68,10 +68,11 @@ def halves(heldout: Episodes) -> tuple[Episodes, Episodes]:
     return heldout[::2], heldout[1::2]
 
 
-def measure_programs(
-    data: Data, programs: Sequence[Program], budget: Budget, tolerance: float, n_processes: int = 1
-) -> Measured:
-    """Trains decoders on training episodes and judges them on held-out ones.
+Decoders = list[tuple[AuxiliaryDecoder, bool]]  # one a seed, and whether its loss had settled
+
+
+def train_decoders(data: Data, programs: Sequence[Program], budget: Budget, n_processes: int = 1) -> Decoders:
+    """Trains decoders on the training episodes.
 
     All kinds see the same batches: what is drawn depends on the decoder's seed alone.
 
@@ -79,13 +80,8 @@ def measure_programs(
         data: the episodes.
         programs: what agents hear, k = 0 first; none for the measurement without messages.
         budget: of the decoders.
-        tolerance: squared error that counts as success (alpha).
-        n_processes: decoders trained at the same time, each on one core; the figures do not depend on it.
+        n_processes: decoders trained at the same time, each on one core; the metrics do not depend on it.
     """
-
-    def rows(episodes: Episodes) -> Rows:
-        return rows_of(episodes, programs, data.important, data.layout)
-
     size = min(BATCH_EPISODES, len(data.train))
     train = data.train
     drawn = budget.n_seeds * budget.n_batches * size
@@ -96,18 +92,42 @@ def measure_programs(
         rng = np.random.default_rng(derive_seed(seed, "decoder batches"))
 
         def draw() -> Rows:
-            return rows(train[rng.choice(len(train), size, replace=False)])
+            drawn = train[rng.choice(len(train), size, replace=False)]
+            return rows_of(drawn, programs, data.important, data.layout)
 
         return train_decoder(draw, len(data.important), budget, seed)
 
-    decoders = side_by_side([functools.partial(decoder_of, seed) for seed in range(budget.n_seeds)], n_processes)
-    groups = groups_of(data.names)
+    return side_by_side([functools.partial(decoder_of, seed) for seed in range(budget.n_seeds)], n_processes)
 
-    def judged(episodes: Episodes) -> Recovery:
-        pieces = [rows(episodes[i : i + PIECE_EPISODES]) for i in range(0, len(episodes), PIECE_EPISODES)]
-        return evaluate(decoders, pieces, tolerance, groups)
 
-    return Measured(*map(judged, halves(data.heldout)))
+def judge(
+    data: Data, programs: Sequence[Program], decoders: Decoders, episodes: Episodes, tolerance: float
+) -> Recovery:
+    """Judges trained decoders on episodes that they did not see.
+
+    Args:
+        data: names the important columns and the layout of x.
+        programs: what agents hear, as in training.
+        decoders: what ``train_decoders`` returned.
+        episodes: held-out episodes.
+        tolerance: squared error that counts as success (alpha).
+    """
+    pieces = [
+        rows_of(episodes[i : i + PIECE_EPISODES], programs, data.important, data.layout)
+        for i in range(0, len(episodes), PIECE_EPISODES)
+    ]
+    return evaluate(decoders, pieces, tolerance, groups_of(data.names))
+
+
+def measure_programs(
+    data: Data, programs: Sequence[Program], budget: Budget, tolerance: float, n_processes: int = 1
+) -> Measured:
+    """Trains decoders on training episodes and judges them on both halves of the held-out ones.
+
+    Arguments are those of ``train_decoders`` and ``judge``.
+    """
+    decoders = train_decoders(data, programs, budget, n_processes)
+    return Measured(*(judge(data, programs, decoders, half, tolerance) for half in halves(data.heldout)))
 
 
 def learned_bound(data: Data, budget: Budget, tolerance: float, n_processes: int = 1) -> Recovery:

@@ -27,7 +27,7 @@ from epymarl_lmac.protocol import Bundle  # noqa: E402
 from epymarl_lmac.settings import merge  # noqa: E402
 from epymarl_lmac.tasks import TaskCard, task_card  # noqa: E402
 from epymarl_lmac.tasks.posterior import posterior_of  # noqa: E402
-from protocol_gen.build import schema_of  # noqa: E402
+from protocol_gen.build_bundle import schema_of  # noqa: E402
 from protocol_gen.collect import collect  # noqa: E402
 from protocol_gen.trajectories import read  # noqa: E402
 

@@ -136,7 +136,9 @@ def groups_of(names: Sequence[str]) -> dict[str, list[int]]:
     return groups
 
 
-def train_decoder(sample: Callable[[], Rows], n_important: int, budget: Budget, seed: int):
+def train_decoder(
+    sample: Callable[[], Rows], n_important: int, budget: Budget, seed: int
+) -> tuple[AuxiliaryDecoder, bool]:
     """Trains one decoder; its learning rate falls linearly to zero over the last third of the batches.
 
     Args:

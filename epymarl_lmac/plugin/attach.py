@@ -9,12 +9,15 @@ from __future__ import annotations
 import ast
 import importlib
 import subprocess
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from epymarl_lmac import __version__
 from epymarl_lmac.errors import AttachError
 from epymarl_lmac.paths import make_host_importable, source_root
+from epymarl_lmac.plugin.changes import Change, Plan
 from epymarl_lmac.plugin.configs import (
     algorithm_file,
     environment_file,
@@ -34,70 +37,6 @@ ENTRY_LINE = (
     "  # added by 'epymarl-lmac attach', taken out by 'epymarl-lmac detach'"
 )
 OWN_PREFIX = "ours_"  # before registry names that the host ships with too, unless --prefix says otherwise
-
-
-@dataclass(frozen=True)
-class Change:
-    """One thing that attach or detach does, or leaves."""
-
-    sign: str  # "+" adds a file, "~" changes one, "-" removes one, "=" leaves as it is
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.sign} {self.what}"
-
-
-@dataclass
-class Plan:
-    """What is to be done to a host: contents by relative path (None removes a file), and the words for it."""
-
-    root: Path
-    title: str
-    writes: dict[str, bytes | None] = field(default_factory=dict)
-    changes: list[Change] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to do."""
-        return not self.writes
-
-    def carry_out(self) -> None:
-        """Writes everything, the record first and its removal last; each file at once or not at all.
-
-        Raises:
-            AttachError: a file cannot be written; what was written before is put back.
-        """
-        before: dict[str, bytes | None] = {}
-        order = sorted(self.writes, key=lambda name: (name == FILE) == (self.writes.get(FILE) is None))
-        try:
-            for name in order:
-                path = self.root / name
-                before[name] = path.read_bytes() if path.is_file() else None
-                _put(path, self.writes[name])
-        except OSError as err:
-            for name, content in before.items():
-                try:
-                    _put(self.root / name, content)
-                except OSError:
-                    continue
-            raise AttachError(f"Cannot write {err.filename}: {err.strerror}. Nothing was changed.") from err
-
-
-def _put(path: Path, content: bytes | None) -> None:
-    """Gives a file its content in one step, keeping its mode; None removes it."""
-    if content is None:
-        path.unlink(missing_ok=True)
-        return
-    beside = path.with_name(path.name + ".epymarl-lmac-new")
-    try:
-        beside.write_bytes(content)
-        if path.exists():
-            beside.chmod(path.stat().st_mode & 0o7777)
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def our_names() -> dict[str, list[str]]:
@@ -192,6 +131,121 @@ def _refuse_shadowed_modules(checkout: Checkout) -> None:
                 )
 
 
+class _EntryFile(NamedTuple):
+    """Contents of the host's ``src/main.py``."""
+
+    here: bytes  # as it is now
+    before: bytes  # without our line
+    after: bytes  # with our line
+
+
+def _read_record(root: Path, prefix: str) -> Manifest | None:
+    """Returns the record of the last attach; raises AttachError if that was done with another prefix."""
+    old = Manifest.read(root)
+    if old is not None and old.prefix != prefix:
+        raise AttachError(
+            f"{root} is attached with prefix {old.prefix!r}, not {prefix!r}; "
+            f"run: epymarl-lmac detach {root}, then attach."
+        )
+    return old
+
+
+def _read_entry_file(root: Path, old: Manifest | None) -> _EntryFile:
+    """Returns the host's entry file; raises AttachError if our line cannot be added, or is not where it was added."""
+    here = (root / ENTRY_FILE).read_bytes()
+    if old is not None:
+        before = without_line(here, old.entry_line)
+        if not before:
+            raise AttachError(f"{root / ENTRY_FILE} lacks the line of the last attach; detach it first.")
+        return _EntryFile(here, before, here)
+    refuse_dirty(root, ENTRY_FILE)
+    if b"epymarl_lmac.plugin" in here:
+        raise AttachError(f"{root / ENTRY_FILE} already calls epymarl_lmac, but {FILE} is missing; delete that line.")
+    return _EntryFile(here, here, with_entry_line(here))
+
+
+def _registry_keys(checkout: Checkout, naming: _Naming) -> dict[str, dict[str, str]]:
+    """Returns by registry kind, for every name of ours that is registered, its name in the host."""
+    ours = our_names()
+    keys: dict[str, dict[str, str]] = {}
+    for registry in REGISTRIES:
+        kind, taken = registry.kind, checkout.names(registry)
+        own = "" if kind == "envs" else OWN_PREFIX
+        named = {name: naming.name(kind, name, taken, checkout.host.entries, own) for name in ours[kind]}
+        keys[kind] = {name: key for name, key in named.items() if key is not None}
+    return keys
+
+
+@dataclass
+class _Configs:
+    """The config files that attaching adds."""
+
+    files: dict[str, bytes]  # contents by path in the checkout
+    kept: list[str]  # folder/name of those that the host has and keeps
+    left_open: set[str]  # settings that are null in algorithms' files, see ``left_to_environments``
+    drop_label: dict[str, bool]  # by environment: whether the host's map_name is a label only, no argument
+
+
+def _config_files(
+    checkout: Checkout, naming: _Naming, keys: dict[str, dict[str, str]], added: Collection[str]
+) -> _Configs:
+    """Returns the config files for a host.
+
+    Args:
+        checkout: the host.
+        naming: gives files their names there.
+        keys: our names in the host's registries, by registry kind.
+        added: files that the last attach added: their names are ours.
+    """
+    host, algs = checkout.host, flat_algorithms()
+    envs = {
+        name: values
+        for name, values in flat_environments().items()
+        if values["env"] not in ENTRIES or ENTRIES[values["env"]].in_hosts
+    }
+    left_open = left_to_environments(list(envs.values()), checkout.defaults)
+    labels = {values["env"]: needs_label(values["env_args"]) for values in envs.values()}
+    made = _Configs({}, [], left_open, labels)
+    for folder, ours, shipped in (("envs", envs, host.envs), ("algs", algs, host.algs)):
+        taken = {name for name in checkout.configs(folder) if f"src/config/{folder}/{name}.yaml" not in added}
+        for name, values in ours.items():
+            theirs = naming.name(f"config/{folder}", name, taken, shipped, "")
+            if theirs is None or (folder == "envs" and values["env"] not in keys["envs"]):
+                made.kept.append(f"{folder}/{name}")
+            elif folder == "algs":
+                content = algorithm_file(theirs, name, values, host, keys, left_open)
+                made.files[f"src/config/algs/{theirs}.yaml"] = content
+            else:
+                content = environment_file(keys["envs"][values["env"]], name, values, host, left_open)
+                made.files[f"src/config/envs/{theirs}.yaml"] = content
+    return made
+
+
+def _plan_files(plan: Plan, files: dict[str, bytes], added: Collection[str]) -> None:
+    """Plans to write what is not there yet, and to remove what the last attach added and this one does not."""
+    for name in sorted({*files, *added}):
+        path, content = plan.root / name, files.get(name)
+        here = path.read_bytes() if path.is_file() else None
+        if content != here:
+            plan.writes[name] = content
+            plan.changes.append(Change("-" if content is None else "+" if here is None else "~", name))
+
+
+def _plan_entry_line(plan: Plan, entry: _EntryFile) -> None:
+    """Plans to add our line to the entry file, if it is not there."""
+    if entry.after != entry.here:
+        line = entry.after[: entry.after.index(ENTRY_LINE.encode())].count(b"\n") + 1
+        plan.writes[ENTRY_FILE] = entry.after
+        plan.changes.append(Change("~", f"{ENTRY_FILE}, new line {line}: {ENTRY_LINE}"))
+
+
+def _plan_record(plan: Plan, manifest: Manifest, old: Manifest | None) -> None:
+    """Plans to write the record, if it says something new."""
+    if manifest != old:
+        plan.writes[FILE] = manifest.content()
+        plan.changes.append(Change("+" if old is None else "~", f"{FILE} (the record that detach needs)"))
+
+
 def plan_attach(path: Path, prefix: str = "") -> Plan:
     """Returns what attaching would do.
 
@@ -204,93 +258,41 @@ def plan_attach(path: Path, prefix: str = "") -> Plan:
     """
     checkout = detect(path)
     root, host = checkout.root, checkout.host
-    old = Manifest.read(root)
-    if old is not None and old.prefix != prefix:
-        raise AttachError(
-            f"{root} is attached with prefix {old.prefix!r}, not {prefix!r}; "
-            f"run: epymarl-lmac detach {root}, then attach."
-        )
-    main = (root / ENTRY_FILE).read_bytes()
-    if old is None:
-        refuse_dirty(root, ENTRY_FILE)
-        if b"epymarl_lmac.plugin" in main:
-            raise AttachError(
-                f"{root / ENTRY_FILE} already calls epymarl_lmac, but {FILE} is missing; delete that line."
-            )
-        before, after = main, with_entry_line(main)
-    else:
-        before, after = without_line(main, old.entry_line) or b"", main
-        if not before:
-            raise AttachError(f"{root / ENTRY_FILE} lacks the line of the last attach; detach it first.")
+    old = _read_record(root, prefix)
+    entry = _read_entry_file(root, old)
     _refuse_shadowed_modules(checkout)
 
-    naming = _Naming(checkout, prefix)
-    keys: dict[str, dict[str, str]] = {}
-    for registry in REGISTRIES:
-        taken = checkout.names(registry)
-        own = "" if registry.kind == "envs" else OWN_PREFIX
-        named = {n: naming.name(registry.kind, n, taken, host.entries, own) for n in our_names()[registry.kind]}
-        keys[registry.kind] = {ours: key for ours, key in named.items() if key is not None}
-
-    files: dict[str, bytes] = {}
-    kept: list[str] = []
-    added = set(old.files) if old else set()
-    envs, algs = flat_environments(), flat_algorithms()
-    envs = {n: values for n, values in envs.items() if values["env"] not in ENTRIES or ENTRIES[values["env"]].in_hosts}
-    left_open = left_to_environments(list(envs.values()), checkout.defaults)
-    for folder, ours, shipped in (("envs", envs, host.envs), ("algs", algs, host.algs)):
-        taken = {n for n in checkout.configs(folder) if f"src/config/{folder}/{n}.yaml" not in added}
-        for name, values in ours.items():
-            theirs = naming.name(f"config/{folder}", name, taken, shipped, "")
-            if theirs is None or (folder == "envs" and values["env"] not in keys["envs"]):
-                kept.append(f"{folder}/{name}")
-                continue
-            target = f"src/config/{folder}/{theirs}.yaml"
-            if folder == "algs":
-                files[target] = algorithm_file(theirs, name, values, host, keys, left_open)
-            else:
-                files[target] = environment_file(keys["envs"][values["env"]], name, values, host, left_open)
+    naming, added = _Naming(checkout, prefix), set(old.files) if old else set()
+    keys = _registry_keys(checkout, naming)
+    configs = _config_files(checkout, naming, keys, added)
     naming.check()
-
-    labelled = {values["env"]: needs_label(values["env_args"]) for values in envs.values()}
     manifest = Manifest(
         kind=host.kind,
         version=__version__,
         prefix=prefix,
         entry_file=ENTRY_FILE,
         entry_line=ENTRY_LINE if old is None else old.entry_line,
-        entry_before=digest(before),
-        entry_after=digest(after),
-        files={name: digest(content) for name, content in files.items()},
+        entry_before=digest(entry.before),
+        entry_after=digest(entry.after),
+        files={name: digest(content) for name, content in configs.files.items()},
         registries={kind: {key: ours for ours, key in named.items()} for kind, named in keys.items()},
         envs={
-            key: {"name": ours, "drop": ["seed", *(["map_name"] if labelled.get(ours, True) else [])]}
+            key: {"name": ours, "drop": ["seed", *(["map_name"] if configs.drop_label.get(ours, True) else [])]}
             for ours, key in keys["envs"].items()
         },
-        left_open=sorted(left_open),
+        left_open=sorted(configs.left_open),
     )
-    plan = Plan(root, host.title)
     _refuse_edited(root, old)
-    for name in sorted({*files, *added}):
-        content = files.get(name)
-        here = (root / name).read_bytes() if (root / name).is_file() else None
-        if content == here:
-            continue
-        plan.writes[name] = content
-        plan.changes.append(Change("-" if content is None else "+" if here is None else "~", name))
-    if after != main:
-        line = after[: after.index(ENTRY_LINE.encode())].count(b"\n") + 1
-        plan.writes[ENTRY_FILE] = after
-        plan.changes.append(Change("~", f"{ENTRY_FILE}, new line {line}: {ENTRY_LINE}"))
-    if old != manifest:
-        plan.writes[FILE] = manifest.content()
-        plan.changes.append(Change("+" if old is None else "~", f"{FILE} (the record that detach needs)"))
+
+    plan = Plan(root, host.title)
+    _plan_files(plan, configs.files, added)
+    _plan_entry_line(plan, entry)
+    _plan_record(plan, manifest, old)
     for registry in REGISTRIES:
         plan.notes.append(f"registers {registry.kind}: {', '.join(sorted(manifest.registries[registry.kind]))}")
-    if kept:
-        plan.notes.append(
-            f"keeps the host's own {', '.join(sorted(kept))}; to have ours beside them, attach with --prefix"
-        )
+    if configs.kept:
+        kept = ", ".join(sorted(configs.kept))
+        plan.notes.append(f"keeps the host's own {kept}; to have ours beside them, attach with --prefix")
     return plan
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from epymarl_lmac.plugin.attach import Plan, plan_attach, plan_detach
+from epymarl_lmac.plugin.attach import plan_attach, plan_detach
+from epymarl_lmac.plugin.changes import Plan
 
 HostPath = Annotated[Path, typer.Argument(metavar="PATH", help="checkout of EPyMARL or PyMARL2")]
 Check = Annotated[bool, typer.Option("--check", help="say what would happen and change nothing")]

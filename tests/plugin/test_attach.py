@@ -250,7 +250,7 @@ def test_a_damaged_record_is_refused(epymarl, content):
 
 
 def test_a_failing_write_puts_everything_back(epymarl, monkeypatch):
-    from epymarl_lmac.plugin import attach as module
+    from epymarl_lmac.plugin import changes as module
 
     before, put, calls = tree_hash(epymarl), module._put, []
 

@@ -8,7 +8,7 @@ from epymarl_lmac.paths import protocols_root
 from epymarl_lmac.protocol import Bundle
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import TaskCard, task_card
-from protocol_gen.build import schema_of
+from protocol_gen.build_bundle import schema_of
 
 RANDOM = ["env_args.random_lengths=True", "env_args.time_slack=0"]
 FORAGING = ["env_args.key=lbforaging:Foraging-2s-8x8-2p-2f-coop-v3", "env_args.time_limit=50"]

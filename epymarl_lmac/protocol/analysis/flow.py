@@ -12,6 +12,7 @@ cancel, as in ``a - a``. Operations whose rule lists more than their operands ca
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -170,7 +171,8 @@ def _value(node: Node, values: dict[int, Value], program: Program, unions: Union
     return RULES[node.op](node.op, args, kwargs, plain, plain_kwargs, unions)
 
 
-def _bound(arg, values: dict[int, Value]):
+def _bound(arg: Any, values: dict[int, Value]) -> Any:
+    """Returns an argument with values, data and sets, in place of references."""
     if isinstance(arg, Ref):
         return values[arg.index]
     if isinstance(arg, tuple):

@@ -58,7 +58,7 @@ def _sizes(env_config: str | None, updates: Sequence[str], agents: int | None, d
         raise SettingsError("--env-config already says --agents and --dim; give one or the other.", "--agents")
     from epymarl_lmac.settings.load import merge
     from epymarl_lmac.tasks import task_card
-    from protocol_gen.build import schema_of
+    from protocol_gen.build_bundle import schema_of
 
     values = merge("lmac_qmix", env_config, updates)
     card = task_card(values["env"], values["env_args"])

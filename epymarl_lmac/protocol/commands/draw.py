@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from epymarl_lmac.errors import RecordError
 from epymarl_lmac.protocol.analysis.profile import Profile
@@ -49,6 +50,33 @@ def _title(name: str, profile: Profile) -> str:
     return f"{name}: {profile.message_dim} numbers a receiver, {int(profile.bits.sum())} bits a step in all"
 
 
+def _png_panel(axes: Any, profile: Profile, color: Callable[[float], Any]) -> None:
+    """Draws the exchange of one protocol into axes of matplotlib.
+
+    Args:
+        axes: where to draw.
+        profile: what is exchanged.
+        color: color map from [0, 1], the most bits at 0.
+    """
+    places = circle(profile.n_agents)
+    most = max(1, int(profile.bits.max(initial=0)))
+    for sender, receiver, bits, width in _arrows(profile):
+        x0, y0, x1, y1 = _line(places, sender, receiver)
+        style = {"arrowstyle": "-|>", "lw": width, "color": color(0.85 * (1 - bits / most)), "alpha": 0.8}
+        axes.annotate("", xy=(x1, y1), xytext=(x0, y0), arrowprops={**style, "mutation_scale": 8 + 2 * width})
+        if profile.n_agents <= 4:
+            place = (x0 + 0.35 * (x1 - x0) + 2.5 * (y1 - y0) * 0.03, y0 + 0.35 * (y1 - y0) - 2.5 * (x1 - x0) * 0.03)
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+            axes.text(*place, f"{bits}", fontsize=7, ha="center", va="center", bbox=box)
+    for agent, (x, y) in enumerate(places):
+        axes.scatter([x], [y], s=420, color="#d9e2ec", edgecolors="#334e68", zorder=3)
+        axes.text(x, y, str(agent), ha="center", va="center", zorder=4)
+    axes.set_xlim(-1.3, 1.3)
+    axes.set_ylim(-1.3, 1.3)
+    axes.set_aspect("equal")
+    axes.axis("off")
+
+
 def draw_png(profiles: Sequence[Profile], names: Sequence[str], path: Path) -> None:
     """Draws one panel a protocol to a PNG.
 
@@ -63,25 +91,8 @@ def draw_png(profiles: Sequence[Profile], names: Sequence[str], path: Path) -> N
     figure, panels = plt.subplots(1, len(profiles), figsize=(5.5 * len(profiles), 5.8), squeeze=False)
     color = matplotlib.colormaps["viridis"]
     for axes, profile, name in zip(panels[0], profiles, names, strict=True):
-        places, arrows = circle(profile.n_agents), _arrows(profile)
-        most = max(1, int(profile.bits.max(initial=0)))
-        labelled = profile.n_agents <= 4
-        for sender, receiver, bits, width in arrows:
-            x0, y0, x1, y1 = _line(places, sender, receiver)
-            style = {"arrowstyle": "-|>", "lw": width, "color": color(0.85 * (1 - bits / most)), "alpha": 0.8}
-            axes.annotate("", xy=(x1, y1), xytext=(x0, y0), arrowprops={**style, "mutation_scale": 8 + 2 * width})
-            if labelled:
-                place = (x0 + 0.35 * (x1 - x0) + 2.5 * (y1 - y0) * 0.03, y0 + 0.35 * (y1 - y0) - 2.5 * (x1 - x0) * 0.03)
-                box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-                axes.text(*place, f"{bits}", fontsize=7, ha="center", va="center", bbox=box)
-        for agent, (x, y) in enumerate(places):
-            axes.scatter([x], [y], s=420, color="#d9e2ec", edgecolors="#334e68", zorder=3)
-            axes.text(x, y, str(agent), ha="center", va="center", zorder=4)
+        _png_panel(axes, profile, color)
         axes.set_title(_title(name, profile) + f"\nbits measured on: {profile.data}", fontsize=8)
-        axes.set_xlim(-1.3, 1.3)
-        axes.set_ylim(-1.3, 1.3)
-        axes.set_aspect("equal")
-        axes.axis("off")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130, bbox_inches="tight", format="png")
@@ -91,57 +102,54 @@ def draw_png(profiles: Sequence[Profile], names: Sequence[str], path: Path) -> N
         plt.close(figure)
 
 
+def _page_arrow(page: Any, line: tuple[float, float, float, float], width: float, panel: int) -> None:
+    """Draws one arrow into a panel of a plotly page; panels count from 1."""
+    x0, y0, x1, y1 = line
+    look = {"showarrow": True, "arrowhead": 2, "arrowwidth": width, "arrowcolor": "#33658a", "opacity": 0.75}
+    refs = {"xref": "x", "yref": "y", "axref": "x", "ayref": "y"}
+    page.add_annotation(x=x1, y=y1, ax=x0, ay=y0, text="", **look, **refs, row=1, col=panel)
+    suffix = str(panel) if panel > 1 else ""  # row and col above place the head only
+    page.layout.annotations[-1].update(axref=f"x{suffix}", ayref=f"y{suffix}")
+
+
+def _page_panel(page: Any, profile: Profile, panel: int) -> None:
+    """Draws the exchange of one protocol into a panel of a plotly page; panels count from 1."""
+    import plotly.graph_objects as go
+
+    places = circle(profile.n_agents)
+    middles: list[tuple[float, float, str]] = []
+    for sender, receiver, bits, width in _arrows(profile):
+        line = x0, y0, x1, y1 = _line(places, sender, receiver)
+        _page_arrow(page, line, width, panel)
+        floats, inputs = profile.floats[sender, receiver], profile.inputs[sender, receiver]
+        text = f"{sender} to {receiver}: {bits} bits, {floats} numbers, from {inputs} of its inputs"
+        middles.append((x0 + 0.35 * (x1 - x0), y0 + 0.35 * (y1 - y0), text))
+    if middles:
+        xs, ys, shown = zip(*middles, strict=True)
+        dots = go.Scatter(x=xs, y=ys, mode="markers", marker={"size": 7, "color": "#33658a"}, hovertext=shown)
+        dots.update(hoverinfo="text", showlegend=False)
+        page.add_trace(dots, row=1, col=panel)
+    agents = [str(agent) for agent in range(profile.n_agents)]
+    nodes = go.Scatter(x=[x for x, _ in places], y=[y for _, y in places], mode="markers+text", text=agents)
+    nodes.update(marker={"size": 28, "color": "#d9e2ec", "line": {"color": "#334e68", "width": 1}})
+    nodes.update(hoverinfo="skip", showlegend=False)
+    page.add_trace(nodes, row=1, col=panel)
+    page.update_xaxes(visible=False, range=[-1.3, 1.3], row=1, col=panel)
+    page.update_yaxes(visible=False, range=[-1.3, 1.3], row=1, col=panel)
+
+
 def draw_html(profiles: Sequence[Profile], names: Sequence[str], path: Path) -> None:
-    """Draws one panel a protocol to a self-contained page; pointing at an arrow's middle shows its figures.
+    """Draws one panel a protocol to a self-contained page; pointing at an arrow's middle shows its numbers.
 
     Raises:
         RecordError: the file cannot be written.
     """
-    import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
     titles = [_title(name, profile) for name, profile in zip(names, profiles, strict=True)]
     page = make_subplots(rows=1, cols=len(profiles), subplot_titles=titles)
-    for number, profile in enumerate(profiles, start=1):
-        places, arrows = circle(profile.n_agents), _arrows(profile)
-        middles: list[tuple[float, float, str]] = []
-        for sender, receiver, bits, width in arrows:
-            x0, y0, x1, y1 = _line(places, sender, receiver)
-            page.add_annotation(
-                x=x1,
-                y=y1,
-                ax=x0,
-                ay=y0,
-                xref="x",
-                yref="y",
-                axref="x",
-                ayref="y",
-                text="",
-                showarrow=True,
-                arrowhead=2,
-                arrowwidth=width,
-                arrowcolor="#33658a",
-                opacity=0.75,
-                row=1,
-                col=number,
-            )
-            page.layout.annotations[-1].update(axref=f"x{number if number > 1 else ''}")
-            page.layout.annotations[-1].update(ayref=f"y{number if number > 1 else ''}")
-            floats, inputs = profile.floats[sender, receiver], profile.inputs[sender, receiver]
-            words = f"{sender} to {receiver}: {bits} bits, {floats} numbers, from {inputs} of its inputs"
-            middles.append((x0 + 0.35 * (x1 - x0), y0 + 0.35 * (y1 - y0), words))
-        if middles:
-            xs, ys, shown = zip(*middles, strict=True)
-            dots = go.Scatter(x=xs, y=ys, mode="markers", marker={"size": 7, "color": "#33658a"}, hovertext=shown)
-            dots.update(hoverinfo="text", showlegend=False)
-            page.add_trace(dots, row=1, col=number)
-        names_shown = [str(agent) for agent in range(profile.n_agents)]
-        nodes = go.Scatter(x=[x for x, _ in places], y=[y for _, y in places], mode="markers+text", text=names_shown)
-        nodes.update(marker={"size": 28, "color": "#d9e2ec", "line": {"color": "#334e68", "width": 1}})
-        nodes.update(hoverinfo="skip", showlegend=False)
-        page.add_trace(nodes, row=1, col=number)
-        page.update_xaxes(visible=False, range=[-1.3, 1.3], row=1, col=number)
-        page.update_yaxes(visible=False, range=[-1.3, 1.3], row=1, col=number)
+    for panel, profile in enumerate(profiles, start=1):
+        _page_panel(page, profile, panel)
     page.update_annotations(font_size=12)
     page.update_layout(height=620, plot_bgcolor="white", margin={"l": 10, "r": 10, "t": 60, "b": 10})
     try:

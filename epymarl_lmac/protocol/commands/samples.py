@@ -11,11 +11,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from epymarl_lmac.awareness.inputs import extended_obs
 from epymarl_lmac.errors import BundleError
-from epymarl_lmac.paths import make_host_importable
 from epymarl_lmac.protocol.engine.spec import ProtocolSpec
 
 MAX_ROWS = 4096
+FEWEST_EPISODES = 32
 
 
 def windows(x: Tensor, history: int | None, id_columns: int = 0) -> Tensor:
@@ -77,35 +78,26 @@ class Played:
     Args:
         env: name of a file in ``config/envs``.
         updates: ``key=value`` settings that describe the task.
-        episodes: how many, at least 1; 32 are played if fewer are asked for.
+        episodes: how many, at least 1; ``FEWEST_EPISODES`` are played if fewer are asked for.
     """
 
     def __init__(self, env: str, updates: Sequence[str], episodes: int) -> None:
         if episodes < 1:
             raise BundleError(f"--episodes {episodes} must be at least 1.")
-        from protocol_gen.measure import play
+        from protocol_gen.collect import play_at_random
 
-        make_host_importable()
-        from epymarl_lmac.learning.packing import Packing
-
-        experiment = play(env, updates, None, episodes, seed=303)
-        batch = experiment.buffer.sample(experiment.buffer.episodes_in_buffer, rng=np.random.default_rng(0))
-        self._packing = Packing.of(batch["filled"].squeeze(-1))
-        with torch.no_grad():
-            self._x = experiment.mac.steps(batch).x_RND.float()
-        self._id_columns = experiment.mac.n_agents if experiment.mac.args.obs_agent_id else 0
-        self.name = f"{experiment.buffer.episodes_in_buffer} random episodes of {env}"
+        played, self._layout = play_at_random(env, updates, max(episodes, FEWEST_EPISODES), seed=303)
+        self._packing = played.packing()
+        self._x_PND = extended_obs(played, self._packing, self._layout)
+        self.name = f"{len(played)} random episodes of {env}"
 
     def inputs(self, spec: ProtocolSpec) -> Tensor:
         """Returns inputs for one protocol; raises BundleError if the sizes differ."""
-        if tuple(self._x.shape[1:]) != (spec.n_agents, spec.x_dim):
+        if tuple(self._x_PND.shape[1:]) != (spec.n_agents, spec.x_dim):
             raise BundleError(
-                f"The environment gives x of shape {tuple(self._x.shape[1:])}, the protocol is for "
+                f"The environment gives x of shape {tuple(self._x_PND.shape[1:])}, the protocol is for "
                 f"({spec.n_agents}, {spec.x_dim}); choose the task with env_args after `with`."
             )
         if spec.history is None:
-            return _few(self._x)
-        filler = self._x[:1].clone()
-        filler[..., : filler.shape[-1] - self._id_columns] = -1.0
-        rows = _few(self._packing.history(spec.history))
-        return torch.cat([self._x, filler])[rows]
+            return _few(self._x_PND)
+        return self._layout.histories(self._x_PND, _few(self._packing.history(spec.history)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 from epymarl_lmac.errors import BundleError
 from epymarl_lmac.paths import protocols_root
@@ -13,11 +15,24 @@ from epymarl_lmac.tasks import has_card, task_card, task_id
 AUTO = "auto"
 
 
-def schema_for(args, n_obs: int) -> TaskSchema:
+class RunSettings(Protocol):
+    """What settings and sizes of a run say about the bundle that it needs."""
+
+    env: str
+    env_args: Mapping[str, Any]
+    n_agents: int  # N
+    n_actions: int  # A
+    state_shape: int  # S
+    obs_last_action: bool  # whether x includes the agent's last action
+    obs_agent_id: bool  # whether x includes the agent's index
+    protocol_path: str  # folder of the bundle, or AUTO
+
+
+def schema_for(args: RunSettings, n_obs: int) -> TaskSchema:
     """Returns what a bundle must have been made for.
 
     Args:
-        args: the run's settings (env, env_args, n_agents, n_actions, state_shape, obs_last_action, obs_agent_id).
+        args: the run's settings.
         n_obs: width O of one agent's observation.
     """
     known = has_card(args.env)
@@ -34,7 +49,7 @@ def schema_for(args, n_obs: int) -> TaskSchema:
     )
 
 
-def bundle_path(args) -> Path:
+def bundle_path(args: RunSettings) -> Path:
     """Returns the folder that ``protocol_path`` names; "auto" is protocols/<env>/<task>/default."""
     if args.protocol_path != AUTO:
         return Path(args.protocol_path).expanduser()
@@ -46,7 +61,7 @@ def bundle_path(args) -> Path:
     return protocols_root() / args.env / task_id(args.env, args.env_args) / "default"
 
 
-def load_bundle_for(args, n_obs: int) -> Bundle:
+def load_bundle_for(args: RunSettings, n_obs: int) -> Bundle:
     """Loads the bundle of a run and refuses one that is missing, damaged or made for another task.
 
     Raises:

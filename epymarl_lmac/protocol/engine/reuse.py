@@ -12,8 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from epymarl_lmac.protocol.engine.nodes import Node
 
-def _slice_scatter(target: Tensor, source: Tensor, dim: int = 0, start=None, end=None, step: int = 1) -> Tensor:
+
+def _slice_scatter(
+    target: Tensor, source: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
     torch.ops.aten.slice.Tensor(target, dim, start, end, step).copy_(source)
     return target
 
@@ -54,7 +58,7 @@ COPY = "aten.copy.default"
 _OVERLAPPING = ("aten.expand.default", "aten.unfold.default", "aten.diagonal.default", COPY)
 
 
-def _viewed(node: Any, function: Any) -> Sequence[int]:
+def _viewed(node: Node, function: Any) -> Sequence[int]:
     """Returns the operands whose memory the result may share, as the operation's own schema declares."""
     if node.op == "input":
         return ()
@@ -70,7 +74,7 @@ class _Memory:
     """Who shares whose memory, and when it is read.
 
     Args:
-        nodes: the operations; each has ``op``, ``args``, ``kwargs`` and ``refs``.
+        nodes: the operations.
         order: indices of those that run, in order.
         table: operations by name.
         varying: indices of values that are made anew in every run; others are kept and never written to.
@@ -79,7 +83,7 @@ class _Memory:
 
     def __init__(
         self,
-        nodes: Sequence[Any],
+        nodes: Sequence[Node],
         order: Sequence[int],
         table: Mapping[str, Any],
         varying: Collection[int],
@@ -142,7 +146,7 @@ class _Memory:
 
 
 def overwritable(
-    nodes: Sequence[Any],
+    nodes: Sequence[Node],
     order: Sequence[int],
     table: Mapping[str, Any],
     varying: Collection[int],

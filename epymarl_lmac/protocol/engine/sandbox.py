@@ -36,7 +36,7 @@ FORK_SERVER = Path(__file__).with_name("fork_server.py")
 ISOLATION = Path(__file__).with_name("isolation.py")
 LAYER = "sandbox"
 _log = logging.getLogger(__name__)
-START_S = 120.0  # seconds that loading PyTorch may take
+START_S = 300.0  # seconds that loading PyTorch may take; a minute was seen on two cores with sixteen busy processes
 END_S = 10.0  # seconds that clearing a child away may take
 
 
@@ -137,10 +137,13 @@ class ForkServer:
             )
             theirs.close()
             if self._line(START_S) is None:
+                is_late = self.process.poll() is None
                 self.close()
                 errors.seek(0)
                 last = errors.read()[-400:].decode(errors="replace").strip().split("\n")[-1]
-                raise ProtocolRejected(LAYER, f"no child can be started on this machine. {last}")
+                if is_late:
+                    last = f"PyTorch was not loaded in {START_S:g} s; try again when the machine is less busy. {last}"
+                raise ProtocolRejected(LAYER, f"no child can be started on this machine. {last}".strip())
 
     def _line(self, seconds: float) -> dict[str, Any] | None:
         """Returns the next line that the process says, None if it is gone or silent."""

@@ -34,6 +34,11 @@ def schema_of(card: TaskCard, obs_last_action: bool, obs_agent_id: bool) -> Task
     )
 
 
+def default_folder(card: TaskCard) -> Path:
+    """Returns where the bundle of a card's task lies unless another place is named."""
+    return protocols_root() / card.env / card.task / "default"
+
+
 def split_patterns(text: str) -> list[str]:
     """Returns comma separated patterns; commas inside brackets belong to a name.
 
@@ -102,7 +107,7 @@ def build(
     card = task_card(values["env"], values["env_args"])
     texts = [(folder / MESSAGE.text_name(k)).read_text(encoding="utf-8") for k in steps]
     return write_bundle(
-        protocols_root() / card.env / card.task / "default" if out is None else out,
+        default_folder(card) if out is None else out,
         texts,
         schema_of(card, values["obs_last_action"], values["obs_agent_id"]),
         important_columns(card, important),
