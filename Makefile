@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 RESULTS := results/quickstart
 
-.PHONY: help quickstart test test-slow lint gfootball clean
+.PHONY: help quickstart test test-slow lint docs gfootball clean
 
 help:
 	@echo "make quickstart  train lmac_qmix on LBF for a few minutes and draw its curve"
 	@echo "make test        the fast tests"
-	@echo "make test-slow   the tests that take minutes"
+	@echo "make test-slow   all tests, those that take minutes too, and the share of lines that they run"
 	@echo "make lint        ruff and mypy"
+	@echo "make docs        the site of all pages, build/site/index.html"
 	@echo "make gfootball   builds Google Research Football from source (Debian 12, about 15 minutes)"
 
 $(VENV)/.ready: setup.py constraints.txt
@@ -28,12 +29,21 @@ test: $(VENV)/.ready
 	$(BIN)/python -m pytest
 
 test-slow: $(VENV)/.ready
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow or not slow" --cov --cov-report=term
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy epymarl_lmac src protocol_gen benchmarks
+
+$(VENV)/.docs-ready: $(VENV)/.ready
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
+# Reads every page anew (-E), so that a warning of an unchanged page fails the build as well (-W).
+docs: $(VENV)/.docs-ready
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html -d build/doctrees -c docs . build/site
+	@echo "build/site/index.html"
 
 # Google Research Football and this project in an environment of their own: the engine needs old gym and numpy.
 FOOTBALL := .venv-football

@@ -64,15 +64,18 @@ setup(
         "h5py>=3.10",
         "scipy>=1.11",
         "pymongo>=4.6",
+        "psutil>=5.9",
     ],
     extras_require={
         "designer": ["openai>=1.60"],
         "cluster": ["ray[client]>=2.40,<3", "submitit>=1.5.2,<2"],
         "tensorboard": ["tensorboard>=2.16"],
         "wandb": ["wandb>=0.19"],
+        "docs": ["sphinx>=8.1,<10", "myst-parser>=4", "furo>=2025.7"],
         "test": [
             "openai>=1.60",
             "pytest>=8",
+            "pytest-cov>=6",
             "pytest-timeout>=2.3",
             "hypothesis>=6.100",
             "lbforaging==2.0.0",

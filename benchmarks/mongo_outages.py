@@ -1,6 +1,6 @@
 """Cuts a run's MongoDB again and again, and compares record and time with the same run without MongoDB.
 
-    python benchmarks/mongo_outages.py --outages 20 --json outages.json
+    python benchmarks/mongo_outages.py --outages 20 --repeats 3 --json outages.json
 
 Starts its own server (SecantusDB, as the tests do) and a proxy before it that resets all connections and, every other
 time, refuses new ones for a moment. Afterwards what is still marked unsent is sent, and every document is compared with
@@ -10,12 +10,14 @@ the run's folder. Ends with 1 if a document is lost or doubled.
 from __future__ import annotations
 
 import argparse
+import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "record"))
 
@@ -46,8 +48,24 @@ def _folder(results: Path) -> Path | None:
     return next((path.parent for path in results.glob("*/run.json")), None)
 
 
-def _run(options: argparse.Namespace, results: Path, proxy: TcpProxy | None) -> tuple[Path, int]:
-    """Runs once, with outages where there is a proxy; returns the run's folder and the number of outages."""
+def _cpu_s() -> float:
+    """Returns the processor time of all processes that this one has waited for, seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+class Played(NamedTuple):
+    """One run."""
+
+    folder: Path
+    outages: int
+    wall_s: float  # as the run itself recorded it
+    cpu_s: float  # of its process
+
+
+def _run(options: argparse.Namespace, results: Path, proxy: TcpProxy | None) -> Played:
+    """Runs once, with outages where there is a proxy."""
+    before = _cpu_s()
     command = _command(options, results, None if proxy is None else proxy.port)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     outages = 0
@@ -61,7 +79,24 @@ def _run(options: argparse.Namespace, results: Path, proxy: TcpProxy | None) -> 
     folder = _folder(results)
     if process.returncode or folder is None:
         raise SystemExit(f"the run ended with exit code {process.returncode}")
-    return folder, outages
+    return Played(folder, outages, float(read_run(folder)["wall_s"]), _cpu_s() - before)
+
+
+def _mirrored(options: argparse.Namespace, root: Path, port: int) -> tuple[Played, dict[str, int]]:
+    """Runs once with outages, sends what is left, and counts documents; the database is emptied afterwards."""
+    proxy = TcpProxy(port)
+    played = _run(options, root / "mirrored", proxy)
+    left = (played.folder / UNSENT).exists()
+    if left:
+        target = MongoTarget(f"mongodb://127.0.0.1:{proxy.port}/{DATABASE}")
+        sync(target, played.folder.parent, print)
+        target.close()
+    client: Any = pymongo.MongoClient("127.0.0.1", port)
+    wanted, lost, doubled = _compare(client[DATABASE], played.folder)
+    client.drop_database(DATABASE)
+    client.close()
+    proxy.close()
+    return played, {"documents": wanted, "lost": lost, "doubled": doubled, "left_for_sync": int(left)}
 
 
 def _compare(database: Any, folder: Path) -> tuple[int, int, int]:
@@ -82,28 +117,41 @@ def main() -> int:
     parser.add_argument("--alg", default="iql")
     parser.add_argument("--env", default="lookout")
     parser.add_argument("--t-max", type=int, default=20_000)
+    parser.add_argument("--repeats", type=int, default=1, help="pairs of runs; times are medians over them")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     options = parser.parse_args()
+    pairs: list[tuple[Played, Played]] = []
+    counts: list[dict[str, int]] = []
     with tempfile.TemporaryDirectory() as name, mongo_server() as (_, port):
-        alone, _ = _run(options, Path(name) / "alone", None)
-        proxy = TcpProxy(port)
-        folder, outages = _run(options, Path(name) / "mirrored", proxy)
-        left = (folder / UNSENT).exists()
-        if left:
-            target = MongoTarget(f"mongodb://127.0.0.1:{proxy.port}/{DATABASE}")
-            sync(target, folder.parent, print)
-            target.close()
-        wanted, lost, doubled = _compare(pymongo.MongoClient("127.0.0.1", port)[DATABASE], folder)
-        proxy.close()
-        times = [float(read_run(one)["wall_s"]) for one in (alone, folder)]
-    print(f"{outages} outages in a run of {options.alg} on {options.env}, {options.t_max} steps")
-    print(f"documents: {wanted}, lost {lost}, doubled {doubled}; left for sync at the end: {left}")
-    print(f"time of the run: {times[1]:.1f} s, {times[0]:.1f} s without MongoDB ({times[1] / times[0] - 1:+.1%})")
+        for number in range(options.repeats):
+            root = Path(name) / str(number)
+            if number % 2 == 0:  # which of the two comes first changes, so that a slow drift of the machine cancels
+                alone = _run(options, root / "alone", None)
+                mirrored, found = _mirrored(options, root, port)
+            else:
+                mirrored, found = _mirrored(options, root, port)
+                alone = _run(options, root / "alone", None)
+            pairs.append((alone, mirrored))
+            counts.append(found)
+            print(f"pair {number}: {mirrored.outages} outages, {found}", flush=True)
+    outages = sum(mirrored.outages for _, mirrored in pairs)
+    total = {key: sum(one[key] for one in counts) for key in counts[0]}
+    wall, wall_alone = (statistics.median(pair[i].wall_s for pair in pairs) for i in (1, 0))
+    cpu, cpu_alone = (statistics.median(pair[i].cpu_s for pair in pairs) for i in (1, 0))
+    print(f"{outages} outages in {len(pairs)} run(s) of {options.alg} on {options.env}, {options.t_max} steps")
+    print(
+        f"documents: {total['documents']}, lost {total['lost']}, doubled {total['doubled']}; runs that left some for "
+        f"sync: {total['left_for_sync']}"
+    )
+    print(f"time of the run: {wall:.1f} s, {wall_alone:.1f} s without MongoDB ({wall / wall_alone - 1:+.1%})")
+    print(f"processor time: {cpu:.1f} s, {cpu_alone:.1f} s without MongoDB ({cpu / cpu_alone - 1:+.1%})")
     if options.json is not None:
-        numbers = {"outages": outages, "documents": wanted, "lost": lost, "doubled": doubled, "left_for_sync": left}
-        numbers |= {"alg": options.alg, "env": options.env, "t_max": options.t_max, "pause_s": options.pause_s}
-        write_json(options.json, {**numbers, "wall_s": times[1], "wall_s_without": times[0]})
-    return 1 if lost or doubled else 0
+        numbers = {"outages": outages, "repeats": options.repeats, **total, "pause_s": options.pause_s}
+        numbers |= {"alg": options.alg, "env": options.env, "t_max": options.t_max}
+        numbers |= {"wall_s": [pair[1].wall_s for pair in pairs], "wall_s_without": [pair[0].wall_s for pair in pairs]}
+        numbers |= {"cpu_s": [pair[1].cpu_s for pair in pairs], "cpu_s_without": [pair[0].cpu_s for pair in pairs]}
+        write_json(options.json, numbers)
+    return 1 if total["lost"] or total["doubled"] else 0
 
 
 if __name__ == "__main__":

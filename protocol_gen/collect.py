@@ -210,8 +210,7 @@ def _play(
         task = progress.add_task("collect", total=total)
         while sum(kept) < total or (learns and experiment.runner.t_env < t_max):
             if epsilons is None:
-                experiment.advance()
-                batch = _latest(experiment.buffer)
+                batch = experiment.advance()
                 due = total * min(1.0, experiment.runner.t_env / t_max)
             else:
                 batch, due = _play_round(experiment, epsilons[rounds % len(epsilons)]), total
@@ -228,16 +227,8 @@ def _play(
                 print(f"collect: {sum(kept):,} of {total:,} episodes, step {experiment.runner.t_env:,}", flush=True)
 
 
-def _latest(buffer: Any) -> Any:
-    """Returns the round that was inserted last."""
-    return buffer[np.arange(buffer.buffer_index - ROUND, buffer.buffer_index) % buffer.buffer_size]
-
-
 def _play_round(experiment: Any, epsilon: float) -> Any:
-    from components.epsilon_schedules import DecayThenFlatSchedule
-
-    experiment.mac.action_selector.schedule = DecayThenFlatSchedule(epsilon, epsilon, 1, decay="linear")
     with torch.no_grad():
-        batch = experiment.runner.run(test_mode=False)
+        batch = experiment.runner.run(epsilon=epsilon)
     experiment.episodes += batch.batch_size
     return batch

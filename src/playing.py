@@ -63,7 +63,7 @@ class Watched:
         return getattr(self._env, name)
 
     def _look(self) -> Scene | None:
-        return self._env.scene(0) if isinstance(self._env, BatchedEnv) else None
+        return self._env.scene(0)
 
     def _said(self) -> np.ndarray | None:
         """Returns the bits of this step's messages, (N, S), and counts from anew."""

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from components.buffer_memory import GIB, check_fits, episode_bytes, free_bytes
-from components.episode_buffer import ReplayBuffer
+from components.buffer_memory import GIB, check_fits, free_bytes
+from components.episode_buffer import EpisodeBatch, ReplayBuffer
 from components.transforms import OneHot
 from controllers import REGISTRY as mac_REGISTRY
 from epymarl_lmac import checkpoint as ckpt
@@ -124,17 +124,15 @@ class Experiment:
         }
         preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=args.n_actions)])}
         n_steps, buffer_device = args.episode_limit + 1, "cpu" if args.buffer_cpu_only else device
-        self.buffer_bytes = check_fits(
-            episode_bytes(scheme, groups, n_steps, preprocess),
-            args.buffer_size,
-            args.buffer_memory_gib,
-            free_bytes(buffer_device),
-        )
+        one = EpisodeBatch(scheme, groups, 1, n_steps, preprocess=preprocess)
+        self.mac = mac_REGISTRY[args.mac](one.scheme, groups, args)
+        self.transforms = self.mac.transforms(args.buffer_size * n_steps)
+        for transform in self.transforms:
+            one.add_key(transform.key, transform.field)
+        self.buffer_bytes = check_fits(one.nbytes, args.buffer_size, args.buffer_memory_gib, free_bytes(buffer_device))
         self.buffer = ReplayBuffer(
             scheme, groups, args.buffer_size, n_steps, preprocess=preprocess, device=buffer_device
         )
-        self.mac = mac_REGISTRY[args.mac](self.buffer.scheme, groups, args)
-        self.transforms = self.mac.transforms(args.buffer_size * (args.episode_limit + 1))
         for transform in self.transforms:
             self.buffer.add_key(transform.key, transform.field)
         self.runner.setup(scheme, groups, preprocess, self.mac)
@@ -185,8 +183,8 @@ class Experiment:
 
     # -- one round ---------------------------------------------------------------------------------------
 
-    def advance(self) -> None:
-        """Plays a round of episodes and takes the updates it earns."""
+    def advance(self) -> EpisodeBatch:
+        """Plays a round of episodes and takes the updates it earns; returns the episodes."""
         args = self.args
         with torch.no_grad():
             episodes = self.runner.run(test_mode=False)
@@ -195,7 +193,7 @@ class Experiment:
         self.buffer.insert_episode_batch(episodes)
         self.episodes += episodes.batch_size
         if not self.buffer.can_sample(args.batch_size):
-            return
+            return episodes
         self.updates_owed += episodes.batch_size * args.updates_per_episode
         start = time.perf_counter()
         while self.updates_owed >= 1:
@@ -206,6 +204,7 @@ class Experiment:
                 batch.to(args.device)
             self.learner.train(batch, self.runner.t_env, self.episodes)
         self.update_s += time.perf_counter() - start
+        return episodes
 
     def test(self) -> None:
         """Plays the test episodes; they are logged by the runner and change nothing else."""

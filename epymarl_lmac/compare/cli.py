@@ -52,7 +52,7 @@ def compare(
     out: Annotated[Path, typer.Option(help="folder of the comparison")] = Path("results/compare"),
     jobs: Annotated[int, typer.Option(help="runs at a time; 0: one a core, or what the cluster holds", min=0)] = 0,
     gpus: Annotated[str, typer.Option(help="devices to share out, e.g. 0,1; one run at a time each")] = "",
-    ray: Annotated[bool, typer.Option("--ray", help="run on Ray, started here or at the address that follows")] = False,
+    ray: Annotated[bool, typer.Option("--ray", help="run on a Ray that is started on this machine")] = False,
     cluster: Annotated[str, typer.Option(help="run on this Ray cluster, ray://HOST:10001 or HOST:6379")] = "",
     slurm: Annotated[bool, typer.Option("--slurm", help="run as Slurm jobs, through submitit")] = False,
     slurm_option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for Slurm; may be repeated")] = None,
@@ -72,17 +72,16 @@ def compare(
     from epymarl_lmac.compare import plan
     from epymarl_lmac.compare.places import choose_place
 
-    address, updates = _updates(context.args, ray)
     devices = [gpu for gpu in gpus.split(",") if gpu]
     options = Options(
         algs=plan.parse_names(algs, "--algs"),
         envs=plan.parse_names(envs, "--envs"),
         seeds=plan.parse_seeds(seeds),
         t_max=plan.parse_steps(t_max),
-        updates=updates,
+        updates=_updates(context.args),
         out=out.expanduser().absolute(),
         jobs=jobs or len(devices),
-        place=choose_place(ray, cluster or address, slurm, slurm_option or [], cpus_per_run, gpus_per_run, devices),
+        place=choose_place(ray, cluster, slurm, slurm_option or [], cpus_per_run, gpus_per_run, devices),
         gpus=devices,
         key=key,
         also=[folder.expanduser() for folder in also or []],
@@ -94,16 +93,17 @@ def compare(
     raise typer.Exit(_compare(options, calibration, dry_run, page_only))
 
 
-def _updates(argv: Sequence[str], ray: bool) -> tuple[str, list[str]]:
-    """Returns the address given after ``--ray`` ("" if none) and the settings for all runs."""
-    from epymarl_lmac.compare.places import looks_like_address
+def _updates(argv: Sequence[str]) -> list[str]:
+    """Returns the settings for all runs."""
     from epymarl_lmac.settings.command_line import split_argv
 
     stray, updates = split_argv(argv)
-    address = stray.pop(0) if ray and stray and looks_like_address(stray[0]) else ""
     if stray:
-        raise SettingsError(f"{stray[0]!r} is not understood; settings for all runs come after the word 'with'.")
-    return address, list(updates)
+        raise SettingsError(
+            f"{stray[0]!r} is not understood; settings for all runs come after the word 'with', and the address of a "
+            "Ray cluster after --cluster."
+        )
+    return list(updates)
 
 
 def _sacred(texts: Sequence[str]) -> list[tuple[str, Path]]:
@@ -146,7 +146,7 @@ def _compare(options: Options, calibration: bool, dry_run: bool, page_only: bool
     lock = RunLock(options.out)
     try:
         with LiveTable() as screen:
-            schedule = Schedule(cells, options.out, 1, options.gpus, options.key, options.also, screen.line)
+            schedule = Schedule(cells, options.out, options.gpus, options.key, options.also, screen.line)
             for sentence in schedule.look():
                 screen.line(f"warning: {sentence}")
             stopped = _run(options, schedule, calibration, dry_run, screen)
@@ -174,10 +174,9 @@ def _run(options: Options, schedule: Schedule, calibration: bool, dry_run: bool,
     launcher = make_launcher(options.place, options.out, options.jobs)
     try:
         jobs = options.jobs or launcher.capacity(n_left)
-        schedule.use(launcher, jobs)
         if calibration:
             _forecast(schedule, options, launcher, jobs, screen.line)
-        return False if dry_run else schedule.run(screen.show)
+        return False if dry_run else schedule.run(launcher, jobs, screen.show)
     finally:
         launcher.close()
 
@@ -212,6 +211,10 @@ def command_line(options: Options) -> str:
     words += ["--t-max", str(options.t_max)]
     if options.key != "test_return_mean":
         words += ["--key", options.key]
+    words += [word for folder in options.also for word in ("--also", str(folder))]
+    words += [word for env, folder in options.sacred for word in ("--sacred", f"{env}={folder}")]
+    words += ["--threshold", str(options.threshold)] if options.threshold is not None else []
+    words += ["--trials", ",".join(f"{alg}={n}" for alg, n in options.trials.items())] if options.trials else []
     words += ["--allow-unfair"] if options.allow_unfair else []
     words += ["with", *options.updates] if options.updates else []
     return shlex.join(words)

@@ -64,13 +64,15 @@ def measure(rows: Sequence[TimedRow], started: float, checkpoint_bytes: float) -
         checkpoint_bytes: size of its checkpoint.
 
     Raises:
-        RecordError: it is too short to tell.
+        RecordError: it is too short to tell, or the clock went back meanwhile.
     """
     training = [(r.time, r.row.t_env) for r in rows if r.time is not None and r.row.key == "return_mean"]
     if len(training) < 3 or training[-1][1] <= training[0][1]:
         raise RecordError("the calibration run played fewer than three rounds of episodes")
     middle = len(training) // 2  # the first half has rounds without updates, and compiles
     (t0, n0), (t1, n1) = training[middle - 1], training[-1]
+    if t1 < t0:
+        raise RecordError("the clock went back during the calibration; give the same command again")
     tests = [r.time for r in rows if r.time is not None and r.row.key == "test_return_mean"]
     last_round = max(r.time for r in rows if r.time is not None and not r.row.key.startswith("test_"))
     test_s = max(0.0, tests[-1] - last_round) if len(tests) > 1 else 0.0

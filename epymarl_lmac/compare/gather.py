@@ -30,8 +30,30 @@ def read_tests(record: Record, cell: Cell, key: str) -> RunCurve:
         known = ", ".join(sorted({row.key for row in rows if row.key.startswith("test_")}))
         raise RecordError(f"{record.folder} has no metric {key!r}; its tests have: {known}.")
     steps, values = np.array(points, dtype=float).T
-    evaluation = read_evaluation(record.folder)
-    return RunCurve(cell.alg, cell.env, cell.seed, steps, values, record.run, str(record.folder), evaluation=evaluation)
+    return RunCurve(
+        cell.alg,
+        cell.env,
+        cell.seed,
+        steps,
+        values,
+        record.run,
+        str(record.folder),
+        evaluation=read_evaluation(record.folder),
+        protocol=protocol_text(record.folder),
+    )
+
+
+def protocol_text(folder: Path) -> str:
+    """Returns the programs of the protocol that a run played, one after another; "" where it has none.
+
+    Raises:
+        RecordError: a program cannot be read.
+    """
+    try:
+        texts = [(path.name, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("protocol/k*.py"))]
+    except (OSError, UnicodeDecodeError) as err:
+        raise RecordError(f"The protocol in {folder} cannot be read: {err}.") from err
+    return "".join(f"# {name}\n\n{text}\n" for name, text in texts)
 
 
 def gather(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,25 @@ def message_cost(run: Mapping[str, Any]) -> MessageCost:
         **numbers,
         n_agents=int(settings.get("n_agents") or 0),
         bits_per_float=int(settings.get("channel_bits") or FLOAT_BITS),
+    )
+
+
+def _kind(cost: MessageCost) -> tuple[bool | None, int, int]:
+    return cost.sends, cost.n_agents, cost.bits_per_float
+
+
+def mean_cost(costs: Sequence[MessageCost]) -> MessageCost:
+    """Returns the mean cost of an algorithm's runs on a task; NaN and None where a run does not say, or runs differ
+    in agents or in bits a number."""
+    if any(_kind(cost) != _kind(costs[0]) for cost in costs):
+        return MessageCost(None)
+    return replace(
+        costs[0],
+        floats=float(np.mean([cost.floats for cost in costs])),
+        bits=float(np.mean([cost.bits for cost in costs])),
+        links_open=float(np.mean([cost.links_open for cost in costs])),
+        uplink=float(np.mean([cost.uplink for cost in costs])),
+        downlink=float(np.mean([cost.downlink for cost in costs])),
     )
 
 

@@ -235,12 +235,8 @@ def _protocols(c: Comparison) -> str:
     """Returns the texts of the protocols that runs were made with, each once."""
     seen: dict[str, tuple[str, list[str]]] = {}
     for run in c.curves:
-        texts = {
-            path.name: path.read_text(encoding="utf-8") for path in sorted(Path(run.folder).glob("protocol/k*.py"))
-        }
-        if texts:
-            shown_text = "".join(f"# {name}\n\n{text}\n" for name, text in texts.items())
-            seen.setdefault(shown_text, (run.env, []))[1].append(f"{run.alg}, seed {run.seed}")
+        if run.protocol:
+            seen.setdefault(run.protocol, (run.env, []))[1].append(f"{run.alg}, seed {run.seed}")
     if not seen:
         return ""
     parts = [

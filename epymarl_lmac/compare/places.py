@@ -24,11 +24,6 @@ class Place:
     slurm: dict[str, Any] = field(default_factory=dict)  # submitit's parameters
 
 
-def looks_like_address(text: str) -> bool:
-    """Whether a word after ``--ray`` is meant as a cluster's address."""
-    return text == "auto" or ":" in text.partition("=")[0]
-
-
 def choose_place(
     ray: bool, cluster: str, slurm: bool, slurm_options: Sequence[str], cpus: int, gpus: float, devices: Sequence[str]
 ) -> Place:

@@ -111,11 +111,13 @@ class RayLauncher:
             else:
                 self._ray.init(address="local", num_cpus=n_local, include_dashboard=False, **quiet)
         except Exception as err:  # Ray has many classes for it, some without a name of their own
-            first = (str(err).strip().splitlines() or [type(err).__name__])[0]
+            lines = [line for line in str(err).splitlines() if line.strip()] or [type(err).__name__]
+            reason = " ".join(dict.fromkeys((lines[0].strip(), lines[-1].strip())))  # a server's traceback lies between
             what = f"no Ray cluster answers at {address!r}" if address else "Ray cannot be started on this machine"
             raise SettingsError(
-                f"{what} ({first}); give ray://HOST:10001, HOST:6379 or auto, the same Ray and Python as there "
-                f"(here Ray {self._ray.__version__}), or {OPTION} alone to start one here.",
+                f"{what} ({reason}); give ray://HOST:10001, HOST:6379 or auto, the same Ray and Python as there "
+                f"(here Ray {self._ray.__version__}), and RAY_AUTH_MODE=token with RAY_AUTH_TOKEN if it wants one; or "
+                f"{OPTION} alone to start one here.",
                 OPTION,
             ) from err
 

@@ -12,7 +12,15 @@ import numpy as np
 
 from epymarl_lmac.compare import statistics as st
 from epymarl_lmac.compare.fairness import Difference
-from epymarl_lmac.compare.messages import Awareness, ControlRow, MessageCost, awareness_rows, control_rows, message_cost
+from epymarl_lmac.compare.messages import (
+    Awareness,
+    ControlRow,
+    MessageCost,
+    awareness_rows,
+    control_rows,
+    mean_cost,
+    message_cost,
+)
 
 OVERSHOOT = 0.05  # a run's last test comes at most this share of the budget after it
 POINTS = 101  # of an averaged curve at most
@@ -31,6 +39,7 @@ class RunCurve:
     folder: str
     source: str = "this project"
     evaluation: Mapping[str, Any] | None = None  # what epymarl-lmac evaluate --controls wrote beside it
+    protocol: str = ""  # programs that agents spoke by
 
     def covers(self, t_max: int) -> bool:
         """Whether its tests reach the budget."""
@@ -81,7 +90,7 @@ class Row:
     threshold: float
     wall_s: float  # mean over runs; NaN where not recorded
     n_parameters: int | None
-    messages: MessageCost  # of the first run
+    messages: MessageCost  # mean over runs
 
 
 @dataclass(frozen=True)
@@ -167,7 +176,7 @@ def row_of(comparison: Comparison, alg: str, env: str) -> Row | None:
         threshold=threshold,
         wall_s=float(np.mean(walls)),
         n_parameters=None if counts is None else int(sum(counts.values())),
-        messages=message_cost(runs[0].run),
+        messages=mean_cost([message_cost(run.run) for run in runs]),
     )
 
 

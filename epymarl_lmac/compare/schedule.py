@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from epymarl_lmac.compare.launch import Launcher, LocalLauncher, StartedRun
+from epymarl_lmac.compare.launch import Launcher, StartedRun
 from epymarl_lmac.compare.plan import Cell
 from epymarl_lmac.compare.process import host_command
 from epymarl_lmac.compare.progress import UNKNOWN, Progress, read_progress
@@ -74,37 +74,28 @@ class Schedule:
     Args:
         cells: the plan.
         out: the comparison's folder; runs go to ``out/runs``, their output to ``out/logs``.
-        jobs: runs at a time.
         gpus: devices to share out, or none.
         key: the metric to show.
         also: further folders of runs whose records count.
         say: shows one line.
-        launcher: where runs are started; this machine if None.
     """
 
     def __init__(
         self,
         cells: Sequence[Cell],
         out: Path,
-        jobs: int,
         gpus: Sequence[str] = (),
         key: str = "test_return_mean",
         also: Sequence[Path] = (),
         say: Callable[[str], None] = print,
-        launcher: Launcher | None = None,
     ) -> None:
         self.tasks = [Task(cell) for cell in cells]
         self.runs, self.logs = out / "runs", out / "logs"
-        self._launcher = LocalLauncher() if launcher is None else launcher
-        self._jobs, self._key, self._also, self._say = jobs, key, list(also), say
+        self._key, self._also, self._say = key, list(also), say
         self._free_gpus = list(gpus)
         self._shares_gpus = bool(gpus)
         self._stop_signals = 0
         self._looked = 0.0
-
-    def use(self, launcher: Launcher, jobs: int) -> None:
-        """Starts runs through ``launcher`` from now on, ``jobs`` at a time."""
-        self._launcher, self._jobs = launcher, jobs
 
     # -- the state of things -------------------------------------------------------------------------------
 
@@ -135,10 +126,12 @@ class Schedule:
 
     # -- running -------------------------------------------------------------------------------------------
 
-    def run(self, show: Callable[[Sequence[Task]], None]) -> bool:
+    def run(self, launcher: Launcher, jobs: int, show: Callable[[Sequence[Task]], None]) -> bool:
         """Runs everything that is not done.
 
         Args:
+            launcher: starts runs, on this machine or elsewhere.
+            jobs: runs at a time.
             show: called again and again with the tasks.
 
         Returns:
@@ -148,7 +141,7 @@ class Schedule:
         self.runs.mkdir(parents=True, exist_ok=True)
         before = {s: signal.signal(s, self._note_stop) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            while not self._stop_signals and self._step():
+            while not self._stop_signals and self._step(launcher, jobs):
                 show(self.tasks)
                 time.sleep(POLL_S)
             show(self.tasks)
@@ -161,7 +154,7 @@ class Schedule:
     def _note_stop(self, signum: int, frame: object) -> None:
         self._stop_signals += 1
 
-    def _step(self) -> bool:
+    def _step(self, launcher: Launcher, jobs: int) -> bool:
         """Looks after every task once; returns whether any is left."""
         for task in self.tasks:
             if task.state is State.RUNNING and task.process is not None and task.process.poll() is not None:
@@ -169,18 +162,18 @@ class Schedule:
         if time.monotonic() - self._looked >= LOOK_S:
             self._look_at_progress()
         for task in self.tasks:
-            if task.state is State.WAITING and self._has_room():
-                self._start(task)
+            if task.state is State.WAITING and self._has_room(jobs):
+                self._start(task, launcher)
         return any(task.state in (State.RUNNING, State.WAITING, State.ELSEWHERE) for task in self.tasks)
 
-    def _has_room(self) -> bool:
+    def _has_room(self, jobs: int) -> bool:
         busy = self.count(State.RUNNING) + self.count(State.ELSEWHERE)
-        return busy < self._jobs and (not self._shares_gpus or bool(self._free_gpus))
+        return busy < jobs and (not self._shares_gpus or bool(self._free_gpus))
 
-    def _start(self, task: Task) -> None:
+    def _start(self, task: Task, launcher: Launcher) -> None:
         task.gpu = self._free_gpus.pop(0) if self._shares_gpus else None
         log = self.logs / f"{_slug(task.cell.name)}.log"
-        task.process = self._launcher.start(host_command(task.cell.argv, self.runs, task.folder), log, task.gpu)
+        task.process = launcher.start(host_command(task.cell.argv, self.runs, task.folder), log, task.gpu)
         task.queued = not task.process.has_begun
         task.state, task.attempts = State.RUNNING, task.attempts + 1
         task.started_at = (time.monotonic(), task.progress.t_env)

@@ -43,6 +43,7 @@ class EpsilonGreedyActionSelector:
         self.schedule = DecayThenFlatSchedule(
             args.epsilon_start, args.epsilon_finish, args.epsilon_anneal_time, decay="linear"
         )
+        self.fixed_epsilon: float | None = None  # of training steps, in place of the schedule's
         self.evaluation_epsilon = args.evaluation_epsilon
         self.test_greedy = args.test_greedy
         self.epsilon = self.schedule.eval(0)  # of the latest training step
@@ -63,6 +64,7 @@ class EpsilonGreedyActionSelector:
         """
         epsilon = self.schedule.eval(t_env)
         if not test_mode:
+            epsilon = epsilon if self.fixed_epsilon is None else self.fixed_epsilon
             self.epsilon = epsilon
         elif self.test_greedy:
             epsilon = self.evaluation_epsilon

@@ -5,13 +5,11 @@ A buffer is filled over hours; memory that is not there would end the run long a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+import psutil
 import torch
 
-from components.episode_buffer import EpisodeBatch, Scheme
 from epymarl_lmac.errors import SettingsError
 
 GIB = 2**30
@@ -19,40 +17,12 @@ SHARE = 0.8  # of the free memory that a buffer may take where no limit is set
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
-def episode_bytes(
-    scheme: Scheme,
-    groups: Mapping[str, int],
-    n_steps: int,
-    preprocess: Mapping[str, tuple[str, Sequence[Any]]] | None = None,
-) -> int:
-    """Returns the bytes of one stored episode.
-
-    Args:
-        scheme, groups, preprocess: as for ``EpisodeBatch``.
-        n_steps: steps of the longest episode.
-    """
-    one = EpisodeBatch(scheme, groups, 1, n_steps, preprocess=preprocess)
-    tensors = [*one.data.transition_data.values(), *one.data.episode_data.values()]
-    return sum(tensor.nbytes for tensor in tensors)
-
-
-def free_bytes(device: str) -> int | None:
-    """Returns the free memory of a device, None where the system does not say; a container's limit counts."""
+def free_bytes(device: str) -> int:
+    """Returns the free memory of a device; a container's limit counts."""
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info()[0])
-    found = [_meminfo_available(), _control_group_free()]
-    known = [value for value in found if value is not None]
-    return min(known) if known else None
-
-
-def _meminfo_available() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
+    available, in_group = int(psutil.virtual_memory().available), _control_group_free()
+    return available if in_group is None else min(available, in_group)
 
 
 def _control_group_free() -> int | None:
@@ -64,11 +34,11 @@ def _control_group_free() -> int | None:
     return None if limit == "max" else max(0, int(limit) - used)
 
 
-def check_fits(needed_per_episode: int, n_episodes: int, limit_gib: float, free: int | None) -> int:
+def check_fits(needed_per_episode: int, n_episodes: int, limit_gib: float, free: int) -> int:
     """Returns the bytes of a buffer, or refuses one that does not fit.
 
     Args:
-        needed_per_episode: see ``episode_bytes``.
+        needed_per_episode: bytes of a stored episode, see ``EpisodeBatch.nbytes``.
         n_episodes: ``buffer_size``.
         limit_gib: most the buffer may take; 0: ``SHARE`` of what is free.
         free: see ``free_bytes``.
@@ -80,11 +50,9 @@ def check_fits(needed_per_episode: int, n_episodes: int, limit_gib: float, free:
     if limit_gib > 0:
         allowed, why = limit_gib * GIB, f"buffer_memory_gib={limit_gib:g} allows {limit_gib:.2f} GiB"
         advice = "or raise buffer_memory_gib"
-    elif free is not None:
+    else:
         allowed, why = SHARE * free, f"{SHARE:.0%} of the free memory are {SHARE * free / GIB:.2f} GiB"
         advice = "or set buffer_memory_gib to allow more"
-    else:
-        return needed
     if needed > allowed:
         fits = max(1, int(allowed / needed_per_episode))
         raise SettingsError(

@@ -124,6 +124,12 @@ class EpisodeBatch:
         self.scheme[key] = dict(info)
         self.data.transition_data[key] = value
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything stored."""
+        stores = (self.data.transition_data, self.data.episode_data)
+        return sum(tensor.nbytes for store in stores for tensor in store.values())
+
     # -- writing -----------------------------------------------------------------------------------------
 
     def update(

@@ -12,6 +12,7 @@ import numpy as np
 
 from envs.batched import BatchedEnv, SingleEnv, StepResult
 from envs.multiagentenv import MultiAgentEnv
+from envs.scene import Scene
 
 
 class OneEnv(BatchedEnv):
@@ -91,6 +92,9 @@ class OneEnv(BatchedEnv):
 
     def render(self, copy: int = 0, mode: str = "text") -> Any:
         return self.env.render(mode) if isinstance(self.env, SingleEnv) else self.env.render()
+
+    def scene(self, copy: int = 0) -> Scene | None:
+        return self.env.batched.scene(0) if isinstance(self.env, SingleEnv) else None
 
     def close(self) -> None:
         self.env.close()

@@ -108,19 +108,22 @@ class Runner(abc.ABC):
         """Says how episodes are stored and who acts."""
         self._scheme, self._groups, self._preprocess, self.mac = scheme, groups, preprocess, mac
 
-    def run(self, test_mode: bool = False) -> EpisodeBatch:
+    def run(self, test_mode: bool = False, epsilon: float | None = None) -> EpisodeBatch:
         """Plays whole episodes.
 
         Args:
             test_mode: False plays ``batch_size_run`` training episodes and counts their steps. True plays
                 ``test_nepisode`` test episodes on another copy of the environment; training is not touched.
+            epsilon: exploration of training episodes; None: the schedule's.
 
         Returns:
             The episodes, all of the training ones or those of the last round of test episodes.
         """
         if test_mode:
             return self._run_tests()
+        self.mac.action_selector.fixed_epsilon = epsilon
         batch, outcome = self._play(self._env, test_mode=False)
+        self.mac.action_selector.fixed_epsilon = None
         self.timers["env"] += outcome.env_s
         self.timers["inference"] += outcome.inference_s
         self.t_env += int(outcome.length_B.sum())

@@ -119,4 +119,5 @@ _COMMANDS: dict[str, Callable[[OneEnv, Any], Any]] = {
     "state_dict": lambda env, _: env.state_dict(),
     "load_state_dict": _load,
     "render": lambda env, mode: env.render(0, mode),
+    "scene": lambda env, _: env.scene(),
 }

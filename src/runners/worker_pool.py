@@ -23,6 +23,7 @@ import numpy as np
 
 from envs.batched import BatchedEnv, StepResult
 from envs.multiagentenv import MultiAgentEnv
+from envs.scene import Scene
 from epymarl_lmac.errors import TaskError, UserError
 from runners.env_worker import run_worker
 
@@ -179,10 +180,16 @@ class WorkerPool(BatchedEnv):
             self._see(i, views)
 
     def render(self, copy: int = 0, mode: str = "text") -> Any:
-        self._send(copy, "render", mode)
-        return self._receive(copy, "render", time.monotonic() + self._timeout_s)
+        return self._ask(copy, "render", mode)
+
+    def scene(self, copy: int = 0) -> Scene | None:
+        return self._ask(copy, "scene", None)
 
     # -- talking to workers --------------------------------------------------------------------------------
+
+    def _ask(self, i: int, command: str, data: Any) -> Any:
+        self._send(i, command, data)
+        return self._receive(i, command, time.monotonic() + self._timeout_s)
 
     def _ask_all(self, command: str, data: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
         deadline = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)

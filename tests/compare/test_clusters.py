@@ -46,8 +46,8 @@ def soon(monkeypatch):
     monkeypatch.setattr(sc, "LOOK_S", 0.05)
 
 
-def schedule(monkeypatch, out, behaviours, launcher):
-    """Returns a schedule of one fake run a behaviour, two at a time, and the lines it says."""
+def schedule(monkeypatch, out, behaviours):
+    """Returns a schedule of one fake run a behaviour, and the lines it says."""
     cells = [cell(seed=seed, updates=(f"label={kind}",)) for seed, kind in enumerate(behaviours, start=1)]
     settings = json.dumps({str(one.seed): dict(one.settings) for one in cells})
 
@@ -58,7 +58,7 @@ def schedule(monkeypatch, out, behaviours, launcher):
 
     monkeypatch.setattr(sc, "host_command", command)
     said = []
-    made = Schedule(cells, out, 2, say=said.append, launcher=launcher)
+    made = Schedule(cells, out, say=said.append)
     made.look()
     return made, said
 
@@ -71,7 +71,11 @@ def log_of(made, index=0):
     return sorted(made.logs.glob("*.log"))[index].read_text()
 
 
-def at_half(made, do):
+def silent(tasks):
+    """Shows nothing."""
+
+
+def at_half(made, launcher, do):
     """Runs a schedule and does something once, as soon as a run has logged half of its steps."""
 
     def show(tasks):
@@ -80,44 +84,43 @@ def at_half(made, do):
             do()
 
     show.done = False
-    return made.run(show)
+    return made.run(launcher, 2, show)
 
 
 def test_a_plan_is_done_and_not_done_twice(tmp_path, monkeypatch, launcher):
-    made, _ = schedule(monkeypatch, tmp_path, ["fine", "crash_once"], launcher)
-    assert made.run(lambda tasks: None) is False
+    made, _ = schedule(monkeypatch, tmp_path, ["fine", "crash_once"])
+    assert made.run(launcher, 2, silent) is False
     assert states(made) == [State.DONE] * 2 and [task.attempts for task in made.tasks] == [1, 2]
     assert log_of(made).startswith("runs on ") and not list(made.logs.glob("*.ticket"))
-    again, said = schedule(monkeypatch, tmp_path, ["fine", "crash_once"], launcher)
-    again.run(lambda tasks: None)
+    again, said = schedule(monkeypatch, tmp_path, ["fine", "crash_once"])
+    again.run(launcher, 2, silent)
     assert states(again) == [State.DONE] * 2 and said == []
 
 
 def test_a_killed_worker_takes_its_run_along_and_the_run_resumes_from_its_checkpoint(tmp_path, monkeypatch, launcher):
-    made, said = schedule(monkeypatch, tmp_path, ["halfway"], launcher)
+    made, said = schedule(monkeypatch, tmp_path, ["halfway"])
 
     def kill_worker():
         worker = int(re.search(r"started by process (\d+)", log_of(made))[1])
         os.kill(worker, signal.SIGKILL)
 
-    at_half(made, kill_worker)
+    at_half(made, launcher, kill_worker)
     (path,) = made.runs.glob("*/run.json")
     assert states(made) == [State.DONE] and json.loads(path.read_text())["resumed"]
     assert any("tried again" in line for line in said) and "resumed at step 500" in said[-2]
 
 
 def test_a_signal_lets_the_runs_save_and_the_same_plan_resumes_them(tmp_path, monkeypatch, launcher):
-    made, said = schedule(monkeypatch, tmp_path, ["slow"], launcher)
-    assert at_half(made, lambda: os.kill(os.getpid(), signal.SIGINT)) is True
+    made, said = schedule(monkeypatch, tmp_path, ["slow"])
+    assert at_half(made, launcher, lambda: os.kill(os.getpid(), signal.SIGINT)) is True
     assert states(made) == [State.STOPPED] and "asked to save" in said[-1]
-    again, said = schedule(monkeypatch, tmp_path, ["slow"], launcher)
-    again.run(lambda tasks: None)
+    again, said = schedule(monkeypatch, tmp_path, ["slow"])
+    again.run(launcher, 2, silent)
     assert states(again) == [State.DONE] and "resumed at step 500" in said[0]
 
 
 def test_a_run_that_waits_for_room_is_shown_as_queued_and_leaves_at_once(tmp_path, monkeypatch, ray_here):
-    made, _ = schedule(monkeypatch, tmp_path, ["slow"] * 3, ray_here)
-    made.use(ray_here, jobs=3)
+    made, _ = schedule(monkeypatch, tmp_path, ["slow"] * 3)
     seen = []
 
     def show(tasks):
@@ -126,7 +129,7 @@ def test_a_run_that_waits_for_room_is_shown_as_queued_and_leaves_at_once(tmp_pat
             seen.append(words)
             os.kill(os.getpid(), signal.SIGINT)
 
-    assert made.run(show) is True
+    assert made.run(ray_here, 3, show) is True
     assert seen[0][2] == "queued" and states(made) == [State.STOPPED] * 3
     assert len(list(made.logs.glob("*.log"))) == 2
 
@@ -164,7 +167,7 @@ def test_nodes_that_are_too_small_are_named(ray_here):
 PLAN = ["compare", "--algs", "qmix", "--envs", "lookout", "--seeds", "1", "--t-max", "1000", "--no-calibration"]
 BAD = {
     "no cluster there": (["--cluster", "ray://127.0.0.1:1"], "no Ray cluster answers at 'ray://127.0.0.1:1'"),
-    "no cluster after --ray": (["--ray", "127.0.0.1:1"], "no Ray cluster answers at '127.0.0.1:1'"),
+    "an address after --ray": (["--ray", "127.0.0.1:1"], "the address of a Ray cluster after --cluster"),
     "no address": (["--cluster", "head"], "no Ray cluster answers at 'head'"),
     "no Slurm": (["--slurm"], "there is no Slurm here"),
     "two ways": (["--slurm", "--ray"], "two ways to start runs"),
@@ -224,8 +227,8 @@ def test_runs_learn_the_same_here_and_on_ray(tmp_path, ray_here):
     updates = ("hidden_dim=8", "batch_size=4", "batch_size_run=4", "test_nepisode=4", "test_interval=200")
     found = []
     for name, launcher in (("local", LocalLauncher()), ("ray", ray_here)):
-        made = Schedule([cell("iql", t_max=400, updates=updates)], tmp_path / name, 1, launcher=launcher)
-        made.run(lambda tasks: time.sleep(0.2))
+        made = Schedule([cell("iql", t_max=400, updates=updates)], tmp_path / name)
+        made.run(launcher, 1, lambda tasks: time.sleep(0.2))
         assert states(made) == [State.DONE]
         (folder,) = made.runs.glob("*/run.json")
         found.append([row for row in read_metrics(folder.parent) if not row.key.startswith(PERF)])

@@ -37,6 +37,12 @@ def test_a_run_too_short_to_tell_is_refused():
         fc.measure(rows()[:3], 0.0, 0.0)
 
 
+def test_a_clock_that_went_back_gives_no_forecast():
+    jumped = [TimedRow(row, time - 1000 * (row.t_env >= 60)) for row, time in rows()]
+    with pytest.raises(RecordError, match="clock went back"):
+        fc.measure(jumped, 4.0, 240.0)
+
+
 def test_a_run_takes_its_start_its_steps_and_its_tests():
     one = cell(t_max=1000, updates=("test_interval=100",))
     assert fc.run_seconds(one, COST, 1000) == 5 + 10 + 11 * 2

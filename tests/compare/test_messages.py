@@ -14,6 +14,7 @@ from epymarl_lmac.compare.gather import gather
 from epymarl_lmac.compare.messages import (
     awareness_rows,
     control_rows,
+    mean_cost,
     message_cost,
     pair_floats,
     read_evaluation,
@@ -55,6 +56,12 @@ def test_silence_and_a_record_that_does_not_say_differ():
     assert math.isnan(message_cost({}).bits_per_agent) and str(message_cost({})) == "not recorded"
 
 
+def test_the_cost_of_an_algorithm_is_the_mean_over_its_runs():
+    cost = mean_cost([message_cost(PAIRS), dataclasses.replace(message_cost(PAIRS), floats=4.0, links_open=1.0)])
+    assert (cost.floats, cost.bits, cost.links_open, cost.n_agents) == (3.0, 64.0, 0.75, 3)
+    assert math.isnan(mean_cost([message_cost(PAIRS), message_cost({})]).bits_per_agent)
+
+
 def test_pairs_are_read_receiver_by_sender():
     assert np.array_equal(pair_floats(PAIRS), [[0, 1, 3], [2, 0, 2], [4, 0, 0]])
     assert pair_floats({}) is None
@@ -79,6 +86,25 @@ def test_gather_finds_the_controls_beside_a_run(tmp_path):
     (write_run(tmp_path, one) / "evaluation.json").write_text(json.dumps(evaluation(0.9, 0.2)))
     found = gather([one], [tmp_path], "test_return_mean", {})
     assert [row.control for row in summarise(found).controls] == ["intact", "zeroed"]
+
+
+def test_gather_finds_the_programs_of_a_run(tmp_path):
+    one = cell()
+    folder = write_run(tmp_path, one) / "protocol"
+    folder.mkdir()
+    (folder / "k0.py").write_text("def design(o): ...")
+    found = gather([one], [tmp_path], "test_return_mean", {})
+    assert found.curves[0].protocol == "# k0.py\n\ndef design(o): ...\n"
+    assert "def design(o)" in page_html(found, summarise(found))
+
+
+def test_a_program_that_cannot_be_read_marks_its_run_as_damaged(tmp_path):
+    one = cell()
+    folder = write_run(tmp_path, one) / "protocol"
+    folder.mkdir()
+    (folder / "k0.py").write_bytes(b"\xff\xfe")
+    found = gather([one], [tmp_path], "test_return_mean", {})
+    assert not found.curves and found.unfinished[0][1] == "damaged" and "protocol" in found.unfinished[0][2][0]
 
 
 @pytest.fixture
@@ -153,10 +179,8 @@ def test_a_single_treatment_is_no_control():
     assert control_rows("good", "a", [{**one, "rows": one["rows"][:1]}]) == []
 
 
-def test_protocol_texts_are_shown_once(made, tmp_path):
-    (tmp_path / "protocol").mkdir()
-    (tmp_path / "protocol" / "k0.py").write_text("import torch  # a < b")
+def test_protocol_texts_are_shown_once(made):
     one = made[0]
-    one.curves = [dataclasses.replace(run, folder=str(tmp_path)) for run in one.curves[:2]]
+    one.curves = [dataclasses.replace(run, protocol="import torch  # a < b") for run in one.curves[:2]]
     text = page_html(one, summarise(one))
     assert text.count("import torch  # a &lt; b") == 1 and "good, seed 1; good, seed 2" in text

@@ -11,6 +11,7 @@ from fake_records import FAKE_HOST, cell, write_run
 
 from epymarl_lmac.checkpoint import RunLock
 from epymarl_lmac.compare import schedule as sc
+from epymarl_lmac.compare.launch import LocalLauncher
 from epymarl_lmac.compare.schedule import Schedule, State
 
 
@@ -26,15 +27,19 @@ def fake_training(monkeypatch):
     monkeypatch.setattr(sc, "host_command", command)
 
 
-def schedule(monkeypatch, out, behaviours, jobs=2, **options):
+def schedule(monkeypatch, out, behaviours, **options):
     """Returns a schedule of one run a behaviour, with seeds 1, 2, ...; and the lines it says."""
     cells = [cell(seed=seed, updates=(f"label={kind}",)) for seed, kind in enumerate(behaviours, start=1)]
     monkeypatch.setenv("FAKE_SETTINGS", json.dumps({str(one.seed): dict(one.settings) for one in cells}))
     monkeypatch.setenv("FAKE_ID", cells[0].run_id)
     said = []
-    made = Schedule(cells, out, jobs, say=said.append, **options)
+    made = Schedule(cells, out, say=said.append, **options)
     made.look()
     return made, said
+
+
+def run(made, show=lambda tasks: None, jobs=2):
+    return made.run(LocalLauncher(), jobs, show)
 
 
 def states(made):
@@ -47,31 +52,31 @@ def records(out):
 
 def test_all_runs_are_done_and_none_is_done_twice(tmp_path, monkeypatch):
     made, said = schedule(monkeypatch, tmp_path, ["fine"] * 3)
-    assert made.run(lambda tasks: None) is False
+    assert run(made) is False
     assert states(made) == [State.DONE] * 3 and len(records(tmp_path)) == 3
     again, said = schedule(monkeypatch, tmp_path, ["fine"] * 3)
     assert states(again) == [State.DONE] * 3
-    again.run(lambda tasks: None)
+    run(again)
     assert said == [] and len(records(tmp_path)) == 3
 
 
 def test_no_more_runs_than_jobs_go_at_a_time(tmp_path, monkeypatch):
-    made, _ = schedule(monkeypatch, tmp_path, ["fine"] * 4, jobs=1)
+    made, _ = schedule(monkeypatch, tmp_path, ["fine"] * 4)
     seen = []
-    made.run(lambda tasks: seen.append(sum(task.state is State.RUNNING for task in tasks)))
+    run(made, lambda tasks: seen.append(sum(task.state is State.RUNNING for task in tasks)), jobs=1)
     assert max(seen) == 1 and states(made) == [State.DONE] * 4
 
 
 def test_a_crashed_run_is_tried_once_more(tmp_path, monkeypatch):
     made, said = schedule(monkeypatch, tmp_path, ["crash_once"])
-    made.run(lambda tasks: None)
+    run(made)
     assert states(made) == [State.DONE] and made.tasks[0].attempts == 2
     assert any("crashed (exit code 1); tried again" in line for line in said)
 
 
 def test_a_run_that_crashes_twice_reports_its_last_lines(tmp_path, monkeypatch):
     made, said = schedule(monkeypatch, tmp_path, ["crash", "fine"])
-    made.run(lambda tasks: None)
+    run(made)
     assert states(made) == [State.FAILED, State.DONE] and made.tasks[0].attempts == 2
     assert made.tasks[0].error == ["exit code 1; last lines:", "the engine broke", "ValueError: bad luck"]
     assert "ValueError: bad luck" in said[-1] or "ValueError: bad luck" in "\n".join(said)
@@ -86,7 +91,7 @@ def stop_when_running(made, signum=signal.SIGINT):
             os.kill(os.getpid(), signum)
 
     show.sent = False
-    return made.run(show)
+    return run(made, show)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -95,7 +100,7 @@ def test_a_signal_lets_the_runs_save_and_the_same_plan_resumes_them(tmp_path, mo
     assert stop_when_running(made, signum) is True
     assert states(made) == [State.STOPPED] and "asked to save" in said[-1]
     again, said = schedule(monkeypatch, tmp_path, ["slow"])
-    assert again.run(lambda tasks: None) is False
+    assert run(again) is False
     (record,) = records(tmp_path)
     assert states(again) == [State.DONE] and record["resumed"] and "resumed at step 500" in said[0]
 
@@ -113,7 +118,7 @@ def test_a_run_of_another_process_is_waited_for(tmp_path, monkeypatch):
         lock.release()
 
     threading.Timer(0.3, finish).start()
-    made.run(lambda tasks: None)
+    run(made)
     assert states(made) == [State.DONE] and said == []
 
 
@@ -121,7 +126,7 @@ def test_a_dead_run_without_a_checkpoint_starts_anew_beside_the_old_record(tmp_p
     write_run(tmp_path / "runs", cell(updates=("label=fine",)), status="running", t_env=10)
     made, _ = schedule(monkeypatch, tmp_path, ["fine"])
     assert states(made) == [State.WAITING] and made.tasks[0].folder is None
-    made.run(lambda tasks: None)
+    run(made)
     assert len(records(tmp_path)) == 2 and states(made) == [State.DONE]
 
 
@@ -132,6 +137,6 @@ def test_finished_runs_of_other_folders_count(tmp_path, monkeypatch):
 
 
 def test_gpus_are_shared_out(tmp_path, monkeypatch):
-    made, _ = schedule(monkeypatch, tmp_path, ["fine"] * 3, jobs=2, gpus=["0", "3"])
-    made.run(lambda tasks: None)
+    made, _ = schedule(monkeypatch, tmp_path, ["fine"] * 3, gpus=["0", "3"])
+    run(made)
     assert {record["gpu"] for record in records(tmp_path)} <= {"0", "3"} and states(made) == [State.DONE] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 
 import torch
@@ -116,6 +117,19 @@ def batch_of(lengths, seed=0, steps=T, avail=None):
                 data["terminated"] = torch.tensor([[int(t == length - 1)]], dtype=torch.uint8)
             batch.update(data, bs=b, ts=t)
     return batch
+
+
+def losses_with_and_without_padding_scribbled_on(learner):
+    """Returns the loss of a batch with a short episode, as it is and with other numbers in the steps after its end."""
+    batch = batch_of([2, T - 1])
+    scribbled = copy.deepcopy(batch)
+    for key in ("obs", "state", "reward", "actions_onehot"):
+        scribbled.data.transition_data[key][0, 3:] = 77
+    losses = []
+    for one in (batch, scribbled):
+        torch.manual_seed(3)  # sampled messages
+        losses.append(learner.loss(one)[0].detach())
+    return losses
 
 
 def full_scheme():

@@ -5,7 +5,18 @@ import dataclasses
 
 import pytest
 import torch
-from learner_fixtures import GROUPS, A, N, O, Recorder, T, batch_of, full_scheme, settings
+from learner_fixtures import (
+    GROUPS,
+    A,
+    N,
+    O,
+    Recorder,
+    T,
+    batch_of,
+    full_scheme,
+    losses_with_and_without_padding_scribbled_on,
+    settings,
+)
 
 from components.episode_buffer import EpisodeBatch
 from components.transforms import OneHot
@@ -192,17 +203,7 @@ def test_every_trained_parameter_has_exactly_one_optimiser(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_padded_steps_do_not_change_the_loss(name):
-    learner = make_learner(name)
-    short = batch_of([2, T - 1])
-    scribbled = copy.deepcopy(short)
-    with torch.no_grad():
-        for key in ("obs", "state", "reward", "actions_onehot"):
-            scribbled.data.transition_data[key][0, 3:] = 77
-    losses = []
-    for batch in (short, scribbled):
-        torch.manual_seed(3)  # sampled messages
-        losses.append(learner.loss(batch)[0])
-    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*losses_with_and_without_padding_scribbled_on(make_learner(name)))
 
 
 @pytest.mark.parametrize("name", METHODS)

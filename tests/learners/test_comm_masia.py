@@ -68,15 +68,6 @@ def test_losses_of_two_steps_by_hand(first):
     torch.testing.assert_close(total.detach(), by_hand)
 
 
-def test_padded_steps_change_no_loss():
-    learner, batch = make(), batch_of([2, T - 1])
-    scribbled = copy.deepcopy(batch)
-    with torch.no_grad():
-        for key in ("obs", "state", "reward", "actions_onehot"):
-            scribbled.data.transition_data[key][0, 3:] = 77
-    torch.testing.assert_close(learner.loss(batch)[0], learner.loss(scribbled)[0])
-
-
 def test_without_losses_of_its_own_only_what_acting_uses_is_trained():
     learner = make(masia_repr_coef=0.0)
     for p in learner.params:

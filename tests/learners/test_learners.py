@@ -4,7 +4,16 @@ import copy
 
 import pytest
 import torch
-from learner_fixtures import GROUPS, N, Recorder, T, batch_of, full_scheme, settings
+from learner_fixtures import (
+    GROUPS,
+    N,
+    Recorder,
+    T,
+    batch_of,
+    full_scheme,
+    losses_with_and_without_padding_scribbled_on,
+    settings,
+)
 
 from controllers import REGISTRY as mac_REGISTRY
 from epymarl_lmac.errors import SettingsError
@@ -68,13 +77,7 @@ def test_double_q_takes_the_online_networks_action():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_padded_steps_do_not_change_the_loss(kind):
-    learner = make(**KINDS[kind])
-    short = batch_of([2, T - 1])
-    scribbled = copy.deepcopy(short)
-    with torch.no_grad():
-        for key in ("obs", "state", "reward", "actions_onehot"):
-            scribbled.data.transition_data[key][0, 3:] = 77
-    torch.testing.assert_close(learner.loss(short)[0], learner.loss(scribbled)[0])
+    torch.testing.assert_close(*losses_with_and_without_padding_scribbled_on(make(**KINDS[kind])))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -161,6 +161,7 @@ def test_metrics_arrive_while_the_run_goes_on(tmp_path, server, database):
     run.log(3)
     sink.write("a", 0.0, 0)
     assert eventually(lambda: database["metrics"].count_documents({"steps": [0, 1, 2]}) == 1)
+    assert eventually(lambda: database["runs"].find_one() is not None)  # it may arrive after the metrics
     assert database["runs"].find_one()["status"] in ("RUNNING", "DIED")  # nobody holds the lock of a fake run
     assert (run.folder / UNSENT).exists()
     run.end()

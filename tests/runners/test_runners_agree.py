@@ -7,6 +7,7 @@ from fake_run import GROUPS, PREPROCESS, SCHEME, ScriptedMac, make_args, make_ru
 
 from components.episode_buffer import EpisodeBatch
 from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.settings import load_settings
 from runners.base import Runner
 from runners.rollout import rollout
 
@@ -88,3 +89,31 @@ def test_a_foreign_environment_plays_in_the_episode_runner():
     runner.load_state_dict(runner.state_dict())  # an engine cannot be saved, the rest of the runner can
     assert runner.t_env == fake.LIMIT
     assert "cannot be saved" in log.warned[0][0]
+
+
+def test_every_runner_lets_an_environment_be_drawn(close):
+    scenes, env_args = [], load_settings("qmix", "lbf").env_args
+    for name in ("vector", "episode", "parallel"):
+        runner, _ = make_runner(name, make_args(env="lbf", env_args=env_args, batch_size_run=1))
+        close(runner)
+        env = runner._make_env("test", 1)
+        env.reset()
+        scenes.append(env.scene(0))
+        env.close()
+    assert scenes[0] == scenes[1] == scenes[2] and scenes[0].bodies
+
+
+@pytest.mark.parametrize("name", ["vector", "episode"])
+def test_exploration_of_one_round_can_be_given(name, close):
+    args = make_args(batch_size_run=1, epsilon_start=1.0, epsilon_finish=1.0, env_args={"lengths": [5]})
+    greedy, exploring = (make_runner(name, args)[0] for _ in range(2))
+    close(greedy)
+    close(exploring)
+    batch = greedy.run(epsilon=0.0)
+    best = greedy.mac.select_actions
+    greedy.mac.init_hidden(1)
+    with torch.no_grad():
+        chosen = torch.stack([best(batch, t, 0, test_mode=True) for t in range(5)], 1)
+    assert torch.equal(batch["actions"][:, :5, :, 0], chosen)
+    assert greedy.mac.action_selector.epsilon == 0.0
+    assert not same(batch, exploring.run()) and same(exploring.run(epsilon=0.0), greedy.run(epsilon=0.0))

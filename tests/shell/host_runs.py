@@ -38,7 +38,7 @@ def host(arguments: list[str], **options) -> subprocess.CompletedProcess:
         [sys.executable, str(ROOT / "src" / "main.py"), *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
         **options,
     )
@@ -52,7 +52,7 @@ def start_and_stop(arguments: list[str], results: Path, after_step: int, signum:
         stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     ) as process:
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + 600
         while time.monotonic() < deadline and process.poll() is None:
             folders = run_folders(results)
             if folders and (folders[0] / "metrics.jsonl").exists():
@@ -61,7 +61,7 @@ def start_and_stop(arguments: list[str], results: Path, after_step: int, signum:
                     process.send_signal(signum)
                     break
             time.sleep(0.02)
-        return process.wait(timeout=100)
+        return process.wait(timeout=600)
 
 
 def run_folders(results: Path) -> list[Path]:

@@ -16,7 +16,7 @@ def command(*arguments):
         [sys.executable, "-m", "epymarl_lmac.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 

@@ -4,8 +4,9 @@ import signal
 import subprocess
 import sys
 
-from host_runs import ROOT, host, run_folders, start_and_stop, words
+from host_runs import ROOT, figures, host, run_folders, start_and_stop, words
 
+from epymarl_lmac.record.metrics import read_timed_metrics
 from epymarl_lmac.record.provenance import read_run
 from epymarl_lmac.record.status import DEAD, FAILED, FINISHED, STOPPED, status_of
 
@@ -30,11 +31,38 @@ def test_a_killed_run_shows_as_dead(tmp_path):
     assert status_of(folder) == DEAD
 
 
+def changed_host(change, arguments):
+    """Runs the host's command line after a line of Python that changes something in it."""
+    code = f"import sys; sys.path[:0] = ['src', '.']; import run, main; {change}; sys.exit(main.main(sys.argv[1:]))"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=600, cwd=ROOT
+    )
+
+
+def test_a_clock_that_jumps_back_changes_no_metric(tmp_path):
+    """The wall clock goes back by an hour at every look at it."""
+    change = "import time; clock = iter(range(10**9, 0, -3600)); time.time = lambda: float(next(clock))"
+    as_usual, jumping = tmp_path / "as_usual", tmp_path / "jumping"
+    assert host(words("iql", as_usual, t_max=400)).returncode == 0
+    done = changed_host(change, words("iql", jumping, t_max=400))
+    assert done.returncode == 0, done.stderr
+    (one,), (other,) = run_folders(as_usual), run_folders(jumping)
+    assert figures(one) == figures(other) and status_of(other) == FINISHED
+    times = [row.time for row in read_timed_metrics(other)]
+    assert times == sorted(times, reverse=True) and 0 < read_run(other)["wall_s"] < 120
+
+
+def test_a_read_only_results_folder_is_one_message(tmp_path):
+    """Where every user may write everywhere (root), the error of a read-only file system is raised in its place."""
+    change = "import errno, os, pathlib; pathlib.Path.mkdir = lambda *a, **k: (_ for _ in ()).throw("
+    change += "OSError(errno.EROFS, os.strerror(errno.EROFS)))"
+    done = changed_host(change, ["--no-sacred", *words("iql", tmp_path, t_max=400)])
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "Read-only file system; choose another local_results_path" in done.stderr.replace("\n", " ")
+
+
 def test_a_run_that_fails_records_why(tmp_path):
-    blocked = words("iql", tmp_path, t_max=600)
-    code = "import sys; sys.path[:0] = ['src', '.']; import run, main;"
-    code += "run.Experiment.advance = lambda self: 1 / 0; sys.exit(main.main(sys.argv[1:]))"
-    done = subprocess.run([sys.executable, "-c", code, *blocked], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    done = changed_host("run.Experiment.advance = lambda self: 1 / 0", words("iql", tmp_path, t_max=600))
     assert done.returncode != 0
     (folder,) = run_folders(tmp_path)
     run = read_run(folder)

@@ -79,6 +79,17 @@ ROWS = (
     particle("simple_reference_v3"),
     particle("simple_spread_v3"),
     Row("gymma", "test_return_mean", (*WAREHOUSE, *FEW_UPDATES, "test_interval=5000", "test_nepisode=8")),
+    Row(
+        "gfootball",
+        "test_return_mean",
+        (
+            "env_args.map_name=academy_3_vs_1_with_keeper",
+            "updates_per_episode=0.5",
+            *FEW_UPDATES,
+            "test_interval=10000",
+            "test_nepisode=32",
+        ),
+    ),
 )
 
 
@@ -171,7 +182,8 @@ def write_tables(rows: Sequence[Row], algs: Sequence[str], results: Path) -> Non
     records, known = read_records([results])[0], references()
     found = [measured(row, algs, records) for row in rows if not lacks(row, "qmix")]
     found = [row for row in found if any(alg in row for alg in algs)]
-    lines = [f"| task | measure | floor | without communication | with communication | {' | '.join(algs)} |"]
+    lines = ["# Learning check: scores after 50,000 steps", ""]
+    lines.append(f"| task | measure | floor | without communication | with communication | {' | '.join(algs)} |")
     lines.append("|" + " --- |" * (5 + len(algs)))
     for row in found:
         bounds = known.get(row["task"], {})

@@ -229,8 +229,9 @@ def main() -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Returns the rows as a Markdown table."""
-    lines = ["| task | measure | floor | without communication | with communication | all known |", "|" + " --- |" * 6]
+    """Returns the rows as a Markdown page with one table."""
+    lines = ["# Floors and best values of the grid tasks", ""]
+    lines += ["| task | measure | floor | without communication | with communication | all known |", "|" + " --- |" * 6]
     for row in rows:
         oracle = f"{row['oracle']:.4g}" if "oracle" in row else ""
         cells = [
