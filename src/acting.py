@@ -142,7 +142,7 @@ class Team:
         Args:
             live_B: bool (B,), battles that go on.
         """
-        state = {"n_begun": np.array(self._n_begun, np.int64)}
+        state = {"n_begun": np.array([self._n_begun], np.int64)}
         for group in self._playing:
             if (group.plays_b & live_B[group.rows_b]).any():
                 state |= {f"{group.number}.{name}": array for name, array in group.arrays().items()}
@@ -150,7 +150,7 @@ class Team:
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Restores what ``state_dict`` returned, by playing the steps again."""
-        self._n_begun = int(state["n_begun"])
+        self._n_begun = int(state["n_begun"][0])
         self._playing = []
         numbers = sorted({int(name.partition(".")[0]) for name in state if name != "n_begun"})
         for number in numbers:

@@ -11,6 +11,7 @@ from envs.battle.observe import Observer
 from envs.battle.other_side import OtherSide
 from envs.battle.simulator import MOVE
 from envs.sc2 import Sc2Env, Sc2V2Env
+from epymarl_lmac.checkpoint import load_checkpoint, save_checkpoint
 from epymarl_lmac.tasks import task_id
 from epymarl_lmac.tasks.sc2_settings import Sc2Settings
 from runners.worker_pool import WorkerPool
@@ -80,14 +81,15 @@ def test_north_of_the_other_side_is_the_agents_south_and_a_target_is_the_unit_it
 
 
 @pytest.mark.parametrize("alg", SIMPLE)
-def test_battles_against_a_run_repeat_and_resume_in_the_middle(runs, alg):
+def test_battles_against_a_run_repeat_and_resume_from_a_file_in_the_middle(runs, alg, tmp_path):
     args = env_args(opponent=runs(alg))
     whole = play(Sc2Env(3, 7, **args), 14)
     env = Sc2Env(3, 7, **args)
     trace = list(play(env, 6))
     other = Sc2Env(3, 8, **args)
     play(other, 3)
-    other.load_state_dict(env.state_dict())
+    save_checkpoint(tmp_path, {"env": env.state_dict()}, 6)
+    other.load_state_dict(load_checkpoint(tmp_path)["env"])
     rng = np.random.default_rng(0)
     for _ in range(6):
         rng.random(env.avail_BNA.shape)
