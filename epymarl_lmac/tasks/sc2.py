@@ -11,6 +11,7 @@ from typing import Any
 from epymarl_lmac.tasks.card import Dimension, TaskCard
 from epymarl_lmac.tasks.sc2_constants import LOOK_DIRECTIONS, MAP_SIZE, STEP_LOOPS, UNITS
 from epymarl_lmac.tasks.sc2_goal import goal
+from epymarl_lmac.tasks.sc2_opponent import read_opponent
 from epymarl_lmac.tasks.sc2_settings import PUBLISHED, SCRIPT, Sc2Settings
 
 DIRECTIONS = ("north", "south", "east", "west")
@@ -67,6 +68,8 @@ def make_task_id(s: Sc2Settings) -> str:
         published |= dict(battle_map.interface)
     for key, usual in published.items():
         value = getattr(s, key)
+        if key == "opponent" and s.plays_a_run:
+            value = read_opponent("sc2", value).label
         if value != usual:
             text = f"{value:g}" if isinstance(value, float) else str(value).lower()
             parts.append(f"{key}_{text}")

@@ -130,6 +130,8 @@ _LED = {
 
 
 def _opponent(s: Sc2Settings) -> str:
+    if s.plays_a_run:
+        return "The enemies are led by a team that was trained on this task, seen from the other side."
     if s.opponent != SCRIPT:
         return _LED[s.opponent]
     m = s.battle_map

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from epymarl_lmac.errors import TaskError
@@ -131,6 +132,11 @@ class Sc2Settings:
         return self.battle_map.n_allies
 
     @property
+    def plays_a_run(self) -> bool:
+        """Whether a recorded run leads the enemies; ``opponent`` is its place then."""
+        return self.opponent not in OPPONENTS
+
+    @property
     def n_enemies(self) -> int:
         return self.battle_map.n_enemies
 
@@ -217,6 +223,10 @@ ENV_ARGS["sc2"] = tuple(key for key in _ALL_KEYS if key not in _V2_KEYS)
 ENV_ARGS["sc2v2"] = tuple(key for key in _ALL_KEYS if key not in _V1_KEYS)
 
 
+def _is_place(text: str) -> bool:
+    return bool(text) and Path(text).expanduser().exists()
+
+
 class _Reader:
     """Checks ``env_args`` one by one."""
 
@@ -271,7 +281,9 @@ class _Reader:
             if key == "prob_obs_enemy" and value > 1:
                 self.refuse(key, "a probability")
             return float(value)
-        choices = {"engine": ENGINES, "sight_memory": SIGHT_MEMORIES, "opponent": OPPONENTS}.get(key)
+        if key == "opponent" and value not in OPPONENTS and not (isinstance(value, str) and _is_place(value)):
+            self.refuse(key, f"one of {', '.join(OPPONENTS)}, or the folder of a run that exists")
+        choices = {"engine": ENGINES, "sight_memory": SIGHT_MEMORIES}.get(key)
         if choices and value not in choices:
             self.refuse(key, f"one of {', '.join(choices)}")
         if key == "difficulty" and str(value) not in DIFFICULTIES:

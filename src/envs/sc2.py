@@ -14,17 +14,20 @@ import numpy as np
 from envs.batched import BatchedEnv, StepResult
 from envs.battle.actions import OrderBook, accepted
 from envs.battle.observe import Observer
+from envs.battle.orders import COMMANDED
 from envs.battle.reward import RUNNING, WON, Scorer
+from envs.battle.rival import Rival
 from envs.battle.simulator import Simulator
 from envs.battle.units import UNIT_NAMES
 from envs.saved_arrays import check, restore, saved
 from envs.scene import AGENT, OTHER, Body, Scene
 from epymarl_lmac.errors import TaskError
+from epymarl_lmac.seeding import derive_seed
 from epymarl_lmac.tasks.sc2_constants import SMAC_COMM
 from epymarl_lmac.tasks.sc2_engine import announce, choose_engine
 from epymarl_lmac.tasks.sc2_settings import SCRIPT, Sc2Settings
 
-_SIMULATOR = "simulator."  # prefix of the simulator's arrays in a saved state
+_SIMULATOR, _RIVAL = "simulator.", "rival."  # prefixes of their arrays in a saved state
 SIMULATOR_VERSION = "1"  # goes up when the same seed would play another battle
 
 
@@ -60,8 +63,12 @@ class Sc2Env(BatchedEnv):
         self.episode_limit = settings.battle_map.limit
         self.obs_dim, self.state_dim = settings.obs_dim, settings.state_dim
         seeds = np.random.SeedSequence(seed).generate_state(2)
-        self._simulator = Simulator(settings.battle_map, num_envs, int(seeds[0]), opponent=settings.opponent)
+        leader = COMMANDED if settings.plays_a_run else settings.opponent
+        self._simulator = Simulator(settings.battle_map, num_envs, int(seeds[0]), opponent=leader)
         self._table = self._simulator.table
+        self._rival: Rival | None = None
+        if settings.plays_a_run:
+            self._rival = Rival(self.env_name, settings, self._table, derive_seed(seed, "rival"))
         self._observer = Observer(settings, self._table, int(seeds[1]))
         self._scorer = Scorer(settings, self._table)
         self._book = OrderBook(self._observer)
@@ -77,7 +84,7 @@ class Sc2Env(BatchedEnv):
         battle_map = self.settings.battle_map
         played = f"{self.env_name} embedded {SIMULATOR_VERSION}, {self.settings.flavour}"
         if self.settings.opponent != SCRIPT:
-            played += f", opponent {self.settings.opponent}"
+            played += f", opponent {self._rival.run.rules if self._rival else self.settings.opponent}"
         return f"{played}, {battle_map.name} {battle_map.hash()[:12]}"
 
     @property
@@ -101,6 +108,8 @@ class Sc2Env(BatchedEnv):
         self._live_B |= which_B
         self._scorer.begin(which_B)
         self._observer.begin(which_B)
+        if self._rival is not None:
+            self._rival.begin(which_B)
 
     def step(self, actions_BN: np.ndarray) -> StepResult:
         """Moves every battle that has not ended by one step: half a second, eight game loops.
@@ -118,7 +127,10 @@ class Sc2Env(BatchedEnv):
         live_B = self._live_B.copy()
         actions_BN = accepted(self._observer, actions_BN, live_B, self.env_name)
         orders = self._book.orders(actions_BN, live_B)
-        self._simulator.step(orders, active_B=live_B)
+        if self._rival is None:
+            self._simulator.step(orders, active_B=live_B)
+        else:
+            self._simulator.step(orders, self._rival.orders(live_B), active_B=live_B)
         return self._finish_step(actions_BN, live_B)
 
     def _finish_step(self, actions_BN: np.ndarray, live_B: np.ndarray, order_N: np.ndarray | None = None) -> StepResult:
@@ -132,6 +144,8 @@ class Sc2Env(BatchedEnv):
         timed_out_B = live_B & ~over_B & (observer.clock_B >= self.episode_limit)
         self._live_B &= ~(over_B | timed_out_B)
         observer.observe(live_B, order_N)
+        if self._rival is not None:
+            self._rival.see(live_B)
         won_B = over_B & (outcome.code_B == WON)
         self._counts["battles_won"] += int(won_B.sum())
         self._counts["battles_game"] += int((over_B | timed_out_B).sum())
@@ -207,6 +221,8 @@ class Sc2Env(BatchedEnv):
         observer.forget_all(which_B)
         self._scorer.begin(which_B)
         observer.observe(which_B, order_N)
+        if self._rival is not None:
+            self._rival.begin(which_B)
 
     def step_to(
         self,
@@ -219,7 +235,8 @@ class Sc2Env(BatchedEnv):
         """Plays one step of one battle whose outcome is given: the units of the table after it.
 
         The actions are checked and remembered, reward, end and observations are those of the given units; the
-        simulator does not run. This is how recorded battles are replayed through the interface.
+        simulator does not run, and an opponent that is a run is not asked. This is how recorded battles are replayed
+        through the interface.
 
         Args:
             battle: index of the battle; the others stay as they are.
@@ -278,7 +295,9 @@ class Sc2Env(BatchedEnv):
 
     def state_dict(self) -> dict[str, np.ndarray]:
         simulator = {f"{_SIMULATOR}{name}": array for name, array in self._simulator.state_dict().items()}
-        return simulator | saved(self._arrays()) | {"counts": np.array(list(self._counts.values()), np.int64)}
+        own = saved(self._arrays()) | {"counts": np.array(list(self._counts.values()), np.int64)}
+        rival = self._rival.state_dict(self._live_B) if self._rival else {}
+        return simulator | own | {f"{_RIVAL}{name}": array for name, array in rival.items()}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Restores what ``state_dict`` returned.
@@ -287,13 +306,20 @@ class Sc2Env(BatchedEnv):
             ValueError: a name, shape or type differs; nothing has changed then.
         """
         inner = {k.removeprefix(_SIMULATOR): v for k, v in state.items() if k.startswith(_SIMULATOR)}
-        own = {k: v for k, v in state.items() if not k.startswith(_SIMULATOR)}
+        rival = {k.removeprefix(_RIVAL): v for k, v in state.items() if k.startswith(_RIVAL)}
+        own = {k: v for k, v in state.items() if not k.startswith((_SIMULATOR, _RIVAL))}
         counts = np.zeros(len(self._counts), np.int64)
         arrays = {**self._arrays(), "counts": counts}
         check(self.env_name, arrays, own)
+        if self._rival is not None:
+            self._rival.check(rival)
+        elif rival:
+            raise ValueError(f"{self.env_name}: saved state has the memory of an opponent that is a run; here is none.")
         self._simulator.load_state_dict(inner)
         restore(self.env_name, arrays, own)
         self._counts = dict(zip(self._counts, counts.tolist(), strict=True))
+        if self._rival is not None:
+            self._rival.load_state_dict(rival)
 
 
 class Sc2V2Env(Sc2Env):

@@ -13,6 +13,7 @@ from protocol_gen.build_bundle import schema_of
 RANDOM = ["env_args.random_lengths=True", "env_args.time_slack=0"]
 FORAGING = ["env_args.key=lbforaging:Foraging-2s-8x8-2p-2f-coop-v3", "env_args.time_limit=50"]
 WAREHOUSE = ["env_args.key=rware:rware-tiny-2ag-v2", "env_args.time_limit=500"]
+SC2_MAPS = ("bane_vs_hM", "1o_10b_vs_1r", "2o_20b_vs_2r", "5z_vs_1ul")
 TASKS: dict[str, tuple[str, list[str]]] = {
     "lookout/3a-4k": ("lookout", []),
     "lbf/8x8-2p-2f-s1-coop": ("lbf", []),
@@ -31,6 +32,7 @@ TASKS: dict[str, tuple[str, list[str]]] = {
     "pettingzoo/simple_spread_v3-25t": ("pettingzoo", ["env_args.key=mpe2.simple_spread_v3"]),
     "gymma/Foraging-2s-8x8-2p-2f-coop-v3-50t": ("gymma", FORAGING),
     "gymma/rware-tiny-2ag-v2-500t": ("gymma", WAREHOUSE),
+    **{f"sc2/{name}": ("sc2", [f"env_args.map_name={name}"]) for name in SC2_MAPS},
     "smaclite/2s3z-150t": ("smaclite", ["env_args.map_name=2s3z"]),
 }
 

@@ -1,7 +1,10 @@
 """Prints what scripted play of a map looks like, for comparison with StarCraft II.
 
     python docs/results/sc2/random_play.py 1o_10b_vs_1r --episodes 60
-    python docs/results/sc2/random_play.py --all --policies random,attack_nearest,focus_fire,rush --csv win_rates.csv
+    python docs/results/sc2/random_play.py --all --policies random,attack_nearest,focus_fire,rush --episodes 64 \
+        --csv docs/results/sc2/win_rates.csv
+
+With ``--csv`` a row is written as soon as it is played, and rows that the file has already are not played again.
 
 Shares are of agent steps: every agent in every step that was played, the dead included; those in brackets are of the
 living only.
@@ -117,6 +120,42 @@ def play(env: Sc2Env, policy: Policy, seed: int, tally: Tally | None = None) -> 
     }
 
 
+COLUMNS = (
+    "map", "map_hash", "policy", "seed", "episodes", "win_rate", "length_mean", "length_min", "return_mean",
+)  # fmt: skip
+_SAME = ("map", "map_hash", "policy", "seed", "episodes")  # what names a row
+
+
+def known_rows(path: Path | None) -> set[tuple[str, ...]]:
+    """Returns which rows a file has."""
+    if path is None or not path.exists():
+        return set()
+    with path.open(newline="", encoding="utf-8") as file:
+        return {tuple(row[name] for name in _SAME) for row in csv.DictReader(file)}
+
+
+def write_row(path: Path, row: dict[str, object]) -> None:
+    """Adds a row to a file."""
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def table(path: Path, policies: list[str]) -> list[str]:
+    """Returns a markdown table of a file: win rate and mean length of every map and policy."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = {(row["map"], row["policy"]): row for row in csv.DictReader(file)}
+    lines = ["| map | " + " | ".join(policies) + " |", "|" + " --- |" * (len(policies) + 1)]
+    for name in dict.fromkeys(name for name, _ in rows):
+        found = [rows.get((name, policy)) for policy in policies]
+        cells = [f"{float(r['win_rate']):.2f}, {float(r['length_mean']):.1f}" if r else "" for r in found]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("maps", nargs="*", help="maps to play")
@@ -124,23 +163,25 @@ def main() -> None:
     parser.add_argument("--policies", default="random", help=f"comma list of {', '.join(POLICIES)}")
     parser.add_argument("--episodes", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--csv", type=Path, help="also write one row a map and policy")
+    parser.add_argument("--csv", type=Path, help="also write one row a map and policy, and print the table at the end")
     options = parser.parse_args()
-    rows = []
+    policies, known = options.policies.split(","), known_rows(options.csv)
     for name in map_names() if options.all else options.maps:
-        for policy in options.policies.split(","):
+        for policy in policies:
+            key = (name, load_map(name).hash()[:12], policy, str(options.seed), str(options.episodes))
+            if key in known:
+                continue
             env = make_env(name, options.episodes, options.seed)
             tally = Tally(env) if policy == "random" else None
-            row = play(env, POLICIES[policy], options.seed, tally)
-            rows.append({"map": name, "policy": policy, "seed": options.seed, **row})
-            print(f"{name}, {policy}: " + ", ".join(f"{key} {value:g}" for key, value in row.items()), flush=True)
-            if tally is not None and not options.csv:
+            result = play(env, POLICIES[policy], options.seed, tally)
+            print(f"{name}, {policy}: " + ", ".join(f"{k} {value:g}" for k, value in result.items()), flush=True)
+            if options.csv:
+                rounded = {k: round(float(v), 4) for k, v in result.items() if k != "episodes"}
+                write_row(options.csv, {**dict(zip(_SAME, key, strict=True)), **rounded})
+            elif tally is not None:
                 print("  " + "\n  ".join(tally.lines()))
-    if options.csv and rows:
-        with options.csv.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+    if options.csv:
+        print("\n".join(table(options.csv, policies)))
 
 
 if __name__ == "__main__":

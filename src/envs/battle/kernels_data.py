@@ -51,6 +51,7 @@ BODY = np.dtype(
         ("alive", "?"), ("bursts", "?"), ("is_away", "?"), ("is_leashed", "?"), ("is_healed", "?"),
         # constants of its type
         ("is_air", "?"), ("turns_first", "?"), ("hits_ground", "?"), ("hits_air", "?"), ("is_burster", "?"),
+        ("is_passive", "?"),  # an enemy that does what it is told and nothing else, as the agents' units do
         ("plane", "i8"), ("attributes", "i8"), ("n_weapons", "i8"), ("first_weapon", "i8"),  # place in ``weapons``
         ("radius", "f8"), ("separation", "f8"), ("inner", "f8"), ("speed", "f8"), ("acceleration", "f8"),
         ("turn_cos", "f8"), ("turn_sin", "f8"), ("armor", "f8"), ("regen", "f8"), ("scan", "f8"), ("reach", "f8"),
@@ -96,8 +97,12 @@ class Rules(NamedTuple):
     terrain: Terrain
 
 
-def pack_types(battle_map: BattleMap) -> tuple[np.ndarray, np.ndarray]:
+def pack_types(battle_map: BattleMap, passive_enemies: bool) -> tuple[np.ndarray, np.ndarray]:
     """Returns (templates, weapons) of both sides on this map, see ``Rules``.
+
+    Args:
+        battle_map: the map.
+        passive_enemies: whether enemies act on orders only, as agents do.
 
     Raises:
         TaskError: the map changes a number that a unit type does not have.
@@ -111,6 +116,7 @@ def pack_types(battle_map: BattleMap) -> tuple[np.ndarray, np.ndarray]:
                 templates[name][row] = value
             templates["side"][row], templates["unit_type"][row] = side, k
             templates["first_weapon"][row] = row * WEAPONS
+            templates["is_passive"][row] = passive_enemies and side == ENEMY_SIDE
             for w, weapon in enumerate(unit_type.weapons):
                 weapons[row * WEAPONS + w] = _pack_weapon(weapon)
     return templates, weapons

@@ -62,7 +62,7 @@ def is_threat(body, j):
 @kernel
 def acts_alone(unit):
     """Whether a unit chooses targets by itself now."""
-    return unit.side == ENEMY_SIDE and (unit.order == IDLE or unit.order == ATTACK_MOVE)
+    return unit.side == ENEMY_SIDE and not unit.is_passive and (unit.order == IDLE or unit.order == ATTACK_MOVE)
 
 
 @kernel

@@ -8,6 +8,8 @@
 * ``kite``: units that outrange the nearest attacker shoot and step back while the weapon cools down.
 * ``mixed``: one of these three, drawn anew for every battle.
 * ``outside``: enemy orders are passed to ``Simulator.step``; a unit without any acts as an idle one.
+* ``commanded``: the same, and a unit does nothing that it is not told, as the agents' units: for networks that learnt
+  to lead such units.
 
 Healers heal the most hurt unit of their side and else stay near their nearest fighter, with all but the script.
 """
@@ -26,7 +28,8 @@ from epymarl_lmac.tasks.sc2_settings import OPPONENTS, SCRIPT
 
 QUIET, CLOSEST, ATTACK_NEAREST, FOCUS_FIRE, KITE = range(5)
 PLAYED = {"attack_nearest": ATTACK_NEAREST, "focus_fire": FOCUS_FIRE, "kite": KITE}
-LEADERS = (*OPPONENTS, "outside")
+COMMANDED = "commanded"
+LEADERS = (*OPPONENTS, "outside", COMMANDED)
 FIRST_MIXED = ATTACK_NEAREST  # "mixed" draws among this code and the next two
 SIGHT = 9.0
 BACK = 2.0  # cells that a kiting unit is ordered away

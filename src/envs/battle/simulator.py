@@ -14,7 +14,7 @@ import numpy as np
 from envs.battle import kernels_battle, kernels_data, kernels_spawn
 from envs.battle.kernels_data import BODY, SHOT, SHOTS, Rules, pack_types
 from envs.battle.kernels_random import start_streams
-from envs.battle.orders import FIRST_MIXED, PLAYED, leader_code
+from envs.battle.orders import COMMANDED, FIRST_MIXED, PLAYED, leader_code
 from envs.battle.table import UnitTable
 from envs.battle.terrain import make_terrain
 from envs.saved_arrays import restore, saved
@@ -86,7 +86,7 @@ class Simulator:
         self.num_envs = num_envs
         self.table = UnitTable(num_envs, battle_map.n_allies, battle_map.n_enemies)
         self._leader = leader_code(opponent, battle_map)
-        self._rules = Rules(*pack_types(battle_map), make_terrain(battle_map.walkable))
+        self._rules = Rules(*pack_types(battle_map, opponent == COMMANDED), make_terrain(battle_map.walkable))
         self._plan = kernels_spawn.make_plan(battle_map)
         if opponent != "script":
             self._plan = self._plan._replace(attack_moves=False)
