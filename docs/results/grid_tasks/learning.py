@@ -163,6 +163,16 @@ def measured(row: Row, algs: Sequence[str], records: Sequence[Record]) -> dict[s
     return {"task": task_of(row), "measure": row.key, "seed": SEED, "settings": [*COMMON, *row.updates], **reached}
 
 
+def with_earlier(row: dict[str, Any], algs: Sequence[str]) -> dict[str, Any]:
+    """Returns a measured row with the algorithms that only ``learning.json`` still knows, of the same settings."""
+    path = HERE / "learning.json"
+    before = json.loads(path.read_text()) if path.is_file() else []
+    for old in before:
+        if all(old[key] == row[key] for key in ("task", "measure", "seed", "settings")):
+            return {**row, **{alg: old[alg] for alg in algs if alg in old and alg not in row}}
+    return row
+
+
 def shown(value: Any) -> str:
     """Returns a number, a range or a bound as text."""
     if value is None:
@@ -178,9 +188,12 @@ def shown(value: Any) -> str:
 
 
 def write_tables(rows: Sequence[Row], algs: Sequence[str], results: Path) -> None:
-    """Writes ``learning.json`` and ``learning.md`` from the finished runs; rows without one are left out."""
+    """Writes ``learning.json`` and ``learning.md`` from the finished runs; rows without one are left out.
+
+    What the file has of runs that are no longer in the folder stays, if the settings were the same.
+    """
     records, known = read_records([results])[0], references()
-    found = [measured(row, algs, records) for row in rows if not lacks(row, "qmix")]
+    found = [with_earlier(measured(row, algs, records), algs) for row in rows if not lacks(row, "qmix")]
     found = [row for row in found if any(alg in row for alg in algs)]
     lines = ["# Learning check: scores after 50,000 steps", ""]
     lines.append(f"| task | measure | floor | without communication | with communication | {' | '.join(algs)} |")
