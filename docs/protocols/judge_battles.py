@@ -1,6 +1,6 @@
 """Judges the places that the sc2 bundles tell, as estimates of the state: no decoder learns anything here.
 
-    python docs/protocols/judge_battles.py bane_vs_hM 1o_10b_vs_1r 2o_20b_vs_2r 5z_vs_1ul --battles 256 --seed 3
+    python docs/protocols/judge_battles.py bane_vs_hM 1o_10b_vs_1r 2o_20b_vs_2r 5z_vs_1ul --battles 64 --seed 3
 
 Plays fresh battles of the embedded engine, in half of which agents act at random and in half attack the nearest enemy
 (``docs/results/sc2/scripted.py``), and takes what k = 2 says of every living teammate's x and y as it is. R2 is
@@ -111,7 +111,7 @@ def judge(map_name: str, n_battles: int, seed: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("maps", nargs="+", choices=list(TOLD))
-    parser.add_argument("--battles", type=int, default=256)
+    parser.add_argument("--battles", type=int, default=64)
     parser.add_argument("--seed", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
