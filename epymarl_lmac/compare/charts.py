@@ -25,7 +25,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 16, 10, 36
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4", "5 2 1 2 1 2", "1 2", "14 3 3 3")
 MARKERS_SHOWN = 9  # on an averaged curve
 ROW_HEIGHT = 24
-LABEL = 118  # width of the names beside a dot chart
+LETTER = 7.0  # mean width of a letter of the names beside a dot chart
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class DotRow(NamedTuple):
 def _dot_row(row: DotRow, x: Axis, y: float) -> str:
     """Returns a name, its interval, its mark and the points of single runs."""
     estimate = row.estimate
-    parts = [f'<text x="{LABEL - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(row.name)}</text>']
+    parts = [f'<text x="{x.start - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{escape(row.name)}</text>']
     if estimate.has_interval:
         low, high = (x(float(np.clip(v, x.low, x.high))) for v in (estimate.low, estimate.high))
         parts.append(f'<path class="interval" d="M{low} {y:.1f}H{high}"/>')
@@ -172,7 +172,8 @@ def _dot_row(row: DotRow, x: Axis, y: float) -> str:
 
 
 def _dot_chart(title: str, axis_name: str, rows: Sequence[DotRow], limits: tuple[float, float]) -> str:
-    x = Axis(limits[0], limits[1], LABEL, WIDTH - 14)
+    names_end = min(WIDTH / 2, 12 + LETTER * max((len(row.name) for row in rows), default=0))
+    x = Axis(limits[0], limits[1], names_end, WIDTH - 14)
     height = TOP + ROW_HEIGHT * len(rows) + BOTTOM
     bottom = height - BOTTOM
     body = [f'<path class="grid" d="M{x(tick)} {TOP}V{bottom}"/>' for tick in x.ticks()]
@@ -238,10 +239,11 @@ def cost_chart(title: str, algs: Sequence[str], rows: Sequence[Row], key: str) -
             for score, seed in zip(row.scores, row.seeds, strict=True)
         )
         text = f"{row.alg}: {shown(row.mean)}, {row.messages}"
-        body.append(
-            f'<g class="s{index}"><g><title>{escape(text)}</title>{marker(index, x(place), y(row.mean.value))}</g>'
-            f'{points}<text x="{x(place) + 7:.1f}" y="{y(row.mean.value) - 6:.1f}">{escape(row.alg)}</text></g>'
-        )
+        is_right = x(place) > WIDTH / 2  # then the name stands left of its mark
+        at, anchor = (x(place) - 7, "end") if is_right else (x(place) + 7, "start")
+        mark = f"<g><title>{escape(text)}</title>{marker(index, x(place), y(row.mean.value))}</g>"
+        name = f'<text x="{at:.1f}" y="{y(row.mean.value) - 6:.1f}" text-anchor="{anchor}">{escape(row.alg)}</text>'
+        body.append(f'<g class="s{index}">{mark}{points}{name}</g>')
     return _svg(title, body)
 
 
