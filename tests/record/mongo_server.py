@@ -6,6 +6,7 @@ virtual environment that has SecantusDB; without it one is made once under the u
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
@@ -25,14 +26,22 @@ def _environment() -> Path:
     given = os.environ.get("EPYMARL_LMAC_SECANTUS")
     folder = Path(given) if given else Path.home() / ".cache" / "epymarl-lmac-tests" / PACKAGE
     program = folder / "bin" / "secantusd-py"
-    if not program.exists():
-        try:
-            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True, timeout=300)
-            pip = [str(folder / "bin" / "pip"), "install", "-q", PACKAGE]
-            subprocess.run(pip, check=True, capture_output=True, timeout=900)
-        except (OSError, subprocess.SubprocessError):
-            pytest.skip(f"{PACKAGE} is not installed")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_name("making.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # tests in two processes must not make it at once
+            if not program.exists():
+                _make(folder)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip(f"{PACKAGE} is not installed")
     return program
+
+
+def _make(folder: Path) -> None:
+    """Makes a virtual environment with SecantusDB."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True, timeout=300)
+    pip = [str(folder / "bin" / "pip"), "install", "-q", PACKAGE]
+    subprocess.run(pip, check=True, capture_output=True, timeout=900)
 
 
 def _free_port() -> int:
