@@ -15,6 +15,7 @@ Letters: N agents, E opponents, O observation, S state.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,12 @@ class GfootballEnv(EngineEnv):
         self.env.close()
 
 
+@cache
+def _others(N: int) -> np.ndarray:
+    """Returns the other agents of every agent, int64 (N, N - 1)."""
+    return np.array([[m for m in range(N) if m != n] for n in range(N)], np.int64).reshape(N, N - 1)
+
+
 def observations(raw: Raw, players_N: np.ndarray) -> np.ndarray:
     """Returns what every agent sees, float32 (N, O); places are relative to its own but for the first two columns.
 
@@ -153,7 +160,7 @@ def observations(raw: Raw, players_N: np.ndarray) -> np.ndarray:
     """
     N = len(players_N)
     place_N2, move_N2 = raw["left_team"][players_N], raw["left_team_direction"][players_N]
-    others_NM = np.array([[m for m in range(N) if m != n] for n in range(N)], np.int64).reshape(N, N - 1)
+    others_NM = _others(N)
     own_N12 = place_N2[:, None]
     opponents_NE2 = raw["right_team"][None] - own_N12
     moves_E = raw["right_team_direction"].reshape(-1)
