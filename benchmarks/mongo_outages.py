@@ -34,14 +34,15 @@ from epymarl_lmac.record.provenance import read_run
 DATABASE = "outages"
 SETTINGS = (
     "hidden_dim=8 batch_size=4 batch_size_run=4 buffer_size=200 test_nepisode=4 test_interval=2000 use_cuda=False "
-    "runner_log_interval=0 learner_log_interval=0 log_interval=100000 updates_per_episode=0.25"
+    "log_interval=100000 updates_per_episode=0.25"
 ).split()
 
 
 def _command(options: argparse.Namespace, results: Path, port: int | None) -> list[str]:
     mirror = [] if port is None else ["-m", f"mongodb://127.0.0.1:{port}/{DATABASE}"]
     argv = ["--no-sacred", *mirror, f"--config={options.alg}", f"--env-config={options.env}", "with", *SETTINGS]
-    return host_command([*argv, f"t_max={options.t_max}"], results, None)
+    every = [f"{kind}_log_interval={options.metrics_every}" for kind in ("runner", "learner")]
+    return host_command([*argv, *every, f"t_max={options.t_max}"], results, None)
 
 
 def _folder(results: Path) -> Path | None:
@@ -117,6 +118,9 @@ def main() -> int:
     parser.add_argument("--alg", default="iql")
     parser.add_argument("--env", default="lookout")
     parser.add_argument("--t-max", type=int, default=20_000)
+    parser.add_argument(
+        "--metrics-every", type=int, default=0, help="steps between records of a metric; 0: every round"
+    )
     parser.add_argument("--repeats", type=int, default=1, help="pairs of runs; times are medians over them")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     options = parser.parse_args()
@@ -147,7 +151,12 @@ def main() -> int:
     print(f"processor time: {cpu:.1f} s, {cpu_alone:.1f} s without MongoDB ({cpu / cpu_alone - 1:+.1%})")
     if options.json is not None:
         numbers = {"outages": outages, "repeats": options.repeats, **total, "pause_s": options.pause_s}
-        numbers |= {"alg": options.alg, "env": options.env, "t_max": options.t_max}
+        numbers |= {
+            "alg": options.alg,
+            "env": options.env,
+            "t_max": options.t_max,
+            "metrics_every": options.metrics_every,
+        }
         numbers |= {"wall_s": [pair[1].wall_s for pair in pairs], "wall_s_without": [pair[0].wall_s for pair in pairs]}
         numbers |= {"cpu_s": [pair[1].cpu_s for pair in pairs], "cpu_s_without": [pair[0].cpu_s for pair in pairs]}
         write_json(options.json, numbers)
