@@ -25,8 +25,9 @@ quickstart: $(VENV)/.ready
 		local_results_path=$(RESULTS)
 	$(BIN)/epymarl-lmac plot $(RESULTS)/lmac_qmix_* --out $(RESULTS)
 
+# Files are shared out among processes, one a core and four at most; the tests of a file stay together.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m "slow or not slow" --cov --cov-report=term

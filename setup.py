@@ -77,6 +77,7 @@ setup(
             "pytest>=8",
             "pytest-cov>=6",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "lbforaging==2.0.0",
             "mpe2>=1.1.1",

@@ -196,7 +196,12 @@ def test_cancelling_values_are_listed():
     assert not flow.moves_only
 
 
-@pytest.mark.parametrize("path", BUNDLES, ids=lambda p: p.parent.name)
+def _long(path):
+    """Twenty-two agents take a minute; the other bundles seconds."""
+    return pytest.param(path, id=path.parent.name, marks=pytest.mark.slow if "2o_20b" in path.parent.name else ())
+
+
+@pytest.mark.parametrize("path", [_long(path) for path in BUNDLES])
 def test_shipped_bundles_have_no_influence_outside_their_map(path):
     for program in Bundle.load(path, None).programs:
         flow = flow_map(program)
