@@ -10,7 +10,6 @@ from __future__ import annotations
 import faulthandler
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -30,21 +29,11 @@ LOG_LIMIT_BYTES = 1_000_000  # what an environment prints is kept for error mess
 TRACEBACK_LINES = 8
 
 
-def tell(pipe: Connection, message: Any) -> None:
-    """Sends a message. The pipe's own ``send`` makes a pickler with a table of its own each time, which costs more."""
-    pipe.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
-
-
-def hear(pipe: Connection) -> Any:
-    """Returns what ``tell`` sent; waits for it."""
-    return pickle.loads(pipe.recv_bytes())
-
-
 def run_worker(pipe: Connection, make_env: Callable[[], MultiAgentEnv], log_path: str) -> None:
     """Serves one environment until it is told to close.
 
     Args:
-        pipe: hears ``(command, data)``, tells ``("ok", answer)`` or ``("error", description)``.
+        pipe: receives ``(command, data)``, sends ``("ok", answer)`` or ``("error", description)``.
         make_env: makes the environment, in this process.
         log_path: file for everything the environment prints.
     """
@@ -58,7 +47,7 @@ def run_worker(pipe: Connection, make_env: Callable[[], MultiAgentEnv], log_path
     env: OneEnv | None = None
     while True:
         try:
-            command, data = hear(pipe)
+            command, data = pipe.recv()
         except (EOFError, OSError):
             break
         if command == "close":
@@ -69,12 +58,12 @@ def run_worker(pipe: Connection, make_env: Callable[[], MultiAgentEnv], log_path
             answer = _COMMANDS[command](env, data)
         except Exception as error:  # whatever the environment raises is told to the parent, which stops the run
             sys.stdout.flush()  # the parent reads what was printed as soon as it has the answer
-            tell(pipe, ("error", _describe(error)))
+            pipe.send(("error", _describe(error)))
             continue
         sys.stdout.flush()
         if os.fstat(log_fd).st_size > LOG_LIMIT_BYTES:
             os.ftruncate(log_fd, 0)
-        tell(pipe, ("ok", answer))
+        pipe.send(("ok", answer))
     if env is not None:
         env.close()
 

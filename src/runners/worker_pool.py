@@ -11,7 +11,6 @@ import contextlib
 import multiprocessing
 import multiprocessing.util  # registers its exit hook, which waits for children: ours must run before it
 import pickle
-import select
 import shutil
 import signal
 import tempfile
@@ -26,7 +25,7 @@ from envs.batched import BatchedEnv, StepResult
 from envs.multiagentenv import MultiAgentEnv
 from envs.scene import Scene
 from epymarl_lmac.errors import TaskError, UserError
-from runners.env_worker import hear, run_worker, tell
+from runners.env_worker import run_worker
 
 START_TIMEOUT_S = 300.0  # a game engine may take a minute to start, and many start at once
 ANSWER_TIMEOUT_S = 120.0
@@ -51,18 +50,6 @@ class EnvWorkerError(UserError):
         self.env = env
         self.seed = seed
         self.step = step
-
-
-def _waiting_for(pipe: Any) -> Callable[[float], bool]:
-    """Returns what waits for a message, at most so many seconds; True if there is one, or the other end is gone.
-
-    The pipe's own ``poll`` makes a selector at every call, which takes longer than a quick answer.
-    """
-    if not hasattr(select, "poll"):  # Windows
-        return pipe.poll
-    poller = select.poll()
-    poller.register(pipe.fileno(), select.POLLIN)
-    return lambda seconds: bool(poller.poll(1000 * seconds))
 
 
 class WorkerPool(BatchedEnv):
@@ -99,7 +86,6 @@ class WorkerPool(BatchedEnv):
         # "spawn": a forked child would hold copies of its siblings' pipes and hide that one of them ended.
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Any] = []
-        self._waits: list[Callable[[float], bool]] = []  # of every pipe: waits so many seconds for a message
         self._processes: list[Any] = []
         atexit.register(self.close)
         for i, factory in enumerate(factories):
@@ -120,7 +106,6 @@ class WorkerPool(BatchedEnv):
                 ) from error
             theirs.close()
             self._pipes.append(ours)
-            self._waits.append(_waiting_for(ours))
             self._processes.append(process)
         described = self._ask_all("describe", [None] * self.num_envs, start_timeout_s)
         info, self._rules = described[0]
@@ -216,16 +201,17 @@ class WorkerPool(BatchedEnv):
         if self._is_closed:
             raise RuntimeError(f"the environment processes of {self._name} are closed.")
         try:
-            tell(self._pipes[i], (command, data))
+            self._pipes[i].send((command, data))
         except (BrokenPipeError, ConnectionResetError):
             self._fail_ended(i, command)
 
     def _receive(self, i: int, command: str, deadline: float) -> Any:
+        pipe = self._pipes[i]
         try:
-            if not self._waits[i](max(0.0, deadline - time.monotonic())):
+            if not pipe.poll(max(0.0, deadline - time.monotonic())):
                 self._processes[i].kill()
                 self._fail(i, f"gave no answer to {command}() in time and was ended", self._log_tail(i))
-            status, answer = hear(self._pipes[i])
+            status, answer = pipe.recv()
         except (EOFError, ConnectionResetError):
             self._fail_ended(i, command)
         if status == "error":
@@ -275,7 +261,7 @@ class WorkerPool(BatchedEnv):
         atexit.unregister(self.close)
         for pipe in self._pipes:
             with contextlib.suppress(OSError):  # already gone, which is what we want
-                tell(pipe, ("close", None))
+                pipe.send(("close", None))
             pipe.close()
         deadline = time.monotonic() + CLOSE_TIMEOUT_S
         for process in self._processes:
