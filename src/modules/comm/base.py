@@ -187,8 +187,11 @@ class Comm(nn.Module):
 
         Args:
             kept: what the other hooks kept of some rows.
+
+        Raises:
+            TypeError: the method estimates nothing, as ``estimated_columns`` says.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} estimates no state: its estimated_columns() returns None.")
 
     def files(self) -> dict[str, bytes]:
         """Returns files to keep in the run's folder by their path in it, e.g. what the method was made from."""
