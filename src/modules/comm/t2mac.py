@@ -115,7 +115,9 @@ class T2macComm(Comm):
 
         L = L_TD + selector_coef * BCE(p_ij, label_ij), a mean over transitions and ordered pairs of living agents
 
-    The TD loss reaches the senders through the messages that were sent. Nothing is sampled.
+    The TD loss reaches the senders through the messages that were sent. Nothing is sampled. A closed link gets no
+    gradient: where all gains fall below ``t2mac_min_gain``, the selector closes every link and they stay closed. On LBF
+    this happens with the released 0.1 (docs/methods/t2mac.md).
 
     Message: K numbers an ordered pair whose link was chosen at that step, else none. An opinion is K + 1 numbers that
     sum to 1; its K numbers of evidence say the same. ``t2mac_mode=release`` adds keys and values, 2F numbers an
