@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, LossContext, Sizes, Team, follow, no_gradient, weighted_mean
 from modules.comm.link import LinkSettings
 from modules.comm.steps import Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import CommArgs
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ class MasiaComm(Comm):
     SETTINGS = MasiaSettings
     is_slotted = True
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
         s = self.settings
         if s.masia_pred_from > s.masia_pred_len:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, LossContext, Sizes, Team
 from modules.comm.link import LinkSettings
 from modules.comm.steps import TEST, Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import CommArgs
 
 HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
@@ -78,7 +81,7 @@ class NdqComm(Comm):
     is_slotted = True
     samples = True
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
         s = self.settings
         if s.ndq_ramp_end and s.ndq_ramp_end <= s.ndq_ramp_start:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, Sizes, Team
 from modules.comm.link import LinkSettings
 from modules.comm.steps import Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import CommArgs
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class QmixAttComm(Comm):
 
     SETTINGS = QmixAttSettings
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
         E, heads = self.settings.att_embed_dim, self.settings.att_heads
         if E % heads:

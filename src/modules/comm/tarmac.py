@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, Sizes, Team
 from modules.comm.link import LinkSettings
 from modules.comm.steps import Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import CommArgs
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class TarmacComm(Comm):
 
     SETTINGS = TarmacSettings
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
         s = self.settings
         self.reads_hidden = "detached" if s.tarmac_detach_hidden else "through"
