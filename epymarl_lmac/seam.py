@@ -7,7 +7,7 @@ else may be read. The classes of our own host fit as well, among them ``componen
 
 Protocols of settings (``...Args``) are named after the part that reads them. Sizes of the environment (``n_agents``,
 ``n_actions``, ``state_shape``) and ``device`` are added to the settings when a run starts, by every host alike.
-``tests/shell/test_seam.py`` holds the names and types against the settings' schema.
+``tests/learners/test_seam.py`` holds the names and types against the settings' schema.
 
 For the type checker only: modules import these names under ``TYPE_CHECKING``, so nothing here costs a run any time.
 
