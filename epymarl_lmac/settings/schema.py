@@ -152,7 +152,9 @@ class RunSettings:
     epsilon_finish: float = setting(
         0.05, "probability of a random action after epsilon_anneal_time steps", low=0, high=1
     )
-    epsilon_anneal_time: int = setting(50_000, "steps over which that probability falls linearly from the first to the second", low=0)
+    epsilon_anneal_time: int = setting(
+        50_000, "steps over which that probability falls linearly from epsilon_start to epsilon_finish", low=0
+    )
     evaluation_epsilon: float = setting(0.0, "probability of a random action in tests", low=0, high=1)
 
     learner: str = setting("q_learner", "learner, a name in learners.REGISTRY", section="networks")

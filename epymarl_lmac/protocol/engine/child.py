@@ -135,7 +135,7 @@ def trace(function: Callable[[Any], Any], shape: Sequence[int], torch: Any) -> A
 
 
 def needed_nodes(graph: Any) -> set[Any]:
-    """Returns the nodes that the output follows from; what only a run-time assertion looks at is left out."""
+    """Returns the nodes that the output depends on; those that only a run-time assertion reads are left out."""
     needed: set[Any] = set()
     todo = [node for node in graph.nodes if node.op == "output"]
     while todo:

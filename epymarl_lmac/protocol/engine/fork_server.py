@@ -61,7 +61,7 @@ def set_limits(limits: Mapping[str, int], without: Collection[str]) -> None:
 
 
 def live(child: types.ModuleType, isolation: types.ModuleType, request: dict[str, Any], answer_fd: int) -> None:
-    """Is the child: locks itself in, answers and ends without running anything that the text left behind."""
+    """Runs in the child: locks it in, answers, and ends without running anything that the text left behind."""
     os.setsid()
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     null = os.open(os.devnull, os.O_RDWR)

@@ -124,7 +124,7 @@ def load(name: str) -> types.ModuleType:
 
 
 def isolate(writable: str, without: Collection[str] = ()) -> dict[str, bool]:
-    """Takes every measure, those first that a later one would forbid.
+    """Takes every measure; one that a later one would forbid comes before it.
 
     Args:
         writable: the only folder that may be written.
