@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,7 @@ class ColaComm(Comm):
     """
 
     SETTINGS = ColaSettings
+    settings: ColaSettings
     sends = False
     centre: Tensor  # (K,), of the teacher's logits
     code: Tensor  # (K + 1, width), what an agent reads of its class
@@ -105,7 +106,7 @@ class ColaComm(Comm):
         )
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: ColaSettings) -> Sizes:
         return Sizes(team.own_dim, 2 * team.hidden_dim)
 
     def hidden(self, steps: Steps, h_RNH: Tensor, kept: Kept) -> Tensor:

@@ -40,6 +40,7 @@ class CommnetComm(Comm):
     """
 
     SETTINGS = CommnetSettings
+    settings: CommnetSettings
 
     def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)

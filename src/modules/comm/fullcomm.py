@@ -6,7 +6,7 @@ Letters: R rows, N agents, O observation, A actions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ class FullcommComm(Comm):
     """
 
     SETTINGS = FullcommSettings
+    settings: FullcommSettings
     is_slotted = True
 
     def __init__(self, team: Team, args: CommArgs) -> None:
@@ -46,7 +47,7 @@ class FullcommComm(Comm):
         self.need_ids("fullcomm")
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: FullcommSettings) -> Sizes:
         return Sizes(team.own_dim + (team.n_agents - 1) * team.obs_dim, team.hidden_dim)
 
     def floats_per_pair(self) -> float:

@@ -6,7 +6,7 @@ Letters: R rows, N agents, O observation, M message, H hidden.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,7 @@ class HammerComm(Comm):
     """
 
     SETTINGS = HammerSettings
+    settings: HammerSettings
     is_slotted = True
 
     def __init__(self, team: Team, args: CommArgs) -> None:
@@ -68,7 +69,7 @@ class HammerComm(Comm):
             )
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: HammerSettings) -> Sizes:
         return Sizes(team.own_dim + settings.hammer_message_dim, team.hidden_dim)
 
     def inputs(self, steps: Steps, own_RND: Tensor, before_RNH: Tensor | None, kept: Kept) -> Tensor:

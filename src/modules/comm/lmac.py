@@ -106,6 +106,7 @@ class LmacComm(Comm):
     """
 
     SETTINGS = LmacSettings
+    settings: LmacSettings
     is_slotted = True  # protocols may name agents
 
     def __init__(self, team: Team, args: LmacArgs) -> None:
@@ -146,7 +147,7 @@ class LmacComm(Comm):
         )
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: LmacSettings) -> Sizes:
         return Sizes(team.own_dim + settings.latent_dim, team.hidden_dim)
 
     @property

@@ -151,6 +151,7 @@ class MaicComm(Comm):
     """
 
     SETTINGS = MaicSettings
+    settings: MaicSettings
     is_slotted = True
     samples = True
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -137,6 +137,7 @@ class MasiaComm(Comm):
     """
 
     SETTINGS = MasiaSettings
+    settings: MasiaSettings
     is_slotted = True
 
     def __init__(self, team: Team, args: CommArgs) -> None:
@@ -164,7 +165,7 @@ class MasiaComm(Comm):
         self.slow_rate = s.masia_momentum * min(1.0, interval_or_rate)
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: MasiaSettings) -> Sizes:
         latent = team.n_agents * settings.masia_slot_dim
         return Sizes(settings.masia_obs_dim + latent + team.own_dim - team.obs_dim, team.hidden_dim)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +78,7 @@ class NdqComm(Comm):
     """
 
     SETTINGS = NdqSettings
+    settings: NdqSettings
     is_slotted = True
     samples = True
 
@@ -107,7 +108,7 @@ class NdqComm(Comm):
         )
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: NdqSettings) -> Sizes:
         return Sizes(team.own_dim + team.n_agents * settings.ndq_message_dim, team.hidden_dim)
 
     def floats_per_pair(self) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ class QmixAttComm(Comm):
     """
 
     SETTINGS = QmixAttSettings
+    settings: QmixAttSettings
 
     def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
@@ -58,7 +59,7 @@ class QmixAttComm(Comm):
         self.out = nn.Linear(E, team.hidden_dim)
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: QmixAttSettings) -> Sizes:
         return Sizes(team.own_dim, 2 * team.hidden_dim)
 
     def floats_per_pair(self) -> float:

@@ -136,6 +136,7 @@ class T2macComm(Comm):
     """
 
     SETTINGS = T2macSettings
+    settings: T2macSettings
     is_slotted = True
 
     def __init__(self, team: Team, args: CommArgs) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,7 @@ class TarmacComm(Comm):
     """
 
     SETTINGS = TarmacSettings
+    settings: TarmacSettings
 
     def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
@@ -66,7 +67,7 @@ class TarmacComm(Comm):
         self.scale = 1 / math.sqrt(scaled_by)
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: TarmacSettings) -> Sizes:
         return Sizes(team.own_dim + settings.tarmac_value_dim, team.hidden_dim)
 
     def floats_per_pair(self) -> float:
