@@ -75,13 +75,13 @@ def package(env_args: dict[str, Any], has_check: bool) -> Rate:
     from lbforaging.foraging.environment import ForagingEnv
 
     class UncheckedBox(spaces.Box):
-        def contains(self, x) -> bool:
+        def contains(self, x: Any) -> bool:
             return True
 
     window = (3, 2 * env_args["sight"] + 1, 2 * env_args["sight"] + 1)
 
     class RepairedEnv(ForagingEnv):
-        def _get_observation_space(self):
+        def _get_observation_space(self) -> spaces.Box:
             return (spaces.Box if has_check else UncheckedBox)(0.0, 9.0, window)
 
     level = env_args["max_player_level"] - 1

@@ -7,6 +7,8 @@ this folder on ``PYTHONPATH``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 from lbforaging.foraging.environment import ForagingEnv
@@ -17,7 +19,7 @@ SIGHT, HIGHEST_LEVEL = 1, 2
 class GridForagingEnv(ForagingEnv):
     """Two level-1 players, two foods that need both, windows of three layers."""
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(
             players=2,
             min_player_level=1,
@@ -33,7 +35,7 @@ class GridForagingEnv(ForagingEnv):
             **kwargs,
         )
 
-    def _get_observation_space(self):
+    def _get_observation_space(self) -> gymnasium.spaces.Box:
         side = 2 * SIGHT + 1
         return gymnasium.spaces.Box(0.0, float(HIGHEST_LEVEL), (3, side, side), np.float32)
 

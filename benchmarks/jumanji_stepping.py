@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ def build(env_args: dict, n_envs: int) -> dict:
     actions = [jax.random.randint(jax.random.PRNGKey(k), shape, 0, 6) for k in range(64)]
     one_step = jax.jit(env.step)
 
-    def scanned(carry, key):
+    def scanned(carry: tuple[Any, Any], key: Any) -> tuple[tuple[Any, Any], Any]:
         state, _ = carry
         state, timestep = env.step(state, jax.random.randint(key, shape, 0, 6))
         return (state, timestep), timestep.reward.sum()

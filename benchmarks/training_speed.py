@@ -32,7 +32,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from components.episode_buffer import EpisodeBatch  # noqa: E402
 from epymarl_lmac.settings import load_settings  # noqa: E402
+from learners.value_learner import ValueLearner  # noqa: E402
+from modules.comm.lmac import LmacComm  # noqa: E402
 from modules.comm.steps import LEARN  # noqa: E402
 from run import Experiment  # noqa: E402
 from utils.logging import Logger, get_logger  # noqa: E402
@@ -56,40 +59,44 @@ def steps_per_second(experiment: Experiment, episodes: int) -> float:
     return (experiment.runner.t_env - first) / (time.perf_counter() - start)
 
 
-def sample(experiment: Experiment):
+def sample(experiment: Experiment) -> EpisodeBatch:
     """Returns a training batch."""
     batch = experiment.buffer.sample(experiment.args.batch_size, rng=experiment.sampler)
     return batch[:, : batch.max_t_filled()]
 
 
-def per_step_loss(learner, batch) -> torch.Tensor:
+def per_step_loss(learner: ValueLearner, batch: EpisodeBatch) -> torch.Tensor:
     """LMAC's update in the released code's form: one network call a step, messages anew for both networks."""
-    args, T = learner.args, batch.max_seq_length
+    T = batch.max_seq_length
     qs: list[torch.Tensor] = []
     targets: list[torch.Tensor] = []
     losses: list[torch.Tensor] = []
     for mac, outputs in ((learner.mac, qs), (learner.target_mac, targets)):
+        comm = mac.comm
+        assert isinstance(comm, LmacComm)
         mac.init_hidden(batch.batch_size)
         for t in range(T):
             step = dataclasses.replace(
                 mac.step(batch, t, LEARN), look=lambda key: None
             )  # nothing stored: computed anew
             kept: dict[str, torch.Tensor] = {}
+            assert mac.hidden_states is not None
             before = mac.hidden_states.view(batch.batch_size, mac.n_agents, -1)
             h = mac._advance(step, step.x_RND, before, kept)
             mac.hidden_states = h.flatten(0, 1)
             z = kept["latent"].flatten(0, 1)
-            decoded = mac.comm.decoder(z)
+            decoded = comm.decoder(z)
             estimate, logits = decoded.chunk(2, dim=-1)
-            again = mac.comm.cycle(torch.cat([estimate, torch.sigmoid(logits)], dim=-1))
+            again = comm.cycle(torch.cat([estimate, torch.sigmoid(logits)], dim=-1))
             outputs.append(mac._q_values(step, h, kept))
             if mac is learner.mac and t < T - 1:
-                truth = batch["state"][:, t, mac.comm.important_state].repeat_interleave(mac.n_agents, 0)
+                truth = batch["state"][:, t, comm.important_state].repeat_interleave(mac.n_agents, 0)
                 squared = (estimate - truth) ** 2
-                aware = (squared < args.mse_thres).float()
+                aware = (squared < comm.settings.mse_thres).float()
                 p = torch.sigmoid(logits).clamp(1e-7, 1 - 1e-7)
                 bce = -(aware * p.log() + (1 - aware) * (1 - p).log())
                 losses.append(squared.mean() + 0.1 * bce.mean() + (z - again).square().mean())
+    assert learner.mixer is not None and learner.target_mixer is not None
     q_BTNA, target_BTNA = torch.stack(qs, 1), torch.stack(targets, 1)
     chosen = q_BTNA[:, :-1].gather(3, batch["actions"][:, :-1]).squeeze(3)
     best = q_BTNA[:, 1:].detach().argmax(3, keepdim=True)
@@ -99,7 +106,7 @@ def per_step_loss(learner, batch) -> torch.Tensor:
     return error.square().mean() + torch.stack(losses).mean()
 
 
-def per_step_update(learner, batch) -> None:
+def per_step_update(learner: ValueLearner, batch: EpisodeBatch) -> None:
     learner.mac.train(True)
     optimiser, clip = learner.optimisers["main"]
     optimiser.zero_grad()
@@ -115,7 +122,7 @@ def matmul_rate() -> float:
     return 2 * 1600 * 64 * 384 / quartile(lambda: torch.mm(a, b, out=out), 200)
 
 
-def floor_and_update(experiment, batch, rate: float) -> tuple[float, float]:
+def floor_and_update(experiment: Experiment, batch: EpisodeBatch, rate: float) -> tuple[float, float]:
     """Returns the floor of an update and an update, in seconds; messages come with the stored episodes."""
     with FlopCounterMode(display=False) as counter:
         experiment.learner.train(batch, 0, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from epymarl_lmac.compare import cli as compare_cli
 from epymarl_lmac.errors import UserError
 from epymarl_lmac.paths import config_root, make_host_importable, protocols_root, source_root
 from epymarl_lmac.plugin import cli as plugin_cli
+from epymarl_lmac.protocol.commands.cli import app as protocol_app
 from epymarl_lmac.record import cli as record_cli
 from epymarl_lmac.sc2_cli import app as sc2_app
 
@@ -146,11 +146,7 @@ app.add_typer(record_cli.runs, name="runs")
 app.command()(plugin_cli.attach)
 app.command()(plugin_cli.detach)
 app.add_typer(sc2_app, name="sc2")
-
-if importlib.util.find_spec("epymarl_lmac.protocol.commands.cli") is not None:
-    from epymarl_lmac.protocol.commands.cli import app as protocol_app
-
-    app.add_typer(protocol_app, name="protocol")
+app.add_typer(protocol_app, name="protocol")
 
 
 def main() -> int:

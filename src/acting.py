@@ -12,7 +12,7 @@ import copy
 import multiprocessing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from epymarl_lmac.errors import CheckpointError
 from epymarl_lmac.seeding import derive_seed
 from epymarl_lmac.settings import load_settings, recorded_run
 from epymarl_lmac.tasks import EnvInfo
+
+if TYPE_CHECKING:
+    from controllers.sequence_controller import SequenceMac
 
 _SEEN = ("obs", "state", "avail_actions", "alive", "actions")  # what a group needs to play its steps again
 
@@ -170,7 +173,7 @@ class _Group:
         seed: of the group's draws.
     """
 
-    def __init__(self, mac: Any, batch: EpisodeBatch, rows_b: np.ndarray, number: int, seed: int) -> None:
+    def __init__(self, mac: SequenceMac, batch: EpisodeBatch, rows_b: np.ndarray, number: int, seed: int) -> None:
         self.rows_b, self.number = rows_b, number
         self.plays_b = np.ones(len(rows_b), np.bool_)
         self._mac, self._batch, self._t = mac, batch, 0

@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def _sacred_run(values: dict[str, Any], comment: str | None, mongo: MongoTarget 
     experiment.observers.append(CarefulObserver(FileStorageObserver(folder)))
 
     @experiment.main
-    def train(_run, _config) -> int:  # sacred passes by these names
+    def train(_run: Any, _config: Mapping[str, Any]) -> int:  # sacred passes by these names
         return _start({key: _config[key] for key in values}, mongo, _run)
 
     flags = {"--comment": comment, "--loglevel": "CRITICAL"}

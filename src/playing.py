@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from epymarl_lmac.record.files import whole_file
 from epymarl_lmac.record.provenance import read_run
 from evaluation import experiment_of
 from run import Experiment
+
+if TYPE_CHECKING:
+    from controllers.sequence_controller import SequenceMac
 
 ANIMATED, STILL = ".gif", ".png"
 
@@ -53,7 +56,7 @@ class Watched:
         mac: the controller that plays it.
     """
 
-    def __init__(self, env: BatchedEnv, mac: Any) -> None:
+    def __init__(self, env: BatchedEnv, mac: SequenceMac) -> None:
         self._env, self._mac = env, mac
         self.frames: list[Frame] = []
         self._scene: Scene | None = None

@@ -8,16 +8,17 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
-from epymarl_lmac.record.metrics import read_metrics
+from epymarl_lmac.record.metrics import Row, read_metrics
 from epymarl_lmac.record.provenance import read_run
 
 WINDOW = 50_000  # steps
 KEYS = ("test_return_mean", "return_mean", "recon_r2", "latent_std")
 
 
-def mean_before(rows, key: str, at: int) -> float:
+def mean_before(rows: Sequence[Row], key: str, at: int) -> float:
     """Returns the mean of a figure over the last WINDOW steps up to ``at``; NaN where there is none."""
     values = [row.value for row in rows if row.key == key and at - WINDOW <= row.t_env <= at]
     return sum(values) / len(values) if values else math.nan

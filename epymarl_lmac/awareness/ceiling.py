@@ -1,9 +1,9 @@
 """What can be known: the scores that no protocol can beat, and the share of them that a protocol reaches.
 
-Where the task brings a posterior, its mean takes a decoder's place and is judged like one, on the same held-out
-episodes: no estimate from the same histories has a smaller expected squared error. Its recall is that of the estimate
-with the smallest squared error, not the largest recall that another rule could reach. Elsewhere a decoder that hears
-the raw inputs of all agents, with a larger budget, gives a lower bound of the ceiling.
+Some tasks bring a posterior. Its mean is judged like a decoder's estimate, on the same held-out episodes; no estimate
+from the same histories has a smaller expected squared error. The recall of the mean is no such bound: another rule
+could reach a larger one. For the other tasks a decoder that hears the raw inputs of all agents, with a larger budget,
+gives a lower bound of the ceiling.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def rows_of(episodes: Episodes, programs: Sequence[Program], important: Sequence
     """Returns what a decoder that hears these programs reads and must predict.
 
     Args:
-        episodes: if they have messages beforehand, these must be of the same programs.
+        episodes: if they already have messages, these must be of the same programs.
         programs: k = 0 first.
         important: state columns to predict.
         layout: of x.

@@ -173,13 +173,13 @@ def train_decoder(
 
 
 def has_settled(losses: Sequence[float], variance: float) -> bool:
-    """Returns whether the second third of training, the last one at the full rate, brought next to nothing.
+    """Returns whether the loss fell by next to nothing in the second third of training, the last at the full rate.
 
     Args:
-        losses: mean squared error of every batch before it was learnt from, in order; a batch with much variance has
-            a large one whatever the decoder does, so the batch's own variance is better subtracted.
-        variance: of the state columns, mean over them. A fall of the loss by less than 0.005 of it, which is a rise of
-            R2 by 0.005, counts as nothing.
+        losses: mean squared error of every batch before it was learnt from, in order. Better subtract the batch's own
+            variance: a batch with much variance has a large error whatever the decoder does.
+        variance: of the state columns, mean over them. A fall of the loss by less than 0.005 of it, that is a rise of
+            R2 by less than 0.005, counts as nothing.
     """
     n = len(losses)
     sixth = max(1, n // 6)

@@ -21,7 +21,7 @@ _PDEATHSIG = 1
 
 
 def _work(job: Callable[[], T], answer: Connection, parent: int) -> None:
-    """Is the child: does one job and sends its result, or the text of its error."""
+    """Runs in the child: does one job and sends its result, or the text of its error."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends this process
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # ends with its parent

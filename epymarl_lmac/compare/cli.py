@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from epymarl_lmac.compare.launch import Launcher
     from epymarl_lmac.compare.live import LiveTable
     from epymarl_lmac.compare.places import Place
+    from epymarl_lmac.compare.plan import Cell
     from epymarl_lmac.compare.schedule import Schedule
 
 CONTEXT = {"allow_extra_args": True}
@@ -220,7 +221,7 @@ def command_line(options: Options) -> str:
     return shlex.join(words)
 
 
-def _write_page(options: Options, cells, failures: dict[str, list[str]]) -> int:
+def _write_page(options: Options, cells: Sequence[Cell], failures: dict[str, list[str]]) -> int:
     """Writes the page and the tables; returns the exit code."""
     from epymarl_lmac.compare.gather import gather
     from epymarl_lmac.compare.page import write_page

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import Episodes, ExtendableEpisodes
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,8 @@ class EpisodeTransform:
 
     key: str  # its name in the replay buffer
     field: Mapping[str, Any]  # its entry in the buffer's scheme, e.g. {"vshape": (M,), "group": "agents"}
-    compute: Callable[[Any], Tensor]  # episode batch of B episodes -> values (B, T, ...), zeros where no step is stored
+    compute: Callable[[Episodes], Tensor]  # B episodes -> values (B, T, ...), zeros where no step is stored
 
-    def fill(self, ep_batch: Any) -> None:
+    def fill(self, ep_batch: ExtendableEpisodes) -> None:
         """Adds the field to played episodes."""
         ep_batch.add_key(self.key, self.field, self.compute(ep_batch).to(ep_batch.device))

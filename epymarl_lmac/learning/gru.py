@@ -17,6 +17,7 @@ prefix of the step before. Letters: P packed rows, I input, H hidden, G = 3 H ga
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +29,22 @@ class _GruSequenceCpu(torch.autograd.Function):
     """``_GruSequence`` for float32 on the CPU; gives the same results to rounding."""
 
     @staticmethod
-    def forward(ctx, gates_PG: Tensor, h0_RH: Tensor, weight_GH: Tensor, bias_G: Tensor, residual_PH, counts):
+    def forward(
+        ctx: Any,
+        gates_PG: Tensor,
+        h0_RH: Tensor,
+        weight_GH: Tensor,
+        bias_G: Tensor,
+        residual_PH: Tensor | None,
+        counts: Sequence[int],
+    ) -> Tensor:
         h, previous, factors = _run_cpu(gates_PG, h0_RH, weight_GH, bias_G, residual_PH, counts, with_factors=True)
         ctx.save_for_backward(previous, factors, weight_GH)
         ctx.counts, ctx.has_residual = list(counts), residual_PH is not None
         return h
 
     @staticmethod
-    def backward(ctx, grad_PH: Tensor):
+    def backward(ctx: Any, grad_PH: Tensor) -> tuple[Tensor | None, ...]:
         previous, factors, weight_GH = ctx.saved_tensors
         P, H = grad_PH.shape
         d_h = grad_PH.clone(memory_format=torch.contiguous_format)
@@ -61,7 +70,15 @@ class _GruSequenceCpu(torch.autograd.Function):
         return d_hidden, carry, d_weight, d_bias, d_h if ctx.has_residual else None, None
 
 
-def _run_cpu(gates_PG: Tensor, h0_RH: Tensor, weight_GH: Tensor, bias_G: Tensor, residual_PH, counts, with_factors):
+def _run_cpu(
+    gates_PG: Tensor,
+    h0_RH: Tensor,
+    weight_GH: Tensor,
+    bias_G: Tensor,
+    residual_PH: Tensor | None,
+    counts: Sequence[int],
+    with_factors: bool,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Returns the states (P, H) and, for the backward pass, the states before and its factors (else None)."""
     P, G = gates_PG.shape
     H = G // 3
@@ -94,7 +111,15 @@ class _GruSequence(torch.autograd.Function):
     """h_t = GRU(x_t, h_{t-1}) + residual_t, gates in PyTorch's order (reset, update, new)."""
 
     @staticmethod
-    def forward(ctx, gates_PG: Tensor, h0_RH: Tensor, weight_GH: Tensor, bias_G: Tensor, residual_PH, counts):
+    def forward(
+        ctx: Any,
+        gates_PG: Tensor,
+        h0_RH: Tensor,
+        weight_GH: Tensor,
+        bias_G: Tensor,
+        residual_PH: Tensor | None,
+        counts: Sequence[int],
+    ) -> Tensor:
         P, G = gates_PG.shape
         H = G // 3
         weight_HG = weight_GH.t().contiguous()
@@ -131,7 +156,7 @@ class _GruSequence(torch.autograd.Function):
         return h_all
 
     @staticmethod
-    def backward(ctx, grad_PH: Tensor):
+    def backward(ctx: Any, grad_PH: Tensor) -> tuple[Tensor | None, ...]:
         previous, rz_all, n_all, hn_all, weight_GH = ctx.saved_tensors
         sizes = ctx.counts
         P, H = n_all.shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ class _RecoveryHead(torch.autograd.Function):
     """Both losses on a decoder's output and the cycle encoder's input, in few passes over the large arrays."""
 
     @staticmethod
-    def forward(ctx, decoded_VNJ: Tensor, truth_VI: Tensor, tolerance: float):
+    def forward(ctx: Any, decoded_VNJ: Tensor, truth_VI: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
         columns = truth_VI.shape[-1]
         joined = decoded_VNJ.clone()
         error = joined[..., :columns] - truth_VI.unsqueeze(1)
@@ -28,7 +28,9 @@ class _RecoveryHead(torch.autograd.Function):
         return joined, squared_error.mean(), -likelihood.log_().mean()
 
     @staticmethod
-    def backward(ctx, grad_joined, grad_recon, grad_awareness):
+    def backward(
+        ctx: Any, grad_joined: Tensor, grad_recon: Tensor, grad_awareness: Tensor
+    ) -> tuple[Tensor | None, ...]:
         joined, error, aware = ctx.saved_tensors
         columns = error.shape[-1]
         awareness = joined[..., columns:]
@@ -43,7 +45,7 @@ class _RecoveryHeadCpu(torch.autograd.Function):
     """``_RecoveryHead`` for float32 on the CPU; gives the same results to rounding."""
 
     @staticmethod
-    def forward(ctx, decoded_VNJ: Tensor, truth_VI: Tensor, tolerance: float):
+    def forward(ctx: Any, decoded_VNJ: Tensor, truth_VI: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
         columns = truth_VI.shape[-1]
         joined = decoded_VNJ.clone(memory_format=torch.contiguous_format)
         joined[..., columns:].sigmoid_()
@@ -55,7 +57,9 @@ class _RecoveryHeadCpu(torch.autograd.Function):
         return joined, joined.new_tensor(total / max(1, likelihood.numel())), -likelihood.log_().mean()
 
     @staticmethod
-    def backward(ctx, grad_joined, grad_recon, grad_awareness):
+    def backward(
+        ctx: Any, grad_joined: Tensor, grad_recon: Tensor, grad_awareness: Tensor
+    ) -> tuple[Tensor | None, ...]:
         joined, truth = ctx.saved_tensors
         count = joined.numel() // 2
         scales = np.float32(2 * float(grad_recon) / count), np.float32(float(grad_awareness) / count)

@@ -8,14 +8,17 @@ norm, the clipping and the update are a handful of operations. The arithmetic is
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from epymarl_lmac.errors import SettingsError
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import OptimiserArgs
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class OptimiserChoice:
     eps: float = 1e-5  # RMSprop's epsilon
 
     @classmethod
-    def of(cls, args: Any) -> OptimiserChoice:
+    def of(cls, args: OptimiserArgs) -> OptimiserChoice:
         """Returns the run's optimiser (settings optimiser, lr, grad_norm_clip, optim_alpha, optim_eps)."""
         return cls(args.optimiser, args.lr, args.grad_norm_clip, args.optim_alpha, args.optim_eps)
 
@@ -42,7 +45,9 @@ class FlatOptimiser:
         make: builds the optimiser from a list with the one flat parameter.
     """
 
-    def __init__(self, params: Sequence[nn.Parameter], make) -> None:
+    def __init__(
+        self, params: Sequence[nn.Parameter], make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+    ) -> None:
         first = params[0]
         self.flat = nn.Parameter(torch.cat([p.detach().reshape(-1) for p in params]))
         self.flat.grad = torch.zeros_like(self.flat)

@@ -259,7 +259,8 @@ def plan_attach(path: Path, prefix: str = "") -> Plan:
 
     Args:
         path: a host's checkout.
-        prefix: put before names of ours that the host has too; "" leaves the host's stock alone and refuses others.
+        prefix: put before names of ours that the host has too. With "" our things of names that every host of this kind
+            ships with are left out where nothing needs them, and any other name that is taken is refused.
 
     Raises:
         AttachError: it is no host, a name is taken, or ``src/main.py`` has changes that are not committed.

@@ -1,4 +1,4 @@
-"""Between a host's names and ours: settings, environment calls. The only place where the two meet."""
+"""Translates between a host's names and ours, in settings and in calls of environments; no other module does."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ REGISTRIES = (
 def shared_packages(source: Path) -> list[str]:
     """Returns the packages of ours that a host has too, outer ones first.
 
-    Ours come second there: a host's module of the same name wins. Packages that only we have are found through the ones
-    around them.
+    Ours come second on their paths: where both have a module of one name, the host's is used. Packages that only we
+    have need no entry, as they lie inside these.
 
     Args:
         source: the host's ``src``.

@@ -19,7 +19,7 @@ _MARK = "_epymarl_lmac_missing"  # on every stand-in: the package it stands for
 
 
 class _StandInType(type):
-    """Type of stand-ins: attributes and calls give further stand-ins, instances of subclasses an error."""
+    """Type of stand-ins: attributes and calls give further stand-ins; making an instance of a subclass is an error."""
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):

@@ -1,4 +1,4 @@
-"""Inside a running host: our modules on its packages' paths, our entries in its registries.
+"""Runs inside a host: puts our modules on the paths of its packages and our entries into its registries.
 
 Entries are imported when they are used, so a host whose own methods run pays nothing for ours.
 """

@@ -33,16 +33,18 @@ class RunSettings:
     seed: int = setting(1, "the one seed from which every random stream derives", low=0, host=True)
     runner: str = setting(
         "auto",
-        '"auto" ("vector" where the environment is written for batches, else "parallel"), "vector" (many copies in one '
-        'process), "parallel" (one process a copy) or "episode" (one copy)',
+        'what plays episodes: "vector" (many copies in one process), "parallel" (one process a copy), "episode" (one '
+        'copy), or "auto" ("vector" where the environment is written for batches, else "parallel")',
         runner=True,
     )
-    env: str = setting("lbf", "environment, envs.REGISTRY", host=True)
-    env_args: dict = setting({}, "its arguments, given by the environment's file", host=True)
+    env: str = setting("lbf", "environment, a name in envs.REGISTRY", host=True)
+    env_args: dict = setting({}, "the environment's arguments, given by its file", host=True)
     common_reward: bool = setting(
-        True, "one reward for the team; the only form from which the methods here learn", host=True
+        True, "one reward for the team; must be True, as the methods here learn from nothing else", host=True
     )
-    reward_scalarisation: str = setting("sum", "how agents' rewards make the team's; only \"sum\"", host=True)
+    reward_scalarisation: str = setting(
+        "sum", "how the agents' rewards become the team's reward; only \"sum\" is possible", host=True
+    )
     t_max: int = setting(2_000_000, "length of training, steps", low=1, resume=True, host=True)
     batch_size_run: int = setting(16, "episodes played side by side between updates", low=1, runner=True)
     updates_per_episode: float = setting(
@@ -55,7 +57,9 @@ class RunSettings:
         100, "episodes of one test", low=1, resume=True, host=True, section="testing, logging, saving"
     )
     test_interval: int = setting(50_000, "steps between tests", low=1, host=True)
-    test_greedy: bool = setting(True, "test without exploration; False keeps the training's epsilon", host=True)
+    test_greedy: bool = setting(
+        True, "tests explore with evaluation_epsilon (True) or with the epsilon of training (False)", host=True
+    )
     log_interval: int = setting(
         10_000, "steps between lines on the screen when it is not a terminal", low=1, resume=True, host=True
     )
@@ -66,17 +70,20 @@ class RunSettings:
         200_000, "steps between checkpoints; one more is written at the end", low=1, resume=True, host=True
     )
     checkpoint_path: str = setting(
-        "", 'folder of a run to resume, or to evaluate; "" starts anew', resume=True, host=True
+        "", 'folder of a run to resume or to evaluate; "" starts a new run', resume=True, host=True
     )
     evaluate: bool = setting(
-        False, "play test_nepisode episodes with checkpoint_path's networks and leave", resume=True, host=True
+        False,
+        "only play test_nepisode episodes, with the networks of checkpoint_path; no training",
+        resume=True,
+        host=True,
     )
     render: bool = setting(False, "show test episodes as text while evaluating", resume=True, host=True)
     local_results_path: str = setting("results", "folder under which runs are recorded", resume=True, host=True)
     mongo_url: str = setting(
         "",
-        'MongoDB that mirrors the record, mongodb://host[:port][/database]; "" for none; with a password, rather in '
-        "EPYMARL_LMAC_MONGO_URL",
+        'MongoDB that mirrors the record, mongodb://host[:port][/database]; "" for none; an address with a password '
+        "belongs in the environment variable EPYMARL_LMAC_MONGO_URL instead",
         resume=True,
         host=True,
     )
@@ -87,23 +94,27 @@ class RunSettings:
         False, "mirror metrics to TensorBoard, in the run's folder under tensorboard", resume=True, host=True
     )
     use_wandb: bool = setting(False, "mirror metrics to Weights & Biases", resume=True, host=True)
-    wandb_team: str | None = setting(None, "its team (entity); null: the account's own", resume=True, host=True)
-    wandb_project: str | None = setting(None, 'its project; null: "epymarl-lmac"', resume=True, host=True)
+    wandb_team: str | None = setting(
+        None, "team (entity) at Weights & Biases; null: the account's own", resume=True, host=True
+    )
+    wandb_project: str | None = setting(
+        None, 'project at Weights & Biases; null: "epymarl-lmac"', resume=True, host=True
+    )
     wandb_mode: str = setting(
         "offline",
-        'whether it sends at once, or keeps files in the run\'s folder for "wandb sync"',
+        'online sends metrics at once; offline keeps files in the run\'s folder, which "wandb sync" sends',
         choices=("offline", "online"),
         resume=True,
         host=True,
     )
 
-    gamma: float = setting(0.99, "discount a step", low=0, high=1, section="learning")
+    gamma: float = setting(0.99, "discount factor of every step", low=0, high=1, section="learning")
     batch_size: int = setting(32, "episodes in a gradient step", low=1)
     buffer_size: int = setting(5000, "episodes kept for replay", low=1)
     buffer_memory_gib: float = setting(
         0.0,
         "most memory that the replay buffer may take, GiB; a run that needs more is refused before it starts; "
-        "0: 80 % of what is free then",
+        "0: 80 % of the memory that is free at the start",
         low=0,
         resume=True,
         host=True,
@@ -116,34 +127,51 @@ class RunSettings:
     optim_alpha: float = setting(0.99, "RMSprop's decay; not read by Adam", low=0, high=1)
     optim_eps: float = setting(0.00001, "RMSprop's epsilon; not read by Adam", low=0)
     grad_norm_clip: float = setting(10, "largest gradient norm over all parameters", above=0)
-    double_q: bool = setting(True, "next action by the online network, its value by the target network")
+    double_q: bool = setting(
+        True, "the online network chooses the next action, the target network gives its value (double Q-learning)"
+    )
     standardise_rewards: bool = setting(
         True, "subtract the rewards' running mean and divide by their running standard deviation"
     )
-    standardise_returns: bool = setting(False, "the same for TD targets")
+    standardise_returns: bool = setting(
+        False, "subtract the TD targets' running mean and divide by their running standard deviation"
+    )
     target_update_interval_or_tau: float = setting(
-        200, "> 1: copy the target every so many updates; <= 1: moving-average rate an update", above=0
+        200,
+        "> 1: updates between two copies of the networks into the target networks; <= 1: share by which the target "
+        "networks move towards the networks at every update",
+        above=0,
     )
 
-    action_selector: str = setting("epsilon_greedy", "components.action_selectors.REGISTRY", section="exploration")
+    action_selector: str = setting(
+        "epsilon_greedy",
+        "how actions are chosen, a name in components.action_selectors.REGISTRY",
+        section="exploration",
+    )
     epsilon_start: float = setting(1.0, "probability of a random action at the start", low=0, high=1)
-    epsilon_finish: float = setting(0.05, "and after epsilon_anneal_time", low=0, high=1)
-    epsilon_anneal_time: int = setting(50_000, "steps over which it falls, linearly", low=0)
+    epsilon_finish: float = setting(
+        0.05, "probability of a random action after epsilon_anneal_time steps", low=0, high=1
+    )
+    epsilon_anneal_time: int = setting(
+        50_000, "steps over which that probability falls linearly from epsilon_start to epsilon_finish", low=0
+    )
     evaluation_epsilon: float = setting(0.0, "probability of a random action in tests", low=0, high=1)
 
-    learner: str = setting("q_learner", "learners.REGISTRY", section="networks")
-    mac: str = setting("basic_mac", "controllers.REGISTRY")
-    agent: str = setting("rnn", "modules.agents.REGISTRY")
-    mixer: str | None = setting("qmix", "modules.mixers.REGISTRY; null: each agent's Q-values are learned alone")
-    comm: str | None = setting(None, "modules.comm.REGISTRY; null: no communication")
+    learner: str = setting("q_learner", "learner, a name in learners.REGISTRY", section="networks")
+    mac: str = setting("basic_mac", "controller of the agents, a name in controllers.REGISTRY")
+    agent: str = setting("rnn", "network of the agents, a name in modules.agents.REGISTRY")
+    mixer: str | None = setting(
+        "qmix", "mixer of the agents' Q-values, a name in modules.mixers.REGISTRY; null: each agent learns alone"
+    )
+    comm: str | None = setting(None, "communication method, a name in modules.comm.REGISTRY; null: no communication")
     hidden_dim: int = setting(64, "width of the agents' hidden layers", low=1)
     use_rnn: bool = setting(True, "recurrent agents (True) or agents without memory (False)")
     obs_last_action: bool = setting(True, "x includes the agent's last action, one-hot")
     obs_agent_id: bool = setting(True, "x includes the agent's index, one-hot")
     add_state: bool = setting(False, "agents read the global state as well (an oracle)")
     mixing_embed_dim: int = setting(32, "QMIX: width of the mixing layer", low=1)
-    hypernet_layers: int = setting(2, "QMIX: layers of the weight-producing networks", choices=(1, 2))
-    hypernet_embed: int = setting(64, "QMIX: their hidden width, where they have two layers", low=1)
+    hypernet_layers: int = setting(2, "QMIX: layers of the networks that produce the mixer's weights", choices=(1, 2))
+    hypernet_embed: int = setting(64, "QMIX: hidden width of these networks where they have two layers", low=1)
 
 
 RUN_SETTINGS: dict[str, Setting] = {item.key: item for item in settings_of(RunSettings)}

@@ -5,7 +5,9 @@ Letters: B episodes, N agents, A actions.
 
 from __future__ import annotations
 
-from typing import Any
+import abc
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +15,9 @@ from torch import Tensor
 from components.epsilon_schedules import DecayThenFlatSchedule
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.seeding import derive_seed
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import SelectorArgs
 
 
 def _generator(seed: int, name: str) -> torch.Generator:
@@ -22,7 +27,22 @@ def _generator(seed: int, name: str) -> torch.Generator:
     return generator
 
 
-class EpsilonGreedyActionSelector:
+class ActionSelector(abc.ABC):
+    """Base of all action selectors.
+
+    Attributes:
+        fixed_epsilon: exploration of training steps in place of the schedule's; None: the schedule's. A runner sets it
+            for single rounds of episodes (``Runner.run``).
+    """
+
+    fixed_epsilon: float | None = None
+
+    @abc.abstractmethod
+    def select_action(self, agent_inputs: Tensor, avail_actions: Tensor, t_env: int, test_mode: bool = False) -> Tensor:
+        """Chooses an action for every agent; see ``EpsilonGreedyActionSelector.select_action``."""
+
+
+class EpsilonGreedyActionSelector(ActionSelector):
     """Takes the best available action, or with probability epsilon any available one, all equally likely.
 
     Training and evaluation draw from generators of their own, so that evaluating never changes training.
@@ -35,7 +55,7 @@ class EpsilonGreedyActionSelector:
         SettingsError: an epsilon outside [0, 1], or a finish above the start.
     """
 
-    def __init__(self, args) -> None:
+    def __init__(self, args: SelectorArgs) -> None:
         for key in ("epsilon_start", "epsilon_finish", "evaluation_epsilon"):
             value = getattr(args, key)
             if not 0 <= value <= 1:
@@ -43,7 +63,6 @@ class EpsilonGreedyActionSelector:
         self.schedule = DecayThenFlatSchedule(
             args.epsilon_start, args.epsilon_finish, args.epsilon_anneal_time, decay="linear"
         )
-        self.fixed_epsilon: float | None = None  # of training steps, in place of the schedule's
         self.evaluation_epsilon = args.evaluation_epsilon
         self.test_greedy = args.test_greedy
         self.epsilon = self.schedule.eval(0)  # of the latest training step
@@ -105,4 +124,4 @@ class EpsilonGreedyActionSelector:
         return twin
 
 
-REGISTRY = {"epsilon_greedy": EpsilonGreedyActionSelector}
+REGISTRY: dict[str, Callable[[Any], ActionSelector]] = {"epsilon_greedy": EpsilonGreedyActionSelector}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ class Transform(abc.ABC):
         self, vshape_in: int | tuple[int, ...], dtype_in: torch.dtype
     ) -> tuple[tuple[int, ...], torch.dtype]:
         """Returns (shape of one value, dtype) of the result for a key of this shape and dtype."""
+
+
+Preprocess = Mapping[str, tuple[str, Sequence[Transform]]]  # key -> the key that is derived from it, and how
 
 
 class OneHot(Transform):

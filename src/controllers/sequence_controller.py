@@ -10,11 +10,11 @@ are packed (``epymarl_lmac.learning.packing``): no layer and no loss ever sees a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ from modules.agents import REGISTRY as agent_REGISTRY
 from modules.comm.base import Comm, Kept, Team
 from modules.comm.registry import REGISTRY as comm_REGISTRY
 from modules.comm.steps import ACT, LEARN, TEST, Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import ActionSelector, ControllerArgs, Episodes, Groups, Rows, Scheme
 
 NO_OP = 0  # SMAC's action of dead agents
 KEYS_OF_EVERY_HOST = frozenset({"obs", "state", "avail_actions", "actions", "actions_onehot", "reward", "terminated"})
@@ -50,7 +53,7 @@ class SequenceMac:
         args: the run's settings; ``comm`` names the communication method, None for none.
     """
 
-    def __init__(self, scheme, groups, args) -> None:
+    def __init__(self, scheme: Scheme, groups: Groups, args: ControllerArgs) -> None:
         self.n_agents = args.n_agents
         self.args = args
         self.layout = XLayout(args.n_actions, args.obs_last_action, args.obs_agent_id)
@@ -71,14 +74,14 @@ class SequenceMac:
         self.agent = agent_REGISTRY[args.agent](sizes.input_dim, args)
         self.agent.widen_head(sizes.head_dim)
         self.comm: Comm | None = None if kind is None else kind(team, args)
-        self.action_selector = action_REGISTRY[args.action_selector](args)
+        self.action_selector: ActionSelector = action_REGISTRY[args.action_selector](args)
         self.hidden_states: Tensor | None = None
         self.last_costs: dict[str, Tensor] = {}  # what the latest tests' messages cost, see Link.take_costs
         self._memory: dict[str, Any] = {}  # acting: what the method remembers between steps
 
     # -- inputs ------------------------------------------------------------------------------------------
 
-    def steps(self, ep_batch, mode: str = LEARN) -> Steps:
+    def steps(self, ep_batch: Episodes, mode: str = LEARN) -> Steps:
         """Returns all existing steps of a batch; the online and the target network share the object.
 
         Args:
@@ -99,7 +102,7 @@ class SequenceMac:
             look=look,
         )
 
-    def step(self, ep_batch, t: int, mode: str) -> Steps:
+    def step(self, ep_batch: Episodes, t: int, mode: str) -> Steps:
         """Returns step t of every episode, with this controller's memory of the steps before."""
         onehot = ep_batch["actions_onehot"][:, t - 1] if self.layout.last_action and t > 0 else None
 
@@ -146,7 +149,9 @@ class SequenceMac:
         self._memory = {}
 
     @torch.no_grad()  # EPyMARL's runners act with gradients on, and the hidden state would keep an episode's graph
-    def select_actions(self, ep_batch, t_ep, t_env, bs=slice(None), test_mode=False) -> Tensor:
+    def select_actions(
+        self, ep_batch: Episodes, t_ep: int, t_env: int, bs: Rows = slice(None), test_mode: bool = False
+    ) -> Tensor:
         """Chooses actions for the episodes ``bs`` at step ``t_ep``.
 
         Returns:
@@ -156,7 +161,7 @@ class SequenceMac:
         q = self.forward(ep_batch, t_ep, test_mode=test_mode)
         return self.action_selector.select_action(q[bs], avail_actions[bs], t_env, test_mode=test_mode)
 
-    def forward(self, ep_batch, t: int, test_mode: bool = False) -> Tensor:
+    def forward(self, ep_batch: Episodes, t: int, test_mode: bool = False) -> Tensor:
         """Returns the Q-values of step t, (B, N, A), and moves the hidden state on."""
         steps = self.step(ep_batch, t, TEST if test_mode else ACT)
         assert self.hidden_states is not None
@@ -182,7 +187,7 @@ class SequenceMac:
 
     # -- learning ----------------------------------------------------------------------------------------
 
-    def unroll(self, ep_batch, steps: Steps | None = None) -> Unrolled:
+    def unroll(self, ep_batch: Episodes, steps: Steps | None = None) -> Unrolled:
         """Computes all steps of a batch from fresh hidden states.
 
         Args:
@@ -246,7 +251,7 @@ class SequenceMac:
             for f in fields
         ]
 
-    def _padded(self, compute: Callable[[Steps], Tensor], ep_batch) -> Tensor:
+    def _padded(self, compute: Callable[[Steps], Tensor], ep_batch: Episodes) -> Tensor:
         """Returns ``compute`` of all existing steps, (B, T, ...), zeros where no step is stored."""
         steps = self.steps(ep_batch)
         assert steps.packing is not None
@@ -301,7 +306,7 @@ class SequenceMac:
         for network in self.networks().values():
             network.train(mode)
 
-    def load_state(self, other_mac) -> None:
+    def load_state(self, other_mac: SequenceMac) -> None:
         """Copies another controller's parameters and buffers."""
         for name, network in self.networks().items():
             network.load_state_dict(other_mac.networks()[name].state_dict())
@@ -320,18 +325,18 @@ class SequenceMac:
         for network in self.networks().values():
             network.to(self.args.device)
 
-    def save_models(self, path) -> None:
+    def save_models(self, path: str | Path) -> None:
         """Writes one ``<name>.th`` a network into the folder ``path``."""
         for name, network in self.networks().items():
             torch.save(network.state_dict(), Path(path) / f"{name}.th")
 
-    def load_models(self, path) -> None:
+    def load_models(self, path: str | Path) -> None:
         """Reads what ``save_models`` wrote."""
         for name, network in self.networks().items():
             network.load_state_dict(torch.load(Path(path) / f"{name}.th", map_location="cpu", weights_only=True))
 
 
-def _field_of(ep_batch, take: Callable[[Tensor], Tensor]) -> Callable[[str], Tensor | None]:
+def _field_of(ep_batch: Episodes, take: Callable[[Tensor], Tensor]) -> Callable[[str], Tensor | None]:
     """Returns a function that gives the wanted rows of a stored field by name, None where it is not stored."""
 
     def look(key: str) -> Tensor | None:
@@ -340,5 +345,5 @@ def _field_of(ep_batch, take: Callable[[Tensor], Tensor]) -> Callable[[str], Ten
     return look
 
 
-def _width(vshape) -> int:
+def _width(vshape: int | Iterable[int]) -> int:
     return vshape if isinstance(vshape, int) else math.prod(vshape)

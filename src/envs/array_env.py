@@ -18,7 +18,16 @@ from epymarl_lmac.errors import TaskError
 
 
 @njit(cache=True, nogil=True)
-def _finish_copies(live_B, clock_B, limit_B, reward_B, over_B, limit_terminates, paid_B, end_2B):
+def _finish_copies(
+    live_B: np.ndarray,
+    clock_B: np.ndarray,
+    limit_B: np.ndarray,
+    reward_B: np.ndarray,
+    over_B: np.ndarray,
+    limit_terminates: bool,
+    paid_B: np.ndarray,
+    end_2B: np.ndarray,
+) -> None:
     """Advances the clocks of live copies; ``end_2B`` is out: terminations and truncations."""
     for b in range(live_B.size):
         paid_B[b] = 0.0

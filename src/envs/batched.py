@@ -6,6 +6,7 @@ Letters: B copies, N agents, O observation, S state, A actions.
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,13 +129,13 @@ class SingleEnv(MultiAgentEnv):
         self.n_agents = batched.n_agents
         self.episode_limit = batched.episode_limit
 
-    def reset(self, seed: int | None = None, options: dict | None = None):
+    def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[list, dict]:
         """Returns (observations, info). ``seed`` is fixed at construction, as the run's seeds are."""
         self.batched.reset()
         self._alive_N[:] = True if self.batched.alive_BN is None else self.batched.alive_BN[0]
         return self.get_obs(), {}
 
-    def step(self, actions):
+    def step(self, actions: Sequence[int] | np.ndarray) -> tuple[list, Any, bool, bool, dict]:
         """Returns (observations, reward, terminated, truncated, info) of one step."""
         actions_BN = np.asarray(actions, dtype=np.int64).reshape(1, self.n_agents)
         result = self.batched.step(actions_BN)
@@ -157,38 +158,38 @@ class SingleEnv(MultiAgentEnv):
         """Returns every agent's reward of the last step, float32 (N,)."""
         return self._reward_N
 
-    def get_obs(self):
+    def get_obs(self) -> list[np.ndarray]:
         return list(self.batched.obs_BNO[0].copy())
 
-    def get_obs_agent(self, agent_id):
+    def get_obs_agent(self, agent_id: int) -> np.ndarray:
         return self.batched.obs_BNO[0, agent_id].copy()
 
-    def get_obs_size(self):
+    def get_obs_size(self) -> int:
         return self.batched.obs_dim
 
-    def get_state(self):
+    def get_state(self) -> np.ndarray:
         return self.batched.state_BS[0].copy()
 
-    def get_state_size(self):
+    def get_state_size(self) -> int:
         return self.batched.state_dim
 
-    def get_avail_actions(self):
+    def get_avail_actions(self) -> list[list[int]]:
         return [row.tolist() for row in self.batched.avail_BNA[0]]
 
-    def get_avail_agent_actions(self, agent_id):
+    def get_avail_agent_actions(self, agent_id: int) -> list[int]:
         return self.batched.avail_BNA[0, agent_id].tolist()
 
-    def get_total_actions(self):
+    def get_total_actions(self) -> int:
         return self.batched.n_actions
 
-    def render(self, mode: str = "text"):
+    def render(self, mode: str = "text") -> Any:
         return self.batched.render(0, mode)
 
-    def close(self):
+    def close(self) -> None:
         self.batched.close()
 
-    def seed(self, seed=None):
+    def seed(self, seed: int | None = None) -> None:
         return None
 
-    def save_replay(self):
+    def save_replay(self) -> None:
         """These environments have no replay format; use ``render(mode="rgb")``."""

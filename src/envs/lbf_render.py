@@ -2,6 +2,9 @@
 
 A player is a coloured disc, a food a red diamond, both with their level in it; where two players share a
 cell, the text shows ``*`` and the frame both halves.
+
+The frame is not made by ``drawing.py``: that module belongs to our own host and needs Pillow, while other hosts render
+this environment too and find nothing of ours but what lies in the packages that they have themselves, such as ``envs``.
 """
 
 from __future__ import annotations

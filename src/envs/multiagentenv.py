@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class MultiAgentEnv(abc.ABC):
@@ -23,7 +27,7 @@ class MultiAgentEnv(abc.ABC):
         """Starts an episode; returns (observations, one array an agent; info)."""
 
     @abc.abstractmethod
-    def step(self, actions) -> tuple[list, float, bool, bool, dict]:
+    def step(self, actions: Sequence[int] | np.ndarray) -> tuple[list, float, bool, bool, dict]:
         """Returns (observations, reward, terminated, truncated, info)."""
 
     @abc.abstractmethod

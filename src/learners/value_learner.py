@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,12 @@ from epymarl_lmac.learning.packing import Packing
 from epymarl_lmac.learning.running_stats import RunningMeanStd
 from modules.comm.base import CHOOSING, LossContext, follow
 from modules.mixers import REGISTRY as mixer_REGISTRY
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from controllers.sequence_controller import SequenceMac
+    from epymarl_lmac.seam import Episodes, LearnerArgs, Scheme, StatLogger
 
 UNAVAILABLE = -9999999.0  # Q-value of an action that cannot be taken
 
@@ -51,7 +57,7 @@ class ValueLearner:
     Source: Rashid et al., QMIX, ICML 2018, equation 6; double Q as in PyMARL.
     """
 
-    def __init__(self, mac, scheme, logger, args) -> None:
+    def __init__(self, mac: SequenceMac, scheme: Scheme, logger: StatLogger, args: LearnerArgs) -> None:
         self.args = args
         self.mac = mac
         self.logger = logger
@@ -80,7 +86,7 @@ class ValueLearner:
 
     # -- one update --------------------------------------------------------------------------------------
 
-    def train(self, batch, t_env: int, episode_num: int) -> None:
+    def train(self, batch: Episodes, t_env: int, episode_num: int) -> None:
         """Takes one gradient step on a batch of episodes.
 
         Args:
@@ -107,9 +113,10 @@ class ValueLearner:
                 self.logger.log_stat(key, float(value), t_env)
             self.log_stats_t = t_env
 
-    def loss(self, batch, with_stats: bool = True, t_env: int = 0) -> tuple[Tensor, dict[str, Any]]:
+    def loss(self, batch: Episodes, with_stats: bool = True, t_env: int = 0) -> tuple[Tensor, dict[str, Any]]:
         """Returns the total loss of a batch (a scalar with gradient) and the metrics to log."""
         steps = self.mac.steps(batch)
+        assert steps.packing is not None
         transitions = self._transitions(batch, steps.packing)
         online = self.mac.unroll(batch, steps)
         with torch.no_grad():
@@ -136,7 +143,7 @@ class ValueLearner:
             stats[name] = value.detach()
         return loss, stats
 
-    def _transitions(self, batch, packing: Packing) -> Transitions:
+    def _transitions(self, batch: Episodes, packing: Packing) -> Transitions:
         now, following = packing.rows_P[packing.now_V], packing.rows_P[packing.next_V]
 
         def take(key: str, rows: Tensor) -> Tensor:
@@ -206,7 +213,7 @@ class ValueLearner:
         return loss, stats
 
     @staticmethod
-    def _mix(mixer, q_VN: Tensor, state_VS: Tensor) -> Tensor:
+    def _mix(mixer: nn.Module, q_VN: Tensor, state_VS: Tensor) -> Tensor:
         """Returns Q_tot (V, 1); mixers take (B, T, N), here one episode of V steps."""
         return mixer(q_VN.unsqueeze(0), state_VS.unsqueeze(0)).squeeze(0)
 
@@ -266,7 +273,7 @@ class ValueLearner:
             if mixer is not None:
                 mixer.to(self.device)
 
-    def save_models(self, path) -> None:
+    def save_models(self, path: str | Path) -> None:
         """Writes the controller's networks, the mixer and the optimiser's state (EPyMARL's file names)."""
         self.mac.save_models(path)
         if self.mixer is not None:
@@ -274,7 +281,7 @@ class ValueLearner:
         states = {name: optimiser.state_dict() for name, (optimiser, _) in self.optimisers.items()}
         torch.save(states, Path(path) / "opt.th")
 
-    def load_models(self, path) -> None:
+    def load_models(self, path: str | Path) -> None:
         """Reads what ``save_models`` wrote, into the online and the target networks.
 
         A folder without ``opt.th`` leaves the optimiser as it is.

@@ -10,16 +10,20 @@ import abc
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.episode_buffer import EpisodeBatch
+from components.episode_buffer import EpisodeBatch, Scheme
+from components.transforms import Preprocess
 from envs.batched import BatchedEnv
 from epymarl_lmac.errors import CheckpointError, SettingsError
 from epymarl_lmac.seeding import derive_seed
 from epymarl_lmac.tasks.env_info import EnvInfo
 from runners.rollout import Outcome, rollout
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import ActingController, Groups, RunLogger, RunnerArgs, StatLogger
 
 
 class _Statistics:
@@ -35,7 +39,7 @@ class _Statistics:
         for key, value_B in {**outcome.info, "ep_length": outcome.length_B}.items():
             self.sums[key] = self.sums.get(key, 0.0) + float(value_B[:n_episodes].sum())
 
-    def log(self, logger: Any, prefix: str, t_env: int) -> None:
+    def log(self, logger: StatLogger, prefix: str, t_env: int) -> None:
         """Logs means over the episodes and forgets them."""
         logger.log_stat(f"{prefix}return_mean", float(np.mean(self.returns)), t_env)
         logger.log_stat(f"{prefix}return_std", float(np.std(self.returns)), t_env)
@@ -62,7 +66,7 @@ class Runner(abc.ABC):
     name: str  # in the registry of runners
     max_test_copies = 128  # test episodes played side by side at most; bounds the memory of the test batch
 
-    def __init__(self, args: Any, logger: Any) -> None:
+    def __init__(self, args: RunnerArgs, logger: RunLogger) -> None:
         for key in ("batch_size_run", "test_nepisode"):
             if getattr(args, key) < 1:
                 raise SettingsError(f"{key}={getattr(args, key)} episodes is not possible; use 1 or more.", key)
@@ -104,7 +108,7 @@ class Runner(abc.ABC):
         """Returns the sizes a learner needs, under EPyMARL's names."""
         return self._env.env_info()
 
-    def setup(self, scheme: Any, groups: Any, preprocess: Any, mac: Any) -> None:
+    def setup(self, scheme: Scheme, groups: Groups, preprocess: Preprocess, mac: ActingController) -> None:
         """Says how episodes are stored and who acts."""
         self._scheme, self._groups, self._preprocess, self.mac = scheme, groups, preprocess, mac
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from envs import REGISTRY
 from epymarl_lmac.errors import SettingsError
 from runners.adapters import OneEnv
 from runners.base import Runner
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import RunLogger, RunnerArgs
 
 
 class EpisodeRunner(Runner):
@@ -21,7 +24,7 @@ class EpisodeRunner(Runner):
     name = "episode"
     max_test_copies = 1
 
-    def __init__(self, args: Any, logger: Any) -> None:
+    def __init__(self, args: RunnerArgs, logger: RunLogger) -> None:
         if args.batch_size_run != 1:
             raise SettingsError(
                 f"runner=episode plays one environment, but batch_size_run={args.batch_size_run}; set "

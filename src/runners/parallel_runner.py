@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from envs import REGISTRY
 from runners.base import Runner
 from runners.worker_pool import WorkerPool
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import RunLogger, RunnerArgs
 
 
 class ParallelRunner(Runner):
@@ -22,7 +25,7 @@ class ParallelRunner(Runner):
 
     name = "parallel"
 
-    def __init__(self, args: Any, logger: Any) -> None:
+    def __init__(self, args: RunnerArgs, logger: RunLogger) -> None:
         self.max_test_copies = args.batch_size_run  # each is a process
         super().__init__(args, logger)
 

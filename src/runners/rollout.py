@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from torch import Tensor
 from components.episode_buffer import EpisodeBatch
 from envs.batched import BatchedEnv
 from epymarl_lmac.errors import TaskError
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import ActingController
 
 
 class Outcome(NamedTuple):
@@ -63,7 +66,7 @@ class _StepViews:
 
 def rollout(
     env: BatchedEnv,
-    mac: Any,
+    mac: ActingController,
     batch: EpisodeBatch,
     t_env: int,
     test_mode: bool = False,

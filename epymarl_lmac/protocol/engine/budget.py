@@ -1,7 +1,7 @@
 """What a program may use: time and memory for a large batch, part of the contract.
 
-Two small runs come first. A program that needs far too much is refused because of them, before the large run could
-use up the machine's memory.
+Two small runs come first. A program that needs far too much is refused after them, before the large run could use up
+the machine's memory.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def _bytes(values: list[Any]) -> dict[int, int]:
 def _measure(program: Program, batch: int, limit: float) -> tuple[float, int]:
     """Returns seconds of one run and the most bytes that its intermediate tensors had at the same time.
 
-    Walks the program's steps as running it does. A dispatch mode of PyTorch could count too, but loads its compiler.
+    The program's steps are applied one after the other, as in any run. A dispatch mode of PyTorch could count the bytes
+    instead, but it would load PyTorch's compiler.
     """
     plan = program.plan
     values = plan.values.copy()

@@ -91,7 +91,7 @@ class Bundle:
 
 
 def _steps(path: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> list[int]:
-    """Returns the k of every program; a manifest of the old form does not list them, its texts do."""
+    """Returns the k of every program; a manifest of the old form does not list them, but the texts' names do."""
     named = sorted(name for name in files if name.endswith(".py"))
     steps = manifest.get("steps", [k for k in MESSAGE.numbers if MESSAGE.text_name(k) in named])
     known = isinstance(steps, list) and all(type(k) is int and k in MESSAGE.numbers for k in steps)

@@ -1,4 +1,4 @@
-"""Programs that were built before, by the hash of everything that they follow from.
+"""A cache of programs that were built before; each is found by the hash of everything that it follows from.
 
 One file holds a program: the SHA-256 of the rest, then JSON, then safetensors. A file whose hash does not fit, or that
 holds no program, is treated as absent and written anew; nothing in it is ever executed. The folder belongs to the
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 def folder() -> Path | None:
-    """Returns where programs are kept, None if they are not."""
+    """Returns the folder in which programs are kept; None if none are kept."""
     said = os.environ.get(VARIABLE, "")
     if said.lower() in ("off", "0", "no"):
         return None

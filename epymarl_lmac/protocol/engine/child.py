@@ -10,6 +10,7 @@ import json
 import math
 import operator
 import struct
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 BUILTINS = (
@@ -29,12 +30,12 @@ DROPPED_KWARGS = ("device", "layout", "pin_memory", "memory_format")
 class Refused(Exception):
     """The text cannot become a program; ``layer`` says which step refused it."""
 
-    def __init__(self, layer, reason, line=None):
+    def __init__(self, layer: str, reason: str, line: int | None = None) -> None:
         super().__init__(reason)
         self.layer, self.reason, self.line = layer, reason, line
 
 
-def line_of(error):
+def line_of(error: BaseException) -> int | None:
     """Returns the line of the protocol's text where an error arose, or None."""
     line, trace = None, error.__traceback__
     while trace is not None:
@@ -44,14 +45,16 @@ def line_of(error):
     return line
 
 
-def guarded_import(name, globals=None, locals=None, fromlist=(), level=0):
+def guarded_import(
+    name: str, globals: Any = None, locals: Any = None, fromlist: Sequence[str] = (), level: int = 0
+) -> Any:
     # PyTorch itself imports its submodules through the running frame's import.
     if name not in ("torch", "math") and not name.startswith("torch."):
         raise ImportError(f"import of {name!r} is not accepted")
     return __import__(name, globals, locals, fromlist, level)
 
 
-def load_text(text, entry, instruction):
+def load_text(text: str, entry: str, instruction: str) -> tuple[Callable[[Any], Any], str]:
     """Executes the text; returns its entry function and what its instruction function says.
 
     Args:
@@ -72,7 +75,7 @@ def load_text(text, entry, instruction):
     return scope[entry], said
 
 
-def encode(value, index, torch: Any):
+def encode(value: Any, index: Mapping[str, int], torch: Any) -> Any:
     """Returns an argument of an operation as JSON."""
     if isinstance(value, torch.fx.Node):
         return {"n": index[value.name]}
@@ -89,7 +92,7 @@ def encode(value, index, torch: Any):
     raise Refused("extraction", f"an operation takes a {type(value).__name__}, which a program cannot hold.")
 
 
-def explain(error):
+def explain(error: BaseException) -> str:
     """Returns why a text cannot be traced, in words that its writer can use."""
     first = str(error).strip().split("\n")[0][:300]
     name = type(error).__name__
@@ -103,7 +106,7 @@ def explain(error):
     return f"{name}: {first}"
 
 
-def trace(function, shape, torch: Any):
+def trace(function: Callable[[Any], Any], shape: Sequence[int], torch: Any) -> Any:
     """Returns the function as a graph of basic operations, for batches of any size.
 
     Args:
@@ -113,7 +116,7 @@ def trace(function, shape, torch: Any):
     """
 
     class Traced(torch.nn.Module):
-        def forward(self, o):
+        def forward(self, o: Any) -> Any:
             return function(o)
 
     sample = torch.rand(shape)
@@ -131,9 +134,10 @@ def trace(function, shape, torch: Any):
     return exported
 
 
-def needed_nodes(graph):
-    """Returns the nodes that the output follows from; what only a run-time assertion looks at is left out."""
-    needed, todo = set(), [node for node in graph.nodes if node.op == "output"]
+def needed_nodes(graph: Any) -> set[Any]:
+    """Returns the nodes that the output depends on; those that only a run-time assertion reads are left out."""
+    needed: set[Any] = set()
+    todo = [node for node in graph.nodes if node.op == "output"]
     while todo:
         node = todo.pop()
         if node not in needed:
@@ -142,7 +146,7 @@ def needed_nodes(graph):
     return needed
 
 
-def lifted_tensors(exported):
+def lifted_tensors(exported: Any) -> dict[str, Any]:
     """Returns the tensors that tracing made inputs of the graph, by the name of their node."""
     signature = exported.graph_signature
     names: dict[str, str] = {}
@@ -152,7 +156,7 @@ def lifted_tensors(exported):
     return {node: exported.constants.get(name, exported.state_dict.get(name)) for node, name in names.items()}
 
 
-def operation_name(target):
+def operation_name(target: Any) -> str:
     """Returns the name of an operation in the trainer's table."""
     if target in SYMBOLIC:
         return SYMBOLIC[target]
@@ -166,7 +170,7 @@ def operation_name(target):
     return name
 
 
-def encode_call(node, index, torch: Any):
+def encode_call(node: Any, index: Mapping[str, int], torch: Any) -> dict[str, Any]:
     """Returns an operation as JSON; ``index`` has the positions of the operations before it."""
     name = operation_name(node.target)
     kwargs = {k: encode(v, index, torch) for k, v in node.kwargs.items() if k not in DROPPED_KWARGS}
@@ -174,7 +178,7 @@ def encode_call(node, index, torch: Any):
     return {"op": name, "args": args, **({"kwargs": kwargs} if kwargs else {})}
 
 
-def result_node(graph, torch: Any):
+def result_node(graph: Any, torch: Any) -> Any:
     """Returns the one node that the function returns."""
     (output,) = (node for node in graph.nodes if node.op == "output")
     (results,) = output.args
@@ -183,11 +187,13 @@ def result_node(graph, torch: Any):
     return results[0]
 
 
-def extract(function, shape, torch: Any):
+def extract(
+    function: Callable[[Any], Any], shape: Sequence[int], torch: Any
+) -> tuple[list[dict[str, Any]], int, dict[str, Any]]:
     """Traces the function; returns (operations, output index, constants)."""
     exported = trace(function, shape, torch)
     needed, lifted = needed_nodes(exported.graph), lifted_tensors(exported)
-    operations: list[dict] = []
+    operations: list[dict[str, Any]] = []
     index: dict[str, int] = {}  # of the operation that a node became
     constants: dict[str, Any] = {}
     for node in exported.graph.nodes:
@@ -206,7 +212,7 @@ def extract(function, shape, torch: Any):
     return operations, index[result_node(exported.graph, torch).name], constants
 
 
-def handle(request):
+def handle(request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Answers one request; returns (header, tensors)."""
     import torch
 
@@ -233,7 +239,7 @@ def handle(request):
     return header, tensors
 
 
-def answer(request, missing):
+def answer(request: Mapping[str, Any], missing: Sequence[str]) -> bytes:
     """Returns the bytes that answer one request.
 
     Args:
@@ -257,7 +263,7 @@ def answer(request, missing):
     return struct.pack("<QQ", len(head), len(data)) + head + data
 
 
-def warm_up():
+def warm_up() -> None:
     """Makes PyTorch load what it loads on first use, before any text and before the locks."""
     import safetensors.torch
     import torch
@@ -265,7 +271,7 @@ def warm_up():
     torch.set_num_threads(1)
     rows = torch.tensor([1, 0])
 
-    def sample(o):
+    def sample(o: Any) -> Any:
         parts = [o[:, rows].sum(1, keepdim=True).expand(-1, 2, 3), torch.eye(2, dtype=torch.bool).any() * o]
         masked = torch.where(o > 0, o, -o).masked_fill(o < 1, 0.0).clamp(0, 1).amax(1, keepdim=True).expand_as(o)
         return torch.cat([o, *parts, masked, torch.softmax(o @ o.transpose(1, 2), -1)], dim=-1)

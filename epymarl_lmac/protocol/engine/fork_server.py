@@ -22,14 +22,16 @@ import sys
 import tempfile
 import time
 import types
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 GRACE_S = 0.1  # seconds for ending by itself after the answer
 IDLE_S = 600.0  # seconds without a request after which this process ends
 _PDEATHSIG, _CHILD_SUBREAPER = 1, 36
 
 
-def load(name):
+def load(name: str) -> types.ModuleType:
     """Returns a module beside this file."""
     path = Path(__file__).resolve().with_name(f"{name}.py")
     loader = importlib.machinery.SourceFileLoader(name, str(path))
@@ -39,7 +41,7 @@ def load(name):
     return module
 
 
-def set_limits(limits, without):
+def set_limits(limits: Mapping[str, int], without: Collection[str]) -> None:
     """Lowers this process's limits for good.
 
     Args:
@@ -58,8 +60,8 @@ def set_limits(limits, without):
         resource.setrlimit(kind, (value, value))
 
 
-def live(child, isolation, request, answer_fd):
-    """Is the child: locks itself in, answers and ends without running anything that the text left behind."""
+def live(child: types.ModuleType, isolation: types.ModuleType, request: dict[str, Any], answer_fd: int) -> None:
+    """Runs in the child: locks it in, answers, and ends without running anything that the text left behind."""
     os.setsid()
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     null = os.open(os.devnull, os.O_RDWR)
@@ -78,7 +80,7 @@ def live(child, isolation, request, answer_fd):
         data = data[os.write(3, data) :]
 
 
-def clear_away(pid):
+def clear_away(pid: int) -> int | None:
     """Kills the child's group and every process that came out of it; returns the child's status, None if it ran on."""
     end = time.monotonic() + GRACE_S
     while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and time.monotonic() < end:
@@ -102,7 +104,7 @@ def clear_away(pid):
             status = None if ran_on else os.waitstatus_to_exitcode(code)
 
 
-def read_exactly(connection, size):
+def read_exactly(connection: socket.socket, size: int) -> bytes | None:
     """Returns so many bytes, or None if the parent is gone."""
     data = b""
     while len(data) < size:
@@ -113,7 +115,7 @@ def read_exactly(connection, size):
     return data
 
 
-def serve(connection, child, isolation):
+def serve(connection: socket.socket, child: types.ModuleType, isolation: types.ModuleType) -> None:
     """Answers requests until the parent is gone or has been silent for long."""
     while True:
         connection.settimeout(IDLE_S)
@@ -142,7 +144,7 @@ def serve(connection, child, isolation):
         connection.sendall(json.dumps({"status": status}).encode() + b"\n")
 
 
-def main():
+def main() -> None:
     ctypes.CDLL(None).prctl(_CHILD_SUBREAPER, 1, 0, 0, 0)
     connection = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

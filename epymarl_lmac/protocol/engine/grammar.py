@@ -1,7 +1,7 @@
 """Layer 1: an allow-list of what a protocol's text may contain.
 
 The text is parsed, never run. Whatever is not listed is refused, with its place and what would be accepted; the words
-are in ``language.py``. The list says what may stand, so a trick that nobody thought of is refused as well.
+are in ``language.py``. The list names what is allowed, so a trick that nobody thought of is refused as well.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import os
 import struct
 import sys
 import types
+from collections.abc import Collection
 from pathlib import Path
 
 _PR_SET_NO_NEW_PRIVS = 38
@@ -32,28 +33,28 @@ _SYSTEM_PATHS = (
 )  # fmt: skip
 
 
-def _libc():
+def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def no_new_privileges():
+def no_new_privileges() -> bool:
     """Forbids gaining privileges through programs that are set to run as another user."""
     return _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
 
 
-def no_network():
+def no_network() -> bool:
     """Moves this process into a network namespace of its own, which has no interfaces up."""
     libc = _libc()
     return libc.unshare(_CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0
 
 
-def landlock_version():
+def landlock_version() -> int:
     """Returns the kernel's Landlock version, 0 without Landlock."""
     version = _libc().syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(_LANDLOCK_VERSION_FLAG))
     return max(0, version)
 
 
-def _allow(libc, ruleset, path, rights):
+def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
@@ -67,7 +68,7 @@ def _allow(libc, ruleset, path, rights):
         os.close(fd)
 
 
-def files_locked(writable):
+def files_locked(writable: str) -> bool:
     """Leaves this process only the interpreter's own files to read and one folder to write.
 
     Newer kernels also keep it from TCP, from abstract Unix sockets and from signals to processes outside.
@@ -102,7 +103,7 @@ def files_locked(writable):
         os.close(ruleset)
 
 
-def no_capabilities():
+def no_capabilities() -> bool:
     """Gives up what root may do beyond others: opening everybody's files, mounting, raising limits."""
     libc = _libc()
     number = _CAPSET.get(os.uname().machine)
@@ -112,7 +113,7 @@ def no_capabilities():
     return libc.syscall(ctypes.c_long(number), header, ctypes.create_string_buffer(24)) == 0
 
 
-def load(name):
+def load(name: str) -> types.ModuleType:
     """Returns a module beside this file; the child's interpreter knows no packages of this project."""
     path = Path(__file__).resolve().with_name(f"{name}.py")
     loader = importlib.machinery.SourceFileLoader(name, str(path))
@@ -122,8 +123,8 @@ def load(name):
     return module
 
 
-def isolate(writable, without=()):
-    """Takes every measure, those first that a later one would forbid.
+def isolate(writable: str, without: Collection[str] = ()) -> dict[str, bool]:
+    """Takes every measure; one that a later one would forbid comes before it.
 
     Args:
         writable: the only folder that may be written.

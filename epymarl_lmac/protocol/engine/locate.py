@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from epymarl_lmac.errors import BundleError
 from epymarl_lmac.paths import protocols_root
@@ -12,23 +11,13 @@ from epymarl_lmac.protocol.engine.bundle import Bundle
 from epymarl_lmac.protocol.engine.spec import TaskSchema
 from epymarl_lmac.tasks import has_card, task_card, task_id
 
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import BundleArgs
+
 AUTO = "auto"
 
 
-class RunSettings(Protocol):
-    """What settings and sizes of a run say about the bundle that it needs."""
-
-    env: str
-    env_args: Mapping[str, Any]
-    n_agents: int  # N
-    n_actions: int  # A
-    state_shape: int  # S
-    obs_last_action: bool  # whether x includes the agent's last action
-    obs_agent_id: bool  # whether x includes the agent's index
-    protocol_path: str  # folder of the bundle, or AUTO
-
-
-def schema_for(args: RunSettings, n_obs: int) -> TaskSchema:
+def schema_for(args: BundleArgs, n_obs: int) -> TaskSchema:
     """Returns what a bundle must have been made for.
 
     Args:
@@ -49,7 +38,7 @@ def schema_for(args: RunSettings, n_obs: int) -> TaskSchema:
     )
 
 
-def bundle_path(args: RunSettings) -> Path:
+def bundle_path(args: BundleArgs) -> Path:
     """Returns the folder that ``protocol_path`` names; "auto" is protocols/<env>/<task>/default."""
     if args.protocol_path != AUTO:
         return Path(args.protocol_path).expanduser()
@@ -61,7 +50,7 @@ def bundle_path(args: RunSettings) -> Path:
     return protocols_root() / args.env / task_id(args.env, args.env_args) / "default"
 
 
-def load_bundle_for(args: RunSettings, n_obs: int) -> Bundle:
+def load_bundle_for(args: BundleArgs, n_obs: int) -> Bundle:
     """Loads the bundle of a run and refuses one that is missing, damaged or made for another task.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The operations of a program as nodes of a graph: read from JSON and checked, and what can be told from them alone."""
+"""The operations of a program as nodes of a graph: read from JSON, checked, and asked what follows from what."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def decode(value: Any, position: int, depth: int = 0) -> Any:
     Args:
         value: what was read.
         position: index of the operation that it belongs to; references may name earlier ones only.
-        depth: how many lists it stands in.
+        depth: how many lists enclose it.
 
     Raises:
         BundleError: the format has no such argument, or it is too long, large or nested.

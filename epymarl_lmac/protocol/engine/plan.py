@@ -158,7 +158,14 @@ def _fastest(
 
 
 def _few_rows(args: tuple[Any, ...]) -> Callable[[Tensor, Any], Tensor] | None:
-    """Returns how to take a few known rows of one dimension, faster than general indexing; None if it is not that."""
+    """Returns a function that takes a few known rows of one dimension, faster than general indexing.
+
+    Args:
+        args: of the indexing operation.
+
+    Returns:
+        None where the operation takes anything else.
+    """
     if len(args) != 2 or type(args[1]) is not tuple:
         return None
     given = [(dim, rows) for dim, rows in enumerate(args[1]) if rows is not None]

@@ -1,4 +1,4 @@
-"""Writes into memory that nothing else needs, where an operation's text asked for a copy with a change.
+"""Saves copies: changes an array in place where a program asks for a changed copy and nothing needs the old array.
 
 A protocol that fills parts of an array in place is traced into operations that each return a new array. Where the
 old one is not read again, by itself or through a view, the change can be made in it.
@@ -107,7 +107,7 @@ class _Memory:
             self.readers.setdefault(root, []).append(len(nodes))
 
     def roots_of(self, ref: int) -> frozenset[int]:
-        """Returns the values whose memory a value may be."""
+        """Returns the values in whose memory a value may lie."""
         return self.roots.get(ref, frozenset([ref]))
 
     def free_root(self, ref: int, index: int, others: Sequence[int], later: Sequence[int] = ()) -> int | None:

@@ -1,8 +1,8 @@
 """The child process in which a protocol's text runs: used once, no environment, limits, a deadline.
 
 ``fork_server.py`` makes the children, ``child.py`` is what one does, ``isolation.py`` and ``syscalls.py`` have what the
-kernel adds: no network, no files but the interpreter's own, no calls but those that computing needs. What is in force
-is found by ``detect``; without it a child still runs, unless the request asks for ``strict``.
+kernel adds: no network, no files but the interpreter's own, no calls but those that computing needs. ``detect`` finds
+which of these this machine offers; where one is missing a child still runs, unless the request asks for ``strict``.
 """
 
 from __future__ import annotations

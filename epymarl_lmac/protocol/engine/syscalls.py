@@ -38,18 +38,19 @@ _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | 1  # 1 is EPERM
 _NUMBER, _ARCHITECTURE = 0, 4  # offsets in struct seccomp_data; arguments of 8 bytes start at 16
 
 
-def _low(argument):
+def _low(argument: int) -> int:
     return 16 + 8 * argument
 
 
-def _program(column, architecture):
+def _program(column: int, architecture: int) -> list[tuple[int, int, int, int]]:
     """Returns the filter's instructions: (code, jump if true, jump if false, constant)."""
     allow, refuse = (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSE)
     rows = [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, architecture), refuse, (_LOAD, 0, 0, _NUMBER)]
     rows += [(_GREATER_EQUAL, 0, 1, 0x40000000), refuse]  # the 32-bit pointer calls of x86_64
     for numbers in _ALLOWED.values():
-        if numbers[column] is not None:
-            rows += [(_EQUAL, 0, 1, numbers[column]), allow]
+        number = numbers[column]
+        if number is not None:
+            rows += [(_EQUAL, 0, 1, number), allow]
     rows += [(_EQUAL, 0, 4, _OPENAT[column]), (_LOAD, 0, 0, _low(2)), (_ANY_BIT, 0, 1, _WRITING), refuse, allow]
     rows += [(_EQUAL, 0, 4, _TGKILL[column]), (_LOAD, 0, 0, _low(0)), (_EQUAL, 0, 1, os.getpid()), allow, refuse]
     # Reading limits is harmless, setting needs a pointer to the new ones: both halves must be 0.
@@ -58,7 +59,7 @@ def _program(column, architecture):
     return [*rows, refuse]
 
 
-def calls_locked():
+def calls_locked() -> bool:
     """Puts the filter in force for this process; returns whether the kernel took it. Needs no_new_privs."""
     known = _ARCHITECTURES.get(platform.machine())
     if known is None or sys.byteorder != "little":

@@ -7,6 +7,7 @@ the units came to be where they are: the simulator, a test, or a recording may h
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Set
 
 import numpy as np
 
@@ -134,7 +135,7 @@ def make_rules(settings: Sc2Settings) -> kernels.Rules:
     possible = set(battle_map.possible_types)
     allies = possible if battle_map.is_generated else set(battle_map.ally_types)
 
-    def by_type(value, types=possible, dtype=np.float64) -> np.ndarray:
+    def by_type(value: Callable[[str], float], types: Set[str] = possible, dtype: type = np.float64) -> np.ndarray:
         """Returns an array over all unit types, zero for those that cannot appear."""
         return np.array([value(name) if name in types else 0 for name in UNIT_NAMES], dtype)
 

@@ -1,8 +1,8 @@
 """A battle seen from the enemies' side: their units are the agents, and the map is turned by half a circle.
 
-So a team that learnt in the west plays in the east as it learnt it. Turned are all places (x and y become 32 - x and
-32 - y) and with them differences, look directions and moves: its north is the agents' south. Everything else is the
-same number on both sides.
+So a team that learnt in the west can play in the east. All places are turned (x and y become 32 - x and 32 - y), and
+with them differences, look directions and moves: the other side's north is the agents' south. All other numbers are the
+same on both sides.
 
 Letters: B battles, N agents, M enemies (the other side has N and M exchanged), U = N + M units.
 """
@@ -67,9 +67,10 @@ class OtherSide:
     def _numbered(self, b: int) -> np.ndarray:
         """Returns the slots of battle b in the other side's order.
 
-        Its agents are sorted by rank of type, x and y, as always. Its enemies have the order in which they were
-        created when it learnt; of several units of a type the one that stands where that enemy stood is taken: here
-        the enemies still have that order, and both teams start alike.
+        Its agents are sorted by rank of type, x and y, as always. Its enemies must come in the order in which they were
+        created when it learnt. That order is still known here, as both teams start alike: it is the order of this
+        battle's own enemies. So for each of them in turn, that unit of its type is taken which, seen from the other
+        side, stands nearest to its place.
         """
         t, n = self._table, self._table.n_allies
         x_U, y_U = np.float32(SIZE) - t.x[b], np.float32(SIZE) - t.y[b]

@@ -18,7 +18,7 @@ _TEAM = "team."  # prefix of what the networks remember, in a saved state
 
 
 class Rival:
-    """The networks of a recorded run at the head of the enemies.
+    """The networks of a recorded run, which lead the enemies.
 
     Args:
         env: name of the environment.

@@ -1,8 +1,8 @@
 """The battle simulator: B battles of one map, stepped at once by eight game loops.
 
-The rules are those of the sheets behind issue 10: 16 game loops a second, the Liberty data (``units.py``), the map's
-spawns and orders. The loops are compiled (``kernels_battle.py`` is where to start reading). Battle b of a seed plays
-the same alone or among others, and on one machine always the same.
+The rules: 16 game loops a second, the units of StarCraft II's Liberty data (``units.py``), and the map's spawns and
+orders; ``docs/environments/sc2.md`` describes them. The loops are compiled; start reading at ``kernels_battle.py``.
+Battle b of a seed plays the same alone or among others, and always the same on one machine.
 """
 
 from __future__ import annotations

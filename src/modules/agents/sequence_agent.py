@@ -6,11 +6,15 @@ Layer names are those of EPyMARL's recurrent agent, so weights move between the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from epymarl_lmac.learning.gru import gru_sequence
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import AgentArgs
 
 
 class SequenceAgent(nn.Module):
@@ -23,7 +27,7 @@ class SequenceAgent(nn.Module):
         args: needs ``hidden_dim``, ``use_rnn`` and ``n_actions``.
     """
 
-    def __init__(self, input_shape: int, args) -> None:
+    def __init__(self, input_shape: int, args: AgentArgs) -> None:
         super().__init__()
         self.hidden_dim = args.hidden_dim
         self.use_rnn = args.use_rnn

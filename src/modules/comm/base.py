@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,11 @@ from epymarl_lmac.settings.checks import check_value
 from epymarl_lmac.settings.fields import settings_of
 from modules.comm.link import Link, LinkSettings
 from modules.comm.steps import Steps
+
+if TYPE_CHECKING:
+    from controllers.sequence_controller import SequenceMac, Unrolled
+    from epymarl_lmac.seam import CommArgs, Episodes
+    from learners.value_learner import Transitions
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,15 @@ class Sizes(NamedTuple):
 class LossContext:
     """What a method's own losses may read. Rows P are all existing steps of the batch, packed."""
 
-    batch: Any  # the episode batch
+    batch: Episodes
     steps: Steps  # all existing steps
-    transitions: Any  # learners.value_learner.Transitions
-    online: Any  # controllers.sequence_controller.Unrolled of the online network, with what its hooks kept
-    target: Any  # of the target network, without gradient
-    mac: Any  # the online controller
-    target_mac: Any
-    mixer: Any  # None where every agent learns alone
-    target_mixer: Any
+    transitions: Transitions
+    online: Unrolled  # of the online network, with what its hooks kept
+    target: Unrolled  # of the target network, without gradient
+    mac: SequenceMac  # the online controller
+    target_mac: SequenceMac
+    mixer: nn.Module | None  # None where every agent learns alone
+    target_mixer: nn.Module | None
     t_env: int  # environment steps so far
     with_stats: bool  # whether metrics are wanted
     stats: dict[str, Any]  # metrics to log; a method adds its own
@@ -105,7 +110,7 @@ class Comm(nn.Module):
     is_slotted = False
     samples = False
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__()
         self.team = team
         self.settings: Any = self.read_settings(args)
@@ -113,7 +118,7 @@ class Comm(nn.Module):
         self.link = Link(link_settings, team.n_agents)
 
     @classmethod
-    def read_settings(cls, args: Any) -> Any:
+    def read_settings(cls, args: CommArgs) -> Any:
         """Returns this method's settings from a run's, checked; None where it has none."""
         if cls.SETTINGS is None:
             return None

@@ -5,8 +5,9 @@ Letters: R rows, N agents, D extended observation, H hidden, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,9 @@ from epymarl_lmac.learning.optimiser import OptimiserChoice
 from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, LossContext, Sizes, Team, follow, no_gradient
 from modules.comm.steps import Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import CommArgs
 
 CLIP = 10.0  # gradient norm of the builder's own optimiser, as released
 CODE_DIM = 4  # width of the released embedding of a class
@@ -66,11 +70,12 @@ class ColaComm(Comm):
     """
 
     SETTINGS = ColaSettings
+    settings: ColaSettings
     sends = False
     centre: Tensor  # (K,), of the teacher's logits
     code: Tensor  # (K + 1, width), what an agent reads of its class
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
         s = self.settings
         self.student = self._builder(team)
@@ -101,7 +106,7 @@ class ColaComm(Comm):
         )
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: ColaSettings) -> Sizes:
         return Sizes(team.own_dim, 2 * team.hidden_dim)
 
     def hidden(self, steps: Steps, h_RNH: Tensor, kept: Kept) -> Tensor:
@@ -115,7 +120,7 @@ class ColaComm(Comm):
 
     # -- training ----------------------------------------------------------------------------------------
 
-    def optimisers(self):
+    def optimisers(self) -> dict[str, tuple[Sequence[nn.Parameter], OptimiserChoice]]:
         return {"consensus": (list(self.student.parameters()), OptimiserChoice("rmsprop", self.settings.cola_lr, CLIP))}
 
     def losses(self, context: LossContext) -> dict[str, tuple[float, Tensor]]:

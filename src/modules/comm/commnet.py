@@ -6,7 +6,7 @@ Letters: R rows, N agents, H hidden.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, Team
 from modules.comm.link import LinkSettings
 from modules.comm.steps import Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import CommArgs
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,9 @@ class CommnetComm(Comm):
     """
 
     SETTINGS = CommnetSettings
+    settings: CommnetSettings
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
         H, rounds = team.hidden_dim, range(self.settings.commnet_rounds)
         self.own = nn.ModuleList([nn.Linear(H, H) for _ in rounds])

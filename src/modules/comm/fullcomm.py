@@ -6,7 +6,7 @@ Letters: R rows, N agents, O observation, A actions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from torch import Tensor
 from modules.comm.base import Comm, Kept, Sizes, Team
 from modules.comm.link import LinkSettings
 from modules.comm.steps import Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import CommArgs
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,15 @@ class FullcommComm(Comm):
     """
 
     SETTINGS = FullcommSettings
+    settings: FullcommSettings
     is_slotted = True
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
         self.need_ids("fullcomm")
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: FullcommSettings) -> Sizes:
         return Sizes(team.own_dim + (team.n_agents - 1) * team.obs_dim, team.hidden_dim)
 
     def floats_per_pair(self) -> float:

@@ -6,7 +6,7 @@ Letters: R rows, N agents, O observation, M message, H hidden.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, Sizes, Team
 from modules.comm.link import LinkSettings
 from modules.comm.steps import TEST, Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import CommArgs
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,10 @@ class HammerComm(Comm):
     """
 
     SETTINGS = HammerSettings
+    settings: HammerSettings
     is_slotted = True
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
         s = self.settings
         self.samples = s.hammer_dru or s.hammer_source == "random"
@@ -65,7 +69,7 @@ class HammerComm(Comm):
             )
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: HammerSettings) -> Sizes:
         return Sizes(team.own_dim + settings.hammer_message_dim, team.hidden_dim)
 
     def inputs(self, steps: Steps, own_RND: Tensor, before_RNH: Tensor | None, kept: Kept) -> Tensor:

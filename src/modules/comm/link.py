@@ -35,29 +35,32 @@ class LinkSettings:
     """The settings of the link; every method that sends has them. By default the link changes nothing."""
 
     channel_drop: float = setting(
-        0.0, "probability that a link (sender to receiver) fails at a step; what needs it arrives as 0", low=0, high=1
+        0.0,
+        "probability that a link (sender to receiver) fails at a step; every number that depends on it arrives as 0",
+        low=0,
+        high=1,
     )
-    channel_delay: int = setting(0, "steps until a message arrives; zeros before the first", low=0)
+    channel_delay: int = setting(0, "steps until a message arrives; before the first arrives, zeros are heard", low=0)
     channel_noise: float = setting(0.0, "standard deviation of Gaussian noise on every number received", low=0)
-    channel_bits: int = setting(0, "bits a number is quantised to, 2 to 24; 0: not quantised", low=0, high=24)
+    channel_bits: int = setting(0, "bits of a number after quantisation, 2 to 24; 0: not quantised", low=0, high=24)
     channel_range: float = setting(1.0, "numbers are clipped to [-range, range] where they are quantised", above=0)
     channel_budget: int = setting(
-        0, "numbers a sender may tell a receiver at a step, the first columns first; 0: no limit", low=0
+        0, "most numbers that a sender tells a receiver at a step; the first columns are kept; 0: no limit", low=0
     )
-    channel_when: str = setting("always", "when the channel is imperfect: in evaluation only with test", choices=WHEN)
+    channel_when: str = setting("always", "when the channel is imperfect: always, or in tests only", choices=WHEN)
     comm_control: str = setting(
         "none",
-        "replaces messages: zero (nothing arrives), shuffle (those of another episode at the same step arrive), "
-        "replace (the same for one sender only)",
+        "replaces messages: zero (nothing arrives), shuffle (messages of another episode at the same step arrive "
+        "instead), replace (the same, but for one sender only)",
         choices=CONTROLS,
     )
-    comm_control_sender: int = setting(0, "the sender whose messages comm_control=replace exchanges", low=0)
+    comm_control_sender: int = setting(0, "the sender whose messages comm_control=replace replaces", low=0)
     comm_control_when: str = setting(
-        "always", "when comm_control holds: in evaluation only with test", choices=WHEN, resume=True
+        "always", "when comm_control acts: always, or in tests only", choices=WHEN, resume=True
     )
     comm_dead: str = setting(
         "auto",
-        "which agents count as dead: auto (as the environment says; where it does not, all live), "
+        "which agents count as dead: auto (as the environment says; all live where it does not say), "
         "noop (those whose only available action is 0, as in SMAC)",
         choices=("auto", "noop"),
     )

@@ -12,7 +12,7 @@ transitions, J = 2 I.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,11 @@ from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, LossContext, Sizes, StoredField, Team
 from modules.comm.link import LinkSettings
 from modules.comm.steps import Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.protocol.engine.bundle import Bundle
+    from epymarl_lmac.protocol.engine.program import Program
+    from epymarl_lmac.seam import LmacArgs
 
 MESSAGES = "messages"  # the replay buffer's key
 SMALLEST_VARIANCE = 1e-4  # bounds the weight of the reconstruction loss where the state hardly varies in a batch
@@ -71,7 +76,7 @@ class LmacSettings(LinkSettings):
 class _Shared:
     """Holds what copies of a controller share: a bundle's programs never change."""
 
-    def __init__(self, bundle: Any, programs: list[Any]) -> None:
+    def __init__(self, bundle: Bundle, programs: list[Program]) -> None:
         self.bundle = bundle
         self.programs = programs
 
@@ -101,9 +106,10 @@ class LmacComm(Comm):
     """
 
     SETTINGS = LmacSettings
+    settings: LmacSettings
     is_slotted = True  # protocols may name agents
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: LmacArgs) -> None:
         super().__init__(team, args)
         bundle = load_bundle_for(args, n_obs=team.obs_dim)
         programs = [program.to(args.device) for program in bundle.programs[: self.settings.protocol_steps]]
@@ -111,7 +117,8 @@ class LmacComm(Comm):
         self.message_dim = sum(program.message_dim for program in programs)
         self.important_state = torch.tensor(bundle.important_state, device=args.device)
         self.senders_NMS = self._senders().to(args.device)
-        H, Z, I, dropout = team.hidden_dim, self.settings.latent_dim, len(bundle.important_state), args.comm_dropout
+        H, Z, dropout = team.hidden_dim, self.settings.latent_dim, self.settings.comm_dropout
+        I = len(bundle.important_state)
         self.encoder = nn.Sequential(
             nn.Linear(team.x_dim + self.message_dim, H),
             nn.ReLU(),
@@ -140,7 +147,7 @@ class LmacComm(Comm):
         )
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: LmacSettings) -> Sizes:
         return Sizes(team.own_dim + settings.latent_dim, team.hidden_dim)
 
     @property

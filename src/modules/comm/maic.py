@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, LossContext, Team, weighted_mean
 from modules.comm.link import LinkSettings
 from modules.comm.steps import TEST, Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import CommArgs
 
 ENTROPY_FLOOR = 1e-4  # smallest attention that the entropy reads, as released
 NORMS = {"layer": nn.LayerNorm, "batch": nn.BatchNorm1d, "none": nn.Identity}
@@ -148,10 +151,11 @@ class MaicComm(Comm):
     """
 
     SETTINGS = MaicSettings
+    settings: MaicSettings
     is_slotted = True
     samples = True
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
         s = self.settings
         H, Z, width = team.hidden_dim, s.maic_latent_dim, s.maic_hidden_dim

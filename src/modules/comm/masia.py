@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, LossContext, Sizes, Team, follow, no_gradient, weighted_mean
 from modules.comm.link import LinkSettings
 from modules.comm.steps import Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import CommArgs
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,10 @@ class MasiaComm(Comm):
     """
 
     SETTINGS = MasiaSettings
+    settings: MasiaSettings
     is_slotted = True
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
         s = self.settings
         if s.masia_pred_from > s.masia_pred_len:
@@ -161,7 +165,7 @@ class MasiaComm(Comm):
         self.slow_rate = s.masia_momentum * min(1.0, interval_or_rate)
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: MasiaSettings) -> Sizes:
         latent = team.n_agents * settings.masia_slot_dim
         return Sizes(settings.masia_obs_dim + latent + team.own_dim - team.obs_dim, team.hidden_dim)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, LossContext, Sizes, Team
 from modules.comm.link import LinkSettings
 from modules.comm.steps import TEST, Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import CommArgs
 
 HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
@@ -75,10 +78,11 @@ class NdqComm(Comm):
     """
 
     SETTINGS = NdqSettings
+    settings: NdqSettings
     is_slotted = True
     samples = True
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
         s = self.settings
         if s.ndq_ramp_end and s.ndq_ramp_end <= s.ndq_ramp_start:
@@ -104,7 +108,7 @@ class NdqComm(Comm):
         )
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: NdqSettings) -> Sizes:
         return Sizes(team.own_dim + team.n_agents * settings.ndq_message_dim, team.hidden_dim)
 
     def floats_per_pair(self) -> float:

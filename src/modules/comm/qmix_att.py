@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, Sizes, Team
 from modules.comm.link import LinkSettings
 from modules.comm.steps import Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import CommArgs
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,9 @@ class QmixAttComm(Comm):
     """
 
     SETTINGS = QmixAttSettings
+    settings: QmixAttSettings
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
         E, heads = self.settings.att_embed_dim, self.settings.att_heads
         if E % heads:
@@ -55,7 +59,7 @@ class QmixAttComm(Comm):
         self.out = nn.Linear(E, team.hidden_dim)
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: QmixAttSettings) -> Sizes:
         return Sizes(team.own_dim, 2 * team.hidden_dim)
 
     def floats_per_pair(self) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, LossContext, Team, no_gradient, weighted_mean
 from modules.comm.link import Heard, LinkSettings
 from modules.comm.steps import Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import CommArgs
 
 RELEASED_WEIGHT = 0.1  # of received evidence, a constant of the released code
 OPEN_BIAS = 2.0  # of an untrained selector, probability 0.88: evidence on a closed link would get no gradient
@@ -133,9 +136,10 @@ class T2macComm(Comm):
     """
 
     SETTINGS = T2macSettings
+    settings: T2macSettings
     is_slotted = True
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
         N, H = team.n_agents, team.hidden_dim
         self.attention: FeatureAttention | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, Sizes, Team
 from modules.comm.link import LinkSettings
 from modules.comm.steps import Steps
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import CommArgs
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ class TarmacComm(Comm):
     """
 
     SETTINGS = TarmacSettings
+    settings: TarmacSettings
 
-    def __init__(self, team: Team, args: Any) -> None:
+    def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
         s = self.settings
         self.reads_hidden = "detached" if s.tarmac_detach_hidden else "through"
@@ -63,7 +67,7 @@ class TarmacComm(Comm):
         self.scale = 1 / math.sqrt(scaled_by)
 
     @classmethod
-    def sizes(cls, team: Team, settings: Any) -> Sizes:
+    def sizes(cls, team: Team, settings: TarmacSettings) -> Sizes:
         return Sizes(team.own_dim + settings.tarmac_value_dim, team.hidden_dim)
 
     def floats_per_pair(self) -> float:

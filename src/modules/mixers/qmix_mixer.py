@@ -6,11 +6,16 @@ are applied as one matrix product.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epymarl_lmac.errors import SettingsError
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import MixerArgs
 
 
 class QMixer(nn.Module):
@@ -23,7 +28,7 @@ class QMixer(nn.Module):
     Source: Rashid et al., "QMIX", ICML 2018, section 4.
     """
 
-    def __init__(self, args) -> None:
+    def __init__(self, args: MixerArgs) -> None:
         super().__init__()
         self.n_agents = args.n_agents
         self.state_dim = int(args.state_shape)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from epymarl_lmac.seam import MixerArgs
 
 
 class VDNMixer(nn.Module):
@@ -11,7 +16,7 @@ class VDNMixer(nn.Module):
     Source: Sunehag et al., "Value-Decomposition Networks", AAMAS 2018, equation 2.
     """
 
-    def __init__(self, args=None) -> None:
+    def __init__(self, args: MixerArgs | None = None) -> None:
         super().__init__()
 
     def forward(self, agent_qs: Tensor, states: Tensor) -> Tensor:
