@@ -145,7 +145,9 @@ def smax(python: str, map_name: str, battles: int) -> Rate:
             raise RuntimeError(f"The SMAX worker ended with exit status {process.wait()}; its message is above.")
         return line.strip()
 
-    print(f"SMAX {map_name}, {battles} battles, {answer()}", file=sys.stderr)
+    while not (first := answer()).startswith("ready"):  # the package prints as well
+        pass
+    print(f"SMAX {map_name}, {battles} battles, {first}", file=sys.stderr)
 
     def play(seconds: float) -> float:
         print(seconds, file=requests, flush=True)

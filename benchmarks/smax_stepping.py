@@ -9,6 +9,7 @@ actions are made, and ended battles start anew. It must stay on Python 3.10 and 
 
 import sys
 import time
+from typing import Any
 
 import jax
 import jaxmarl
@@ -20,7 +21,7 @@ CALLS = 20  # steps between two looks at the clock
 def main(map_name: str, battles: int) -> None:
     env = jaxmarl.make("HeuristicEnemySMAX", scenario=map_name_to_scenario(map_name))
 
-    def one_step(key, state):
+    def one_step(key: jax.Array, state: Any) -> tuple[jax.Array, Any, Any]:
         key, for_actions, for_step = jax.random.split(key, 3)
         available = env.get_avail_actions(state)
         keys = jax.random.split(for_actions, len(env.agents))
@@ -34,8 +35,9 @@ def main(map_name: str, battles: int) -> None:
     step = jax.jit(jax.vmap(one_step))
     keys = jax.random.split(jax.random.PRNGKey(0), battles)
     _, states = jax.vmap(env.reset)(keys)
-    keys, states, out = step(keys, states)
-    jax.block_until_ready(out)
+    for _ in range(3):  # the first two calls compile: a reset's state has other types than a step's
+        keys, states, out = step(keys, states)
+        jax.block_until_ready(out)
     print(f"ready: jaxmarl {getattr(jaxmarl, '__version__', 'of unknown version')}, jax {jax.__version__}", flush=True)
     for line in sys.stdin:
         seconds, steps, start = float(line), 0, time.perf_counter()
