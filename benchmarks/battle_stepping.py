@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ from epymarl_lmac.settings import merge  # noqa: E402
 
 WORKER = Path(__file__).with_name("smax_stepping.py")
 MAPS = ("bane_vs_hM", "3m", "3s_vs_5z", "MMM", "2o_20b_vs_2r", "1o_10b_vs_1r")
-SMACLITE_NAMES = {"3s_vs_5z": "3s_vs_5z", "MMM": "mmm", "2s3z": "2s3z", "3s5z": "3s5z"}
+SMACLITE_MAPS = ("3s_vs_5z", "MMM", "2s3z", "3s5z")
 SMAX_MAPS = ("3m", "2s3z", "3s5z", "3s_vs_5z")
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -110,18 +111,18 @@ def engine(map_name: str, battles: int) -> Rate:
 def smaclite(folder: Path, map_name: str) -> Rate:
     """Returns the rate of SMAClite, one battle."""
     sys.path.insert(0, str(folder))
-    import gym
+    import gymnasium
     import smaclite  # noqa: F401
 
-    env = gym.make(f"smaclite/{SMACLITE_NAMES[map_name]}-v0")
+    env: Any = gymnasium.make(f"smaclite/{map_name}-v0", disable_env_checker=True).unwrapped
     env.reset()
     rng = np.random.default_rng(0)
 
     def step() -> None:
-        actions = [int(rng.choice(np.flatnonzero(row))) for row in env.unwrapped.get_avail_actions()]
-        is_over = env.step(actions)[2]
-        env.unwrapped.get_state()
-        if is_over:
+        actions = [int(rng.choice(np.flatnonzero(row))) for row in env.get_avail_actions()]
+        _, _, terminated, truncated, _ = env.step(actions)
+        env.get_state()
+        if terminated or truncated:
             env.reset()
 
     return repeated(step, 1)
@@ -164,7 +165,7 @@ def rows_of(map_name: str, counts: list[int], options: argparse.Namespace) -> di
         rows["engine", count] = engine(map_name, count)
         if options.smax_python and map_name in SMAX_MAPS:
             rows["SMAX", count] = smax(options.smax_python, map_name, count)
-    if options.smaclite and map_name in SMACLITE_NAMES:
+    if options.smaclite and map_name in SMACLITE_MAPS:
         rows["SMAClite", 1] = smaclite(options.smaclite, map_name)
     return rows
 
