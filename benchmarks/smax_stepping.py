@@ -9,6 +9,7 @@ actions are made, and ended battles start anew. It must stay on Python 3.10 and 
 
 import sys
 import time
+from typing import Any
 
 import jax
 import jaxmarl
@@ -20,7 +21,7 @@ CALLS = 20  # steps between two looks at the clock
 def main(map_name: str, battles: int) -> None:
     env = jaxmarl.make("HeuristicEnemySMAX", scenario=map_name_to_scenario(map_name))
 
-    def one_step(key, state):
+    def one_step(key: Any, state: Any) -> Any:
         key, for_actions, for_step = jax.random.split(key, 3)
         available = env.get_avail_actions(state)
         keys = jax.random.split(for_actions, len(env.agents))
