@@ -125,7 +125,12 @@ class RunSettings:
         200, "> 1: copy the target every so many updates; <= 1: moving-average rate an update", above=0
     )
 
-    action_selector: str = setting("epsilon_greedy", "components.action_selectors.REGISTRY", section="exploration")
+    action_selector: str = setting(
+        "epsilon_greedy",
+        "components.action_selectors.REGISTRY: epsilon_greedy, or softmax, which draws from a policy and explores no "
+        "further in training",
+        section="exploration",
+    )
     epsilon_start: float = setting(1.0, "probability of a random action at the start", low=0, high=1)
     epsilon_finish: float = setting(0.05, "and after epsilon_anneal_time", low=0, high=1)
     epsilon_anneal_time: int = setting(50_000, "steps over which it falls, linearly", low=0)
