@@ -5,6 +5,7 @@ Letters: B episodes, N agents, A actions.
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ def _generator(seed: int, name: str) -> torch.Generator:
     return generator
 
 
-class _DrawingSelector:
+class ActionSelector(abc.ABC):
     """What selectors that draw random numbers share: two streams, and exploration with a probability epsilon.
 
     Training and evaluation draw from generators of their own, so that evaluating never changes training.
@@ -34,6 +35,20 @@ class _DrawingSelector:
         self.test_greedy = args.test_greedy
         self._train_generator = _generator(args.seed, "exploration")
         self._test_generator = _generator(args.seed, "test_exploration")
+
+    @abc.abstractmethod
+    def select_action(self, agent_inputs: Tensor, avail_actions: Tensor, t_env: int, test_mode: bool = False) -> Tensor:
+        """Chooses an action for every agent.
+
+        Args:
+            agent_inputs: what the controller puts out, Q-values or logits (B, N, A).
+            avail_actions: 0 where an action cannot be taken, (B, N, A).
+            t_env: environment steps so far.
+            test_mode: evaluate instead of training.
+
+        Returns:
+            Actions, long (B, N), on the device of ``agent_inputs``.
+        """
 
     def _draw(self, shape: tuple[int, ...], test_mode: bool, like: Tensor) -> Tensor:
         """Returns uniform numbers in [0, 1) on the device of ``like``."""
@@ -62,7 +77,7 @@ class _DrawingSelector:
         self._train_generator.set_state(state["train_generator"].cpu())
         self._test_generator.set_state(state["test_generator"].cpu())
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _DrawingSelector:
+    def __deepcopy__(self, memo: dict[int, Any]) -> ActionSelector:
         """Copies the generators by their state: not every torch version can deep-copy a generator."""
         twin = object.__new__(type(self))
         memo[id(self)] = twin
@@ -74,7 +89,7 @@ class _DrawingSelector:
         return twin
 
 
-class EpsilonGreedyActionSelector(_DrawingSelector):
+class EpsilonGreedyActionSelector(ActionSelector):
     """Takes the best available action, or with probability epsilon any available one, all equally likely.
 
     Args:
@@ -97,17 +112,6 @@ class EpsilonGreedyActionSelector(_DrawingSelector):
         self.epsilon = self.schedule.eval(0)  # of the latest training step
 
     def select_action(self, agent_inputs: Tensor, avail_actions: Tensor, t_env: int, test_mode: bool = False) -> Tensor:
-        """Chooses an action for every agent.
-
-        Args:
-            agent_inputs: Q-values (B, N, A).
-            avail_actions: 0 where an action cannot be taken, (B, N, A).
-            t_env: environment steps so far; sets epsilon.
-            test_mode: evaluate (with ``evaluation_epsilon``) instead of training.
-
-        Returns:
-            Actions, long (B, N), on the device of the Q-values.
-        """
         epsilon = self.schedule.eval(t_env)
         if not test_mode:
             epsilon = epsilon if self.fixed_epsilon is None else self.fixed_epsilon
@@ -128,7 +132,7 @@ class EpsilonGreedyActionSelector(_DrawingSelector):
         super().load_state_dict(state)
 
 
-class SoftmaxActionSelector(_DrawingSelector):
+class SoftmaxActionSelector(ActionSelector):
     """Draws actions from a stochastic policy: the softmax of its logits over the available actions.
 
     Tests take the most likely action, or draw as well where ``test_greedy`` is off. There is no epsilon in training but
@@ -139,17 +143,6 @@ class SoftmaxActionSelector(_DrawingSelector):
     """
 
     def select_action(self, agent_inputs: Tensor, avail_actions: Tensor, t_env: int, test_mode: bool = False) -> Tensor:
-        """Chooses an action for every agent.
-
-        Args:
-            agent_inputs: logits (B, N, A).
-            avail_actions: 0 where an action cannot be taken, (B, N, A).
-            t_env: environment steps so far; not read.
-            test_mode: evaluate instead of training.
-
-        Returns:
-            Actions, long (B, N), on the device of the logits.
-        """
         is_unavailable = avail_actions == 0
         logits = agent_inputs.masked_fill(is_unavailable, -torch.inf)
         if test_mode and self.test_greedy:

@@ -37,7 +37,7 @@ KEYS_OF_EVERY_HOST = frozenset({"obs", "state", "avail_actions", "actions", "act
 class Unrolled:
     """What a controller computed for every existing step of a batch."""
 
-    q_PNA: Tensor  # Q-values of all actions
+    q_PNA: Tensor  # Q-values of all actions, or a policy's logits
     hidden_PNH: Tensor  # the agents' states after every step
     kept: Kept = field(default_factory=dict)  # what the communication method kept for its losses
 
