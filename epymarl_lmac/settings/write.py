@@ -85,17 +85,23 @@ def _own_files(folder: str) -> list[str]:
 
 
 def _method_schemas() -> dict[type, tuple[str, list[str]]]:
-    """Returns the methods' settings classes: what brings each, and the algorithms of ours that read it."""
+    """Returns the methods' settings classes: what brings each, and the algorithms of ours that read it, with a preset
+    where the algorithm's file alone does not."""
     found: dict[type, tuple[str, list[str]]] = {}
     env = _own_files(ENVS.folder)[0]
     for alg in _own_files(ALGS.folder):
-        values = merge(alg, env)
-        for key, module in METHOD_REGISTRIES.items():
-            if values[key] is None:
-                continue
-            schema = getattr(importlib.import_module(module).REGISTRY[values[key]], "SETTINGS", None)
-            if schema is not None:
-                found.setdefault(schema, (f"{key}: {values[key]}", []))[1].append(alg)
+        for preset in ("", *variants(ALGS, alg)):
+            values = merge(alg, env, {"preset": preset} if preset else {})
+            reader = f"`{alg}` with preset={preset}" if preset else f"`{alg}`"
+            for key, module in METHOD_REGISTRIES.items():
+                if values[key] is None:
+                    continue
+                schema = getattr(importlib.import_module(module).REGISTRY[values[key]], "SETTINGS", None)
+                if schema is None:
+                    continue
+                readers = found.setdefault(schema, (f"{key}: {values[key]}", []))[1]
+                if f"`{alg}`" not in readers:
+                    readers.append(reader)
     return found
 
 
@@ -110,8 +116,7 @@ def settings_page() -> str:
     for title, items in sections.items():
         lines += [f"## {title[0].upper()}{title[1:]}", "", *_rows(items), ""]
     for schema, (part, algs) in _method_schemas().items():
-        readers = ", ".join(f"`{alg}`" for alg in algs)
-        lines += [f"## Of `{part}`", "", f"Read by {readers}.", "", *_rows(settings_of(schema)), ""]
+        lines += [f"## Of `{part}`", "", f"Read by {', '.join(algs)}.", "", *_rows(settings_of(schema)), ""]
     for kind in (ALGS, ENVS):
         named = {name: list(variants(kind, name)) for name in _own_files(kind.folder)}
         lines += [f"## {kind.variants.capitalize()}", ""]
