@@ -1,10 +1,12 @@
 """Training speed of every algorithm beside ``qmix``, one core, one update an episode, batch 32, in one run.
 
     python benchmarks/method_speed.py [--tasks 8x8-2p-2f-s1-coop] [--algs tarmac ndq] [--episodes 160]
+    python benchmarks/method_speed.py --env sc2 --tasks 3m bane_vs_hM 2o_20b_vs_2r --algs qmix lmac_qmix --episodes 64
 
 Every algorithm plays and learns in turns of ``--episodes`` episodes, ``qmix`` before and after each, so that both see
-the same machine; the ratio is against the mean of the two. Agents act at random (epsilon 1), so all episodes are of one
-length. The floor of an update is its floating-point operations in matrix products at the rate this core reaches.
+the same machine; the ratio is against the mean of the two. Agents act at random (epsilon 1), so that what they learn
+changes no episode's length. The floor of an update is its floating-point operations in matrix products at the rate this
+core reaches; the share is floor over update. The last column is what the environment's buffer takes when full.
 """
 
 from __future__ import annotations
@@ -19,40 +21,51 @@ from training_speed import floor_and_update, matmul_rate, sample, steps_per_seco
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
+from components.buffer_memory import GIB  # noqa: E402
 from epymarl_lmac.errors import UserError  # noqa: E402
 from epymarl_lmac.settings import algorithms, load_settings  # noqa: E402
 from run import Experiment  # noqa: E402
 from utils.logging import Logger, get_logger  # noqa: E402
 
 OPPONENT = "qmix"
+TASKS = {"lbf": ["8x8-2p-2f-s1-coop", "11x11-6p-4f-s1-coop"], "sc2": ["3m", "bane_vs_hM", "2o_20b_vs_2r"]}
+STORED = 128  # episodes in the buffer here; how many there are changes no update's time
 
 
-def make(alg: str, task: str) -> Experiment:
-    """Returns an experiment on a task of LBF whose buffer is full enough to learn from."""
-    updates = [f"task={task}", "t_max=100000000", "save_model=False", "use_cuda=False", "epsilon_finish=1.0"]
-    experiment = Experiment(load_settings(alg, "lbf", updates), Logger(get_logger()))
+def make(alg: str, env: str, task: str) -> Experiment:
+    """Returns an experiment whose buffer is full enough to learn from."""
+    updates = [f"env_args.map_name={task}", "env_args.engine=embedded"] if env == "sc2" else [f"task={task}"]
+    updates += ["t_max=100000000", "save_model=False", "use_cuda=False", "epsilon_finish=1.0", f"buffer_size={STORED}"]
+    experiment = Experiment(load_settings(alg, env, updates), Logger(get_logger()))
     while not experiment.buffer.can_sample(experiment.args.batch_size):
         experiment.advance()
     return experiment
 
 
+def full_buffer(alg: str, env: str, experiment: Experiment) -> str:
+    """Returns what the buffer would take with as many episodes as the settings ask for."""
+    n_episodes = load_settings(alg, env, []).buffer_size
+    return f"{experiment.buffer_bytes / STORED * n_episodes / GIB:.2f} GiB, {n_episodes:,} episodes"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=["8x8-2p-2f-s1-coop", "11x11-6p-4f-s1-coop"])
+    parser.add_argument("--env", choices=sorted(TASKS), default="lbf")
+    parser.add_argument("--tasks", nargs="+", help="tasks of lbf, or maps of sc2")
     parser.add_argument("--algs", nargs="+", default=[alg for alg in algorithms() if alg != OPPONENT])
     parser.add_argument("--episodes", type=int, default=160, help="episodes of a turn")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rate = matmul_rate()
-    print("| task | algorithm | steps/s | `qmix` beside it | ratio | update, ms | floor, ms |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for task in options.tasks:
-        opponent = make(OPPONENT, task)
+    print("| task | algorithm | steps/s | `qmix` beside it | ratio | update, ms | floor, ms | share | buffer |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for task in options.tasks or TASKS[options.env]:
+        opponent = make(OPPONENT, options.env, task)
         for alg in options.algs:
             try:
-                experiment = make(alg, task)
+                experiment = make(alg, options.env, task)
             except UserError as err:
-                print(f"| {task} | {alg} | not run: {err} | | | | |")
+                print(f"| {task} | {alg} | not run: {err} | | | | | | |")
                 continue
             before = steps_per_second(opponent, options.episodes)
             speed = steps_per_second(experiment, options.episodes)
@@ -60,7 +73,7 @@ def main() -> None:
             floor, update = floor_and_update(experiment, sample(experiment), rate)
             print(
                 f"| {task} | {alg} | {speed:,.0f} | {beside:,.0f} | {speed / beside:.2f} | {1000 * update:.1f} | "
-                f"{1000 * floor:.1f} |",
+                f"{1000 * floor:.1f} | {floor / update:.2f} | {full_buffer(alg, options.env, experiment)} |",
                 flush=True,
             )
 

@@ -1,0 +1,138 @@
+"""Draws learning curves of battles, ours over published values, and prints them as a table.
+
+    python docs/results/sc2/learning_curves.py COMPARISON...
+
+A comparison is a folder that ``epymarl-lmac compare`` made with ``--key test_battle_won_mean``. Its curves are added to
+``learning_curves.csv`` beside this script and replace those of the same map, algorithm and seed. Without an argument,
+what the file has already is drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+CURVES = HERE / "learning_curves.csv"
+KEY = "test_battle_won_mean"
+COLUMNS = ("environment", "algorithm", "seed", "t_env", KEY)
+WINDOW = 50_000  # steps that a number of the table is a mean over, those up to its step
+
+# Win rates by step. 2s3z: SMAC's released curves, 5 runs. bane_vs_hM: read off LMAC's curves at 2M, 5 runs, within 3.
+PUBLISHED: dict[str, dict[str, dict[int, float]]] = {
+    "2s3z": {
+        "qmix": {250_000: 0.52, 500_000: 0.90, 1_000_000: 0.98},
+        "vdn": {250_000: 0.48, 500_000: 0.80, 1_000_000: 0.92},
+        "iql": {250_000: 0.25, 500_000: 0.33, 1_000_000: 0.43},
+    },
+    "bane_vs_hM": {"lmac_qmix": {2_000_000: 0.73}, "qmix": {2_000_000: 0.20}, "fullcomm": {}},
+}
+COLOURS = {"qmix": "#0072B2", "vdn": "#E69F00", "iql": "#009E73", "lmac_qmix": "#D55E00", "fullcomm": "#CC79A7"}
+
+
+class Curve(NamedTuple):
+    """Tests of one run."""
+
+    steps: np.ndarray
+    win_rate: np.ndarray
+
+    def at(self, step: int) -> float:
+        """Returns the mean of the tests in the window that ends at a step, half a window later at most."""
+        near = (self.steps > step - WINDOW) & (self.steps <= step + WINDOW // 10)
+        return float(self.win_rate[near].mean()) if near.any() else float("nan")
+
+
+Row = tuple[str, ...]
+
+
+def read(path: Path) -> dict[tuple[str, str, str], list[Row]]:
+    """Returns the rows of a file of curves by map, algorithm and seed."""
+    found: dict[tuple[str, str, str], list[Row]] = {}
+    if not path.exists():
+        return found
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            name = row["environment"].removeprefix("sc2:")
+            found.setdefault((name, row["algorithm"], row["seed"]), []).append(
+                (name, row["algorithm"], row["seed"], row["t_env"], f"{float(row[KEY]):.4f}")
+            )
+    return found
+
+
+def merged(comparisons: list[Path]) -> dict[tuple[str, str, str], Curve]:
+    """Adds comparisons to the file of curves and returns all of them."""
+    rows = read(CURVES)
+    for folder in comparisons:
+        rows.update(read(folder / "curves.csv"))
+    with CURVES.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for key in sorted(rows):
+            writer.writerows(rows[key])
+    return {
+        key: Curve(np.array([int(row[3]) for row in of]), np.array([float(row[4]) for row in of]))
+        for key, of in sorted(rows.items())
+    }
+
+
+def print_table(curves: dict[tuple[str, str, str], Curve]) -> None:
+    """Prints win rates at some steps; published values stand in brackets."""
+    at = (100_000, 250_000, 500_000, 1_000_000)
+    print("| map | algorithm | seed | " + " | ".join(f"{step // 1000}k" for step in at) + " | first test at 0.9 |")
+    print("| --- | --- | --- | " + "--- | " * len(at) + "--- |")
+    for (name, algorithm, seed), curve in curves.items():
+        cells = []
+        for step in at:
+            ours, theirs = curve.at(step), PUBLISHED.get(name, {}).get(algorithm, {}).get(step)
+            cells.append(("" if np.isnan(ours) else f"{ours:.2f}") + ("" if theirs is None else f" ({theirs:.2f})"))
+        reached = curve.steps[curve.win_rate >= 0.9]
+        first = f"{reached[0]:,}" if len(reached) else "not reached"
+        print(f"| {name} | `{algorithm}` | {seed} | " + " | ".join(cells) + f" | {first} |")
+
+
+def draw(curves: dict[tuple[str, str, str], Curve], path: Path) -> None:
+    """Draws one panel a map: lines are ours, one a seed; crosses are published."""
+    maps = list(dict.fromkeys(name for name, _, _ in curves))
+    figure = Figure(figsize=(4.2 * len(maps), 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(maps), sharey=True)), maps, strict=True):
+        named: set[str] = set()
+        for (of, algorithm, _), curve in curves.items():
+            if of != name:
+                continue
+            label = None if algorithm in named else algorithm
+            named.add(algorithm)
+            axes.plot(curve.steps / 1000, curve.win_rate, color=COLOURS[algorithm], label=label, linewidth=1.2)
+        for algorithm, points in PUBLISHED.get(name, {}).items():
+            if points:
+                thousands = [step / 1000 for step in points]
+                axes.plot(
+                    thousands, list(points.values()), "x", color=COLOURS[algorithm], label=f"{algorithm}, published"
+                )
+        axes.set(title=name, xlabel="environment steps, thousands", ylim=(-0.03, 1.03))
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("win rate in tests")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("comparisons", nargs="*", type=Path)
+    options = parser.parse_args()
+    for folder in options.comparisons:
+        if not (folder / "curves.csv").is_file():
+            parser.error(f"{folder} has no curves.csv; give a folder that `epymarl-lmac compare` made.")
+    curves = merged(options.comparisons)
+    print_table(curves)
+    draw(curves, HERE / "learning_curves.png")
+
+
+if __name__ == "__main__":
+    main()
