@@ -8,6 +8,7 @@ Letters: P existing steps of all episodes, V transitions, N agents, A actions, S
 
 from __future__ import annotations
 
+import abc
 import copy
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,7 +42,7 @@ class Transitions(NamedTuple):
     state_next_VS: Tensor
 
 
-class Learner:
+class Learner(abc.ABC):
     """Base of the learners.
 
     Class attributes that a learner sets:
@@ -49,6 +50,8 @@ class Learner:
             method says which of them it is made for.
         SETTINGS: settings of its own, a frozen dataclass of ``setting`` fields; None for none.
         needs_own_host: why it cannot learn inside a foreign host; "" where it can.
+
+    ``own`` and ``target_own`` hold the networks beside the controller's, the mixer among them, by their file's name.
 
     Args:
         mac: the controller to train.
@@ -129,6 +132,7 @@ class Learner:
         """The batches that an update takes."""
         return (BatchRequest(self.args.batch_size),)
 
+    @abc.abstractmethod
     def train(self, batch, t_env: int, episode_num: int) -> None:
         """Takes one gradient step on a batch of episodes.
 
@@ -137,7 +141,6 @@ class Learner:
             t_env: environment steps so far; decides when to log, and drives schedules.
             episode_num: episodes so far; kept for EPyMARL's signature.
         """
-        raise NotImplementedError
 
     def _should_log(self, t_env: int) -> bool:
         return t_env - self.log_stats_t >= self.args.learner_log_interval
