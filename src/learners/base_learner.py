@@ -27,6 +27,7 @@ from modules.mixers import REGISTRY as mixer_REGISTRY
 
 UNAVAILABLE = -9999999.0  # Q-value or logit of an action that cannot be taken
 MAIN = "main"  # the optimiser of what nobody claims
+OUTPUTS = {"values": "Q-values", "policy": "a policy's logits"}  # what a controller may put out, for messages
 
 
 class Transitions(NamedTuple):
@@ -90,10 +91,10 @@ class Learner(abc.ABC):
     def _refuse_other_methods(self) -> None:
         comm = self.mac.comm
         if comm is not None and comm.trained_as != self.trains:
+            form = f" with {comm.form}" if comm.form else ""
             raise SettingsError(
-                f"learner={self.args.learner} trains agents' {self.trains}, but comm={self.args.comm}, as it is set, "
-                f"is trained as {comm.trained_as}; choose a learner and a form of the method that fit "
-                f"(docs/methods/{self.args.comm}.md).",
+                f"learner={self.args.learner} trains {OUTPUTS[self.trains]}, but comm={self.args.comm}{form} puts out "
+                f"{OUTPUTS[comm.trained_as]}; change one of them (docs/methods/{self.args.comm}.md).",
                 "learner",
             )
 
