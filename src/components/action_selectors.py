@@ -6,6 +6,7 @@ Letters: B episodes, N agents, A actions.
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -153,4 +154,7 @@ class SoftmaxActionSelector(ActionSelector):
         return self._explore(chosen, is_unavailable, 0.0 if test_mode else self.fixed_epsilon or 0.0, test_mode)
 
 
-REGISTRY = {"epsilon_greedy": EpsilonGreedyActionSelector, "softmax": SoftmaxActionSelector}
+REGISTRY: dict[str, Callable[[Any], ActionSelector]] = {
+    "epsilon_greedy": EpsilonGreedyActionSelector,
+    "softmax": SoftmaxActionSelector,
+}

@@ -409,7 +409,7 @@ def test_settings_that_do_not_fit_are_named(changes, message):
     [
         (
             {"learner": "q_learner"},
-            "learner=q_learner trains Q-values, but comm=sms with sms_form=actor_critic puts out a policy's logits; change",
+            "learner=q_learner trains Q-values, but comm=sms with sms_form=actor_critic puts out a policy's logits",
         ),
         (
             {"sms_form": "qmix"},

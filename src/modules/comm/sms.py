@@ -105,7 +105,8 @@ class SmsComm(Comm):
         super().__init__(team, args)
         s = self.settings
         self.is_policy = s.sms_form == POLICY
-        self.trained_as, self.form = "policy" if self.is_policy else "values", f"sms_form={s.sms_form}"
+        self.trained_as = "policy" if self.is_policy else "values"
+        self.form = f"sms_form={s.sms_form}"
         self.samples = s.sms_noise > 0
         N, M = team.n_agents, s.sms_message_dim
         width = team.obs_dim + (N if team.layout.agent_id else 0)
