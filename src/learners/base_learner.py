@@ -8,6 +8,7 @@ Letters: P existing steps of all episodes, V transitions, N agents, A actions, S
 
 from __future__ import annotations
 
+import abc
 import copy
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 UNAVAILABLE = -9999999.0  # Q-value or logit of an action that cannot be taken
 MAIN = "main"  # the optimiser of what nobody claims
+OUTPUTS = {"values": "Q-values", "policy": "a policy's logits"}  # what a controller may put out, for messages
 
 
 class Transitions(NamedTuple):
@@ -45,7 +47,7 @@ class Transitions(NamedTuple):
     state_next_VS: Tensor
 
 
-class Learner:
+class Learner(abc.ABC):
     """Base of the learners.
 
     Class attributes that a learner sets:
@@ -53,6 +55,8 @@ class Learner:
             method says which of them it is made for.
         SETTINGS: settings of its own, a frozen dataclass of ``setting`` fields; None for none.
         needs_own_host: why it cannot learn inside a foreign host; "" where it can.
+
+    ``own`` and ``target_own`` hold the networks beside the controller's, the mixer among them, by their file's name.
 
     Args:
         mac: the controller to train.
@@ -91,10 +95,10 @@ class Learner:
     def _refuse_other_methods(self) -> None:
         comm = self.mac.comm
         if comm is not None and comm.trained_as != self.trains:
+            form = f" with {comm.form}" if comm.form else ""
             raise SettingsError(
-                f"learner={self.args.learner} trains agents' {self.trains}, but comm={self.args.comm}, as it is set, "
-                f"is trained as {comm.trained_as}; choose a learner and a form of the method that fit "
-                f"(docs/methods/{self.args.comm}.md).",
+                f"learner={self.args.learner} trains {OUTPUTS[self.trains]}, but comm={self.args.comm}{form} puts out "
+                f"{OUTPUTS[comm.trained_as]}; change one of them (docs/methods/{self.args.comm}.md).",
                 "learner",
             )
 
@@ -133,6 +137,7 @@ class Learner:
         """The batches that an update takes."""
         return (BatchRequest(self.args.batch_size),)
 
+    @abc.abstractmethod
     def train(self, batch: Episodes, t_env: int, episode_num: int) -> None:
         """Takes one gradient step on a batch of episodes.
 
@@ -141,7 +146,6 @@ class Learner:
             t_env: environment steps so far; decides when to log, and drives schedules.
             episode_num: episodes so far; kept for EPyMARL's signature.
         """
-        raise NotImplementedError
 
     def _should_log(self, t_env: int) -> bool:
         return t_env - self.log_stats_t >= self.args.learner_log_interval

@@ -408,10 +408,13 @@ def test_settings_that_do_not_fit_are_named(changes, message):
     ("changes", "message"),
     [
         (
-            {"learner": "q_learner", **{"sms_form": "actor_critic"}},
-            "learner=q_learner trains agents' values, but comm=sms",
+            {"learner": "q_learner"},
+            "learner=q_learner trains Q-values, but comm=sms with sms_form=actor_critic puts out a policy's logits",
         ),
-        ({"sms_form": "qmix"}, "learner=twin_critic_learner trains agents' policy, but comm=sms"),
+        (
+            {"sms_form": "qmix"},
+            "learner=twin_critic_learner trains a policy's logits, but comm=sms with sms_form=qmix puts out Q-values",
+        ),
     ],
 )
 def test_a_form_of_the_method_that_the_learner_cannot_train_is_refused(changes, message):

@@ -95,6 +95,7 @@ class Comm(nn.Module):
         SETTINGS: frozen dataclass of ``setting`` fields; a method that sends starts from ``LinkSettings``.
         trained_as: what the controller's outputs are with this method, "values" or "policy" logits (an instance may say
             so for one of its forms); the learner must train the same (``learners/base_learner.py``).
+        form: the setting that decides ``trained_as``, with its value, for messages; "" where none does.
         fits_any_agent: whether agents' states may have another width than ``hidden_dim``, as those of agent=linear.
         reads_hidden: whether ``inputs`` reads the agents' states before the step, h(t - 1): "no"; "detached" (their
             values, no gradient through time); or "through".
@@ -112,6 +113,7 @@ class Comm(nn.Module):
 
     SETTINGS: type | None = None
     trained_as = "values"
+    form = ""
     fits_any_agent = False
     reads_hidden = "no"
     sends = True

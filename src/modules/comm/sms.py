@@ -106,6 +106,7 @@ class SmsComm(Comm):
         s = self.settings
         self.is_policy = s.sms_form == POLICY
         self.trained_as = "policy" if self.is_policy else "values"
+        self.form = f"sms_form={s.sms_form}"
         self.samples = s.sms_noise > 0
         N, M = team.n_agents, s.sms_message_dim
         width = team.obs_dim + (N if team.layout.agent_id else 0)
