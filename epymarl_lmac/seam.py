@@ -171,13 +171,31 @@ class LearnerArgs(MixerArgs, OptimiserArgs, Protocol):
     """What the learner reads, for itself and for the mixer and the optimiser that it makes."""
 
     device: str
+    learner: str
+    comm: str | None
     mixer: str | None
+    batch_size: int
     gamma: float
     double_q: bool
     standardise_rewards: bool
     standardise_returns: bool
     target_update_interval_or_tau: float
     learner_log_interval: int
+
+
+class TwinCriticArgs(LearnerArgs, Protocol):
+    """What the actor-critic reads."""
+
+    n_actions: int
+    action_selector: str
+    buffer_size: int
+    critic_lr: float
+    critic_hidden_dim: int
+    adam_eps: float
+    td_lambda: float
+    entropy_coef: float
+    on_policy_batch_size: int
+    learn_from_episodes: int
 
 
 class RunnerArgs(Protocol):

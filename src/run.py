@@ -24,6 +24,7 @@ from components.transforms import OneHot
 from controllers import REGISTRY as mac_REGISTRY
 from epymarl_lmac import checkpoint as ckpt
 from epymarl_lmac.errors import CheckpointError, RecordError, SettingsError
+from epymarl_lmac.learning.batches import requests_of, update_ratio
 from epymarl_lmac.learning.memory import keep_freed_memory
 from epymarl_lmac.record import provenance
 from epymarl_lmac.record.boards import board_mirrors
@@ -39,6 +40,7 @@ from epymarl_lmac.seeding import derive_seed
 from epymarl_lmac.settings.schema import Settings
 from epymarl_lmac.tasks import EnvInfo, has_card, task_id
 from learners import REGISTRY as le_REGISTRY
+from learners.base_learner import Learner
 from runners import REGISTRY as r_REGISTRY
 from utils.logging import Logger
 
@@ -137,6 +139,7 @@ class Experiment:
             self.buffer.add_key(transform.key, transform.field)
         self.runner.setup(scheme, groups, preprocess, self.mac)
         self.learner = le_REGISTRY[args.learner](self.mac, self.buffer.scheme, logger, args)
+        self.requests = requests_of(self.learner, args.batch_size)
         self.episodes = 0
         self.updates_owed = 0.0  # gradient steps earned by episodes and not yet taken
         self.last_test_t: int | None = None
@@ -192,17 +195,17 @@ class Experiment:
                 transform.fill(episodes)
         self.buffer.insert_episode_batch(episodes)
         self.episodes += episodes.batch_size
-        if not self.buffer.can_sample(args.batch_size):
+        if not all(self.buffer.can_serve(request) for request in self.requests):
             return episodes
         self.updates_owed += episodes.batch_size * args.updates_per_episode
         start = time.perf_counter()
         while self.updates_owed >= 1:
             self.updates_owed -= 1
-            batch = self.buffer.sample(args.batch_size, rng=self.sampler)
-            batch = batch[:, : batch.max_t_filled()]
-            if batch.device != args.device:
-                batch.to(args.device)
-            self.learner.train(batch, self.runner.t_env, self.episodes)
+            for request in self.requests:
+                batch = self.buffer.serve(request, rng=self.sampler)
+                if batch.device != args.device:
+                    batch.to(args.device)
+                getattr(self.learner, request.method)(batch, self.runner.t_env, self.episodes)
         self.update_s += time.perf_counter() - start
         return episodes
 
@@ -279,13 +282,17 @@ def _evaluate(experiment: Experiment, folder: Path | None) -> int:
     return 0
 
 
-def _count(modules: Any) -> int:
-    return sum(parameter.numel() for parameter in modules.parameters())
+def _n_parameters(experiment: Experiment) -> dict[str, int]:
+    """Returns the trained parameters by part; of a third-party learner, its controller's and mixer's."""
+    learner = experiment.learner
+    if isinstance(learner, Learner):
+        return learner.n_parameters()
+    parts = {"agents": experiment.mac, "mixer": learner.mixer}
+    return {name: 0 if part is None else sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
 
 
 def _describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
     args = experiment.args
-    mixer = experiment.learner.mixer
     return {
         "algorithm": args.name,
         "task": task_name(args),
@@ -294,10 +301,10 @@ def _describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
         "seed": args.seed,
         "run_id": run_id(vars(args)),
         "settings_hash": settings_hash(vars(args)),
-        "update_ratio": f"{args.updates_per_episode} updates an episode, {args.batch_size} episodes an update",
+        "update_ratio": update_ratio(args.updates_per_episode, experiment.requests),
         "evaluation": evaluation_of(vars(args)),
         "buffer_bytes": experiment.buffer_bytes,
-        "n_parameters": {"agents": _count(experiment.mac), "mixer": 0 if mixer is None else _count(mixer)},
+        "n_parameters": _n_parameters(experiment),
         "settings": vars(args),
         "packages": provenance.package_versions(),
         "git": provenance.git_state(),

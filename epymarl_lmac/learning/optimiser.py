@@ -30,6 +30,7 @@ class OptimiserChoice:
     clip: float  # largest gradient norm over its parameters
     alpha: float = 0.99  # RMSprop's decay
     eps: float = 1e-5  # RMSprop's epsilon
+    adam_eps: float = 1e-8  # Adam's epsilon, PyTorch's own
 
     @classmethod
     def of(cls, args: OptimiserArgs) -> OptimiserChoice:
@@ -99,7 +100,7 @@ def make_optimiser(params: Sequence[nn.Parameter], choice: OptimiserChoice) -> F
         SettingsError: ``choice.kind`` is not known.
     """
     if choice.kind == "adam":
-        return FlatOptimiser(params, lambda flat: torch.optim.Adam(flat, lr=choice.lr, fused=True))
+        return FlatOptimiser(params, lambda flat: torch.optim.Adam(flat, lr=choice.lr, eps=choice.adam_eps, fused=True))
     if choice.kind == "rmsprop":
         return FlatOptimiser(
             params,

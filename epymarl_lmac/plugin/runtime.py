@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from epymarl_lmac.errors import AttachError
+from epymarl_lmac.errors import AttachError, SettingsError
 from epymarl_lmac.paths import source_root
 from epymarl_lmac.plugin.bridge import (
     SEED_STRIDE,
@@ -62,6 +62,7 @@ class MethodEntry:
         """Builds it. The last argument is the host's settings, as in every registry here."""
         *rest, args = arguments
         bridged = bridged_args(args, HOSTS[self.kind], self.envs, self.left_open)
+        refuse_learner(bridged.learner)
         entry = our_registry(self.package)[self.name]
         bridged = with_own_settings(entry, self.key, bridged)
         if bridged.comm is not None:
@@ -89,6 +90,26 @@ class HostEnvEntry:
         if not host.spreads_seeds:
             seed += SEED_STRIDE * worker_number()
         return HostEnv(our_registry("envs")[self.name](seed=seed, **arguments), host.five_values)
+
+
+def refuse_learner(key: str) -> None:
+    """Raises SettingsError if the learner of a run is one of ours that only our own host can serve.
+
+    Every part of ours asks, so that it is said before a part that comes first fails for another reason.
+
+    Args:
+        key: the learner's name in the host's registry.
+    """
+    entry = importlib.import_module("learners").REGISTRY.get(key)
+    if not isinstance(entry, MethodEntry):
+        return
+    reason = getattr(our_registry("learners")[entry.name], "needs_own_host", "")
+    if reason:
+        raise SettingsError(
+            f"learner={key} cannot learn in this host: {reason}. Train it with epymarl-lmac itself "
+            "(epymarl-lmac train, or src/main.py of its checkout).",
+            "learner",
+        )
 
 
 def extend_packages(source: Path) -> None:

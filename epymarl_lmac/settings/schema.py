@@ -145,7 +145,8 @@ class RunSettings:
 
     action_selector: str = setting(
         "epsilon_greedy",
-        "how actions are chosen, a name in components.action_selectors.REGISTRY",
+        "how actions are chosen, a name in components.action_selectors.REGISTRY: epsilon_greedy, or softmax, which "
+        "draws from a policy and explores no further in training",
         section="exploration",
     )
     epsilon_start: float = setting(1.0, "probability of a random action at the start", low=0, high=1)

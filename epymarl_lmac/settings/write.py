@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -85,18 +85,28 @@ def _own_files(folder: str) -> list[str]:
 
 
 def _method_schemas() -> dict[type, tuple[str, list[str]]]:
-    """Returns the methods' settings classes: what brings each, and the algorithms of ours that read it."""
+    """Returns the methods' settings classes: what brings each, and the algorithms of ours that read it (those whose
+    file alone does not, with the preset that does)."""
     found: dict[type, tuple[str, list[str]]] = {}
     env = _own_files(ENVS.folder)[0]
     for alg in _own_files(ALGS.folder):
-        values = merge(alg, env)
-        for key, module in METHOD_REGISTRIES.items():
-            if values[key] is None:
-                continue
-            schema = getattr(importlib.import_module(module).REGISTRY[values[key]], "SETTINGS", None)
-            if schema is not None:
-                found.setdefault(schema, (f"{key}: {values[key]}", []))[1].append(alg)
+        for preset in ("", *variants(ALGS, alg)):
+            reader = f"`{alg}` with preset={preset}" if preset else f"`{alg}`"
+            for part, schema in _parts(merge(alg, env, {"preset": preset} if preset else {})):
+                readers = found.setdefault(schema, (part, []))[1]
+                if f"`{alg}`" not in readers:
+                    readers.append(reader)
     return found
+
+
+def _parts(values: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
+    """Yields the parts of a run that have settings of their own, as "setting: name", with their settings class."""
+    for key, module in METHOD_REGISTRIES.items():
+        if values[key] is None:
+            continue
+        schema = getattr(importlib.import_module(module).REGISTRY[values[key]], "SETTINGS", None)
+        if schema is not None:
+            yield f"{key}: {values[key]}", schema
 
 
 def settings_page() -> str:
@@ -110,8 +120,7 @@ def settings_page() -> str:
     for title, items in sections.items():
         lines += [f"## {title[0].upper()}{title[1:]}", "", *_rows(items), ""]
     for schema, (part, algs) in _method_schemas().items():
-        readers = ", ".join(f"`{alg}`" for alg in algs)
-        lines += [f"## Of `{part}`", "", f"Read by {readers}.", "", *_rows(settings_of(schema)), ""]
+        lines += [f"## Of `{part}`", "", f"Read by {', '.join(algs)}.", "", *_rows(settings_of(schema)), ""]
     for kind in (ALGS, ENVS):
         named = {name: list(variants(kind, name)) for name in _own_files(kind.folder)}
         lines += [f"## {kind.variants.capitalize()}", ""]

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import CheckpointError
+from epymarl_lmac.learning.batches import BatchRequest
 
 Scheme = dict[str, dict[str, Any]]
 Index = slice | Tensor
@@ -279,6 +280,9 @@ def _take(tensor: Tensor, rows: Index) -> Tensor:
 class ReplayBuffer(EpisodeBatch):
     """The latest ``buffer_size`` episodes; a new one takes the place of the oldest.
 
+    A learner that trains on recent episodes beside older ones needs no second buffer: ``latest(n)`` gives the last n of
+    what a smaller buffer, of n or more episodes and filled at the same time, would hold.
+
     Args:
         scheme, groups, preprocess, device: as for ``EpisodeBatch``.
         buffer_size: capacity, episodes.
@@ -341,6 +345,26 @@ class ReplayBuffer(EpisodeBatch):
                 "ask can_sample() first."
             )
         return self[rng.choice(self.episodes_in_buffer, batch_size, replace=False)]
+
+    def latest(self, n: int) -> EpisodeBatch:
+        """Returns a copy of the ``n`` episodes that were stored last, the oldest of them first.
+
+        Raises:
+            ValueError: fewer episodes than that are stored.
+        """
+        if not self.can_sample(n):
+            raise ValueError(f"cannot give the latest {n} episodes, only {self.episodes_in_buffer} are stored.")
+        return self[torch.arange(self.buffer_index - n, self.buffer_index, device=self.device) % self.buffer_size]
+
+    def can_serve(self, request: BatchRequest) -> bool:
+        """Tells whether enough episodes are stored for a learner's request."""
+        return self.can_sample(max(request.n_episodes, request.stored))
+
+    def serve(self, request: BatchRequest, *, rng: np.random.Generator) -> EpisodeBatch:
+        """Returns what a learner asks for, as ``sample`` or ``latest`` do, without steps that no episode reached."""
+        n = request.n_episodes
+        batch = self.latest(n) if request.latest else self.sample(n, rng=rng)
+        return batch[:, : batch.max_t_filled()]
 
     def state_dict(self) -> dict[str, Any]:
         """Returns a copy of the stored episodes; derived keys are left out and room not yet used is too."""

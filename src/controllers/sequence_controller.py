@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from components.action_selectors import REGISTRY as action_REGISTRY
+from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.learning.episode_transform import EpisodeTransform
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.learning.packing import Packing
@@ -39,7 +40,7 @@ KEYS_OF_EVERY_HOST = frozenset({"obs", "state", "avail_actions", "actions", "act
 class Unrolled:
     """What a controller computed for every existing step of a batch."""
 
-    q_PNA: Tensor  # Q-values of all actions
+    q_PNA: Tensor  # Q-values of all actions, or a policy's logits
     hidden_PNH: Tensor  # the agents' states after every step
     kept: Kept = field(default_factory=dict)  # what the communication method kept for its losses
 
@@ -72,12 +73,23 @@ class SequenceMac:
         kind: type[Comm] | None = None if args.comm is None else comm_REGISTRY[args.comm]
         sizes = Comm.sizes(team, None) if kind is None else kind.sizes(team, kind.read_settings(args))
         self.agent = agent_REGISTRY[args.agent](sizes.input_dim, args)
-        self.agent.widen_head(sizes.head_dim)
+        self._refuse_other_agents(kind)
+        if sizes.head_dim is not None:
+            self.agent.widen_head(sizes.head_dim)
         self.comm: Comm | None = None if kind is None else kind(team, args)
         self.action_selector: ActionSelector = action_REGISTRY[args.action_selector](args)
         self.hidden_states: Tensor | None = None
         self.last_costs: dict[str, Tensor] = {}  # what the latest tests' messages cost, see Link.take_costs
         self._memory: dict[str, Any] = {}  # acting: what the method remembers between steps
+
+    def _refuse_other_agents(self, kind: type[Comm] | None) -> None:
+        """Raises SettingsError if a method needs agents whose states have the width ``hidden_dim``."""
+        if kind is not None and not kind.fits_any_agent and self.agent.hidden_dim != self.args.hidden_dim:
+            raise SettingsError(
+                f"comm={self.args.comm} needs agents with hidden layers, which agent={self.args.agent} has not; set "
+                "agent=rnn.",
+                "agent",
+            )
 
     # -- inputs ------------------------------------------------------------------------------------------
 

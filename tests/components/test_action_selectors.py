@@ -156,3 +156,63 @@ def test_onehot_marks_the_index_and_refuses_one_out_of_range():
     assert OneHot(4).infer_output_info((1,), torch.long) == ((4,), torch.float32)
     with pytest.raises(RuntimeError):
         OneHot(4).transform(torch.tensor([[4]]))
+
+
+# -- a stochastic policy -----------------------------------------------------------------------------------
+
+
+def softmax(**changes):
+    settings = dict(evaluation_epsilon=0.0, test_greedy=True, seed=1)
+    return REGISTRY["softmax"](SimpleNamespace(**{**settings, **changes}))
+
+
+def shares(chosen, n_actions=4):
+    return torch.bincount(chosen.flatten(), minlength=n_actions) / chosen.numel()
+
+
+LOGITS = torch.tensor([0.0, 1.0, -1.0, 2.0])
+AVAIL = torch.tensor([1, 1, 1, 0])
+
+
+@pytest.mark.parametrize("changes", [{}, {"test_greedy": False}], ids=["training", "a test that draws"])
+def test_actions_are_drawn_from_the_softmax_over_available_actions(changes):
+    n = 20_000
+    chosen = softmax(**changes).select_action(
+        LOGITS.expand(n, 1, 4), AVAIL.expand(n, 1, 4), t_env=0, test_mode=bool(changes)
+    )
+    expected = torch.tensor([*LOGITS[:3].softmax(0).tolist(), 0.0])
+    for found, p in zip(shares(chosen).tolist(), expected.tolist(), strict=True):
+        assert abs(found - p) * n <= binomial_bound(n, p)
+
+
+def test_greedy_tests_take_the_likeliest_available_action():
+    chosen = softmax().select_action(LOGITS.expand(50, 2, 4), AVAIL.expand(50, 2, 4), 0, test_mode=True)
+    assert chosen.unique().tolist() == [1]
+
+
+def test_greedy_tests_of_a_policy_explore_with_the_evaluations_epsilon():
+    n = 20_000
+    chosen = softmax(evaluation_epsilon=0.3).select_action(
+        LOGITS.expand(n, 1, 4), AVAIL.expand(n, 1, 4), 0, test_mode=True
+    )
+    found = shares(chosen).tolist()
+    assert abs(found[0] - 0.1) * n <= binomial_bound(n, 0.1) and found[3] == 0
+
+
+def test_a_caller_can_make_a_policy_explore():
+    n, chooser = 20_000, softmax()
+    chooser.fixed_epsilon = 1.0
+    found = shares(chooser.select_action(LOGITS.expand(n, 1, 4), AVAIL.expand(n, 1, 4), 0)).tolist()
+    assert all(abs(share - 1 / 3) * n <= binomial_bound(n, 1 / 3) for share in found[:3]) and found[3] == 0
+
+
+def test_a_restored_policy_selector_goes_on_to_the_bit_and_tests_do_not_move_training():
+    first, second = softmax(), softmax()
+    logits, avail = torch.zeros(40, 2, 4), torch.ones(40, 2, 4)
+    first.select_action(logits, avail, 0)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    second.select_action(logits, avail, 0, test_mode=True)
+    twin = copy.deepcopy(first)
+    drawn = [chooser.select_action(logits, avail, 0) for chooser in (first, second, twin)]
+    assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], first.select_action(logits, avail, 0))

@@ -9,6 +9,7 @@ import torch
 from components.episode_buffer import EpisodeBatch, ReplayBuffer
 from components.transforms import OneHot
 from epymarl_lmac.errors import CheckpointError
+from epymarl_lmac.learning.batches import BatchRequest
 
 B, T, N, A, O, S = 3, 4, 2, 5, 6, 7
 SCHEME: dict[str, dict[str, Any]] = {
@@ -337,3 +338,49 @@ def test_a_key_added_later_travels_with_its_episodes():
     assert torch.equal(again["note"], buffer["note"])
     with pytest.raises(ValueError, match="'note' has shape"):
         batch.add_key("note", info, value[:, 1:])
+
+
+# -- what learners ask for ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_inserted", [3, 4, 5, 6, 9, 13])
+def test_the_latest_episodes_are_those_of_a_smaller_buffer_in_their_order(n_inserted):
+    large, small = buffer_of(7), buffer_of(4)
+    for first in range(n_inserted):
+        large.insert_episode_batch(batch_of(1, first=first))
+        small.insert_episode_batch(batch_of(1, first=first))
+    assert episodes(large.latest(3)) == episodes(small.latest(3)) == [n_inserted - 3, n_inserted - 2, n_inserted - 1]
+    for key in large.scheme:
+        assert large.latest(3)[key].equal(small.latest(3)[key]), key
+
+
+def test_the_latest_episodes_own_their_memory_and_must_be_stored():
+    buffer = buffer_of(4)
+    buffer.insert_episode_batch(batch_of(6))
+    buffer.latest(4)["state"].zero_()
+    assert buffer["state"].equal(batch_of(6)["state"][[4, 5, 2, 3]])
+    with pytest.raises(ValueError, match="cannot give the latest 5 episodes, only 4 are stored"):
+        buffer.latest(5)
+
+
+def test_a_restored_ring_gives_the_same_latest_episodes():
+    buffer, restored = buffer_of(4), buffer_of(4)
+    buffer.insert_episode_batch(batch_of(6))
+    restored.load_state_dict(buffer.state_dict())
+    assert episodes(restored.latest(3)) == episodes(buffer.latest(3)) == [3, 4, 5]
+
+
+def test_a_request_is_served_once_enough_is_stored():
+    buffer, request = buffer_of(8), BatchRequest(2, latest=True, stored=5)
+    for first, ready in [(0, False), (2, False), (4, True)]:
+        buffer.insert_episode_batch(batch_of(2, first=first))
+        assert buffer.can_serve(request) == ready
+    assert episodes(buffer.serve(request, rng=np.random.default_rng(0))) == [4, 5]
+
+
+def test_a_request_for_any_episodes_draws_as_sample_does():
+    buffer = buffer_of(8)
+    buffer.insert_episode_batch(batch_of(8, length=3))
+    one, other = np.random.default_rng(3), np.random.default_rng(3)
+    served = buffer.serve(BatchRequest(4), rng=one)
+    assert episodes(served) == episodes(buffer.sample(4, rng=other)) and served.max_seq_length == 3

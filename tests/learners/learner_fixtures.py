@@ -10,6 +10,7 @@ import torch
 from components.episode_buffer import EpisodeBatch
 from components.transforms import OneHot
 from epymarl_lmac.settings.fields import defaults_of
+from learners import REGISTRY as learner_REGISTRY
 from modules.comm import REGISTRY as comm_REGISTRY
 
 N, A, O, S, T = 3, 4, 5, 7, 6  # agents, actions, observation, state, stored steps
@@ -37,6 +38,18 @@ SMALL = {
         "cycle_form": "published",
     },
 }
+
+# An actor-critic, and SMS as it was released but for the noise.
+POLICY = {
+    "learner": "twin_critic_learner",
+    "mixer": "linear",
+    "agent": "linear",
+    "use_rnn": False,
+    "action_selector": "softmax",
+    "obs_last_action": False,
+    "critic_hidden_dim": 8,
+}
+SMS_POLICY = {**POLICY, "comm": "sms", "sms_form": "actor_critic"}
 
 
 def settings(**changes):
@@ -80,9 +93,13 @@ def settings(**changes):
         "hypernet_layers": 2,
         "hypernet_embed": 8,
         "comm": None,
+        "batch_size": 4,
+        "buffer_size": 200,
     }
     if changes.get("comm"):
         values |= {**defaults_of(comm_REGISTRY[changes["comm"]].SETTINGS), **SMALL.get(changes["comm"], {})}
+    own = learner_REGISTRY[changes.get("learner", values["learner"])].SETTINGS
+    values |= {} if own is None else defaults_of(own)
     unknown = set(changes) - set(values)
     assert not unknown, unknown
     return SimpleNamespace(**{**values, **changes})
@@ -119,7 +136,7 @@ def batch_of(lengths, seed=0, steps=T, avail=None):
     return batch
 
 
-def losses_with_and_without_padding_scribbled_on(learner):
+def losses_with_and_without_padding_scribbled_on(learner, loss_of=lambda learner, batch: learner.loss(batch)[0]):
     """Returns the loss of a batch with a short episode, as it is and with other numbers in the steps after its end."""
     batch = batch_of([2, T - 1])
     scribbled = copy.deepcopy(batch)
@@ -128,7 +145,7 @@ def losses_with_and_without_padding_scribbled_on(learner):
     losses = []
     for one in (batch, scribbled):
         torch.manual_seed(3)  # sampled messages
-        losses.append(learner.loss(one)[0].detach())
+        losses.append(loss_of(learner, one).detach())
     return losses
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from learner_fixtures import (
     GROUPS,
+    SMS_POLICY,
     A,
     N,
     O,
@@ -26,15 +27,17 @@ from modules.comm import REGISTRY
 from modules.comm.steps import TEST
 
 METHODS = sorted(REGISTRY)
+# What acting promises holds for methods and for their forms that another learner trains.
+FORMS = {**{name: {"comm": name} for name in METHODS}, "sms, a policy": SMS_POLICY}
 
 
 def sends(name):
-    return REGISTRY[name].sends
+    return REGISTRY[FORMS[name]["comm"]].sends
 
 
 def make_mac(name, **changes):
     torch.manual_seed(0)
-    args = settings(comm=name, **changes)
+    args = settings(**{**FORMS[name], **changes})
     mac = mac_REGISTRY[args.mac](full_scheme(), GROUPS, args)
     mac.train(False)
     return mac
@@ -66,7 +69,7 @@ def with_alive(batch, alive_BTN):
 # -- shapes, acting and learning ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMS)
 def test_acting_step_by_step_equals_unrolling(name):
     mac, batch = make_mac(name), batch_of([T - 1, 2, T - 2])
     mac.init_hidden(3)
@@ -77,7 +80,7 @@ def test_acting_step_by_step_equals_unrolling(name):
     torch.testing.assert_close(stepped * batch["filled"].unsqueeze(-1), unrolled, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMS)
 def test_acting_with_delayed_messages_equals_unrolling(name):
     if not sends(name):
         return
@@ -88,13 +91,13 @@ def test_acting_with_delayed_messages_equals_unrolling(name):
     torch.testing.assert_close(stepped * batch["filled"].unsqueeze(-1), test_q(mac, batch), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMS)
 def test_an_episode_does_not_depend_on_the_others_in_the_batch(name):
     mac, batch = make_mac(name), batch_of([T - 1, T - 1, T - 1])
     torch.testing.assert_close(test_q(mac, batch)[1:2], test_q(mac, batch[1]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMS)
 def test_tests_are_deterministic(name):
     mac, batch = make_mac(name), batch_of([T - 1, 3])
     assert torch.equal(test_q(mac, batch), test_q(mac, batch))
@@ -111,7 +114,7 @@ def changed_agents(mac, batch, j):
     return [bool(d > 1e-6) for d in difference]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMS)
 def test_with_links_closed_nobody_depends_on_others(name):
     changes = {"comm_control": "zero"} if sends(name) else {}
     mac, batch = make_mac(name, **changes), batch_of([T - 1, T - 1])
@@ -119,14 +122,14 @@ def test_with_links_closed_nobody_depends_on_others(name):
         assert changed_agents(mac, batch, j) == [i == j for i in range(N)]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMS)
 def test_with_links_open_somebody_hears(name):
     mac, batch = make_mac(name), batch_of([T - 1, T - 1])
     reached = sum(changed_agents(mac, batch, j)[i] for j in range(N) for i in range(N) if i != j)
     assert (reached > 0) == sends(name)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMS)
 def test_what_dead_agents_see_changes_nobody_else(name):
     if not sends(name):
         return
@@ -138,7 +141,7 @@ def test_what_dead_agents_see_changes_nobody_else(name):
     assert [changed[0], changed[2]] == [False, False]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMS)
 def test_the_noop_rule_finds_dead_agents_as_smac_shows_them(name):
     if not sends(name):
         return
@@ -150,7 +153,7 @@ def test_the_noop_rule_finds_dead_agents_as_smac_shows_them(name):
     assert [changed[0], changed[2]] == [False, False]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMS)
 def test_exchanging_agents_exchanges_their_values_unless_weights_belong_to_an_index(name):
     mac, batch = make_mac(name), batch_of([T - 1, T - 1])
     order = [1, 0, 2]
@@ -160,7 +163,7 @@ def test_exchanging_agents_exchanges_their_values_unless_weights_belong_to_an_in
     assert same != mac.comm.is_slotted
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMS)
 def test_the_link_measures_what_the_method_says_it_costs(name):
     mac, batch = make_mac(name), batch_of([T - 1, T - 1])
     test_q(mac, batch)

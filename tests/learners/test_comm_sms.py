@@ -1,4 +1,4 @@
-"""SMS: Shapley values, the selector's labels by hand, whom agents ask and what it costs, dropout, and each switch."""
+"""SMS on QMIX: Shapley values, the selector's labels by hand, whom agents ask, what it costs, dropout, each switch."""
 
 import copy
 import itertools
@@ -8,11 +8,9 @@ import torch
 from learner_fixtures import GROUPS, A, N, O, Recorder, T, batch_of, full_scheme, settings
 
 from controllers import REGISTRY as mac_REGISTRY
-from epymarl_lmac.errors import SettingsError
-from epymarl_lmac.settings import load_settings
 from learners import REGISTRY as learner_REGISTRY
 from modules.comm.base import CHOOSING
-from modules.comm.sms import _worth, shapley_values
+from modules.comm.sms_shapley import shapley_values, utility_worth
 from modules.comm.steps import ACT, LEARN, TEST
 
 M = 8  # numbers of a message
@@ -167,7 +165,7 @@ def game(V=3, S=4, A=3, seed=0):
 
 def test_shapley_values_approach_the_mean_over_all_orderings():
     own, parts, available = game()
-    worth = _worth("best", own + parts.sum(2), available)
+    worth = utility_worth("best", own + parts.sum(2), available)
     torch.manual_seed(0)
     estimate = shapley_values(own, parts, worth, 4000)
     for v, i in itertools.product(range(3), range(4)):
@@ -186,7 +184,7 @@ def test_shapley_values_approach_the_mean_over_all_orderings():
 @pytest.mark.parametrize("kind", ["best", "full_action", "judged"])
 def test_the_values_of_every_ordering_add_up_to_all_minus_none(kind):
     own, parts, available = game()
-    worth = _worth(kind, own + parts.sum(2), available)
+    worth = utility_worth(kind, own + parts.sum(2), available)
     total = shapley_values(own, parts, worth, 1).sum(-1)
     none, everyone = worth(own.unsqueeze(2)), worth((own + parts.sum(2)).unsqueeze(2))
     torch.testing.assert_close(total, (everyone - none).squeeze(2))
@@ -194,7 +192,7 @@ def test_the_values_of_every_ordering_add_up_to_all_minus_none(kind):
 
 def test_an_agent_has_no_value_for_itself():
     own, parts, available = game()
-    values = shapley_values(own, parts, _worth("best", own + parts.sum(2), available), 3)
+    values = shapley_values(own, parts, utility_worth("best", own + parts.sum(2), available), 3)
     assert torch.diagonal(values, dim1=1, dim2=2).eq(0).all()
 
 
@@ -202,13 +200,13 @@ def test_the_three_kinds_of_worth_by_hand():
     full = torch.tensor([[[1.0, 5.0, 9.0]]])  # all messages would choose action 1: action 2 is not available
     given = torch.tensor([[[[4.0, 3.0, 8.0]]]])  # this set chooses action 0
     available = torch.tensor([[[True, True, False]]])
-    worth = {kind: _worth(kind, full, available)(given).item() for kind in ("best", "full_action", "judged")}
+    worth = {kind: utility_worth(kind, full, available)(given).item() for kind in ("best", "full_action", "judged")}
     assert worth == {"best": 4, "full_action": 3, "judged": 1}
 
 
 def test_no_message_counts_for_less_than_nothing_in_all_when_all_messages_judge():
     own, parts, available = game()
-    values = shapley_values(own, parts, _worth("judged", own + parts.sum(2), available), 2)
+    values = shapley_values(own, parts, utility_worth("judged", own + parts.sum(2), available), 2)
     assert values.sum(-1).min() >= -1e-6 and values.sum() > 0
 
 
@@ -374,17 +372,6 @@ def test_labels_are_free_of_noise_unless_asked(noisy):
 
 
 # -- forms -------------------------------------------------------------------------------------------------
-
-
-def test_the_released_actor_critic_is_refused_with_the_reason():
-    with pytest.raises(SettingsError, match=r"sms_form=actor_critic is not available.*Use sms_form=qmix"):
-        make(sms_form="actor_critic")
-
-
-def test_the_official_preset_takes_over_what_a_value_learner_can():
-    official = load_settings("sms", "lookout", ["preset=official"])
-    assert (official.sms_form, official.sms_noise, official.sms_noisy_labels) == ("qmix", 1.0, True)
-    assert (official.lr, official.batch_size, official.use_rnn, official.obs_last_action) == (0.001, 64, False, False)
 
 
 def test_messages_read_the_observation_and_the_id_only():

@@ -13,6 +13,7 @@ from epymarl_lmac.settings.fields import settings_of
 from epymarl_lmac.settings.schema import RUN_SETTINGS
 from epymarl_lmac.tasks import EnvInfo
 from learners import REGISTRY
+from learners.twin_critic_learner import TwinCriticSettings
 from modules.comm import REGISTRY as comm_REGISTRY
 from modules.comm.lmac import LmacSettings
 
@@ -43,7 +44,10 @@ def of_a_host(args):
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_protocol_of_settings_has_names_and_types_of_the_schema(name):
-    known = {item.key: item.kind for item in [*RUN_SETTINGS.values(), *settings_of(LmacSettings)]}
+    known = {
+        item.key: item.kind
+        for item in [*RUN_SETTINGS.values(), *settings_of(LmacSettings), *settings_of(TwinCriticSettings)]
+    }
     known |= {**dict.fromkeys(SIZES, int), "device": str}
     hints = typing.get_type_hints(SETTINGS[name])
     assert hints == {key: known.get(key) for key in hints}

@@ -70,8 +70,12 @@ def attached_configs(root, folder):
     return sorted(Path(name).stem for name in Manifest.read(root).files if name.startswith(prefix))
 
 
+OWN_HOST = "sms-official"  # its learner takes two batches an update
+
+
 def test_every_algorithm_learns_and_every_environment_plays(every_kind):
     algs, envs = attached_configs(every_kind, "algs"), attached_configs(every_kind, "envs")
+    algs.remove(OWN_HOST)
     pairs = sorted({*(f"{alg}:lookout" for alg in algs), *(f"qmix_state:{env}" for env in envs)})
     found = results(run_host(every_kind, *pairs))
     assert set(found) == set(pairs)
@@ -81,6 +85,14 @@ def test_every_algorithm_learns_and_every_environment_plays(every_kind):
         assert figures["hidden"] == 64 and figures["selector"] == "components.action_selectors", pair
         assert figures["stats"] == {}, pair
         assert config["learner"] in Manifest.read(every_kind).registries["learners"], pair
+
+
+def test_a_learner_that_takes_two_batches_an_update_is_refused_with_the_reason(every_kind):
+    done = run_host(every_kind, f"{OWN_HOST}:lookout")
+    assert done.returncode != 0
+    error = done.stderr.strip().splitlines()[-1]
+    assert "SettingsError: learner=twin_critic_learner cannot learn in this host" in error
+    assert "two batches an update" in error and "Train it with epymarl-lmac itself" in error
 
 
 def test_the_hosts_name_for_the_hidden_width_is_the_one_that_counts(attached):

@@ -4,7 +4,8 @@
 
 A method overrides the hooks it needs, sends whatever it sends through ``self.link``, and names its own losses. The
 controller (``controllers/sequence_controller.py``) and the learner (``learners/value_learner.py``) are the same for all
-methods. ``steps.py`` has what a hook sees, ``link.py`` what may happen to a message.
+methods; one that trains a policy has ``learners/twin_critic_learner.py``, and its Q layer gives the policy's logits.
+``steps.py`` has what a hook sees, ``link.py`` what may happen to a message.
 
 Letters: R rows (existing steps of episodes), N agents, D extended observation, I agent input, H hidden, A actions.
 """
@@ -30,7 +31,7 @@ from modules.comm.steps import Steps
 if TYPE_CHECKING:
     from controllers.sequence_controller import SequenceMac, Unrolled
     from epymarl_lmac.seam import CommArgs, Episodes
-    from learners.value_learner import Transitions
+    from learners.base_learner import Transitions
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Sizes(NamedTuple):
     """Widths that a method asks of the agent network."""
 
     input_dim: int  # I, of what ``inputs`` returns
-    head_dim: int  # of what ``hidden`` returns, which the Q layer reads
+    head_dim: int | None  # of what ``hidden`` returns, which the Q layer reads; None: the agents' states as they are
 
 
 @dataclass
@@ -70,6 +71,8 @@ class LossContext:
     t_env: int  # environment steps so far
     with_stats: bool  # whether metrics are wanted
     stats: dict[str, Any]  # metrics to log; a method adds its own
+    # Where a policy is trained: from action probabilities (V, N, C, A) to what the critics think of them, (V, N, C).
+    judge: Callable[[Tensor], Tensor] | None = None
 
 
 Kept = dict[str, Tensor]  # what hooks keep for the losses, by name; the first axis is rows
@@ -90,6 +93,10 @@ class Comm(nn.Module):
 
     Class attributes that a method sets:
         SETTINGS: frozen dataclass of ``setting`` fields; a method that sends starts from ``LinkSettings``.
+        trained_as: what the controller's outputs are with this method, "values" or "policy" logits (an instance may say
+            so for one of its forms); the learner must train the same (``learners/base_learner.py``).
+        form: the setting that decides ``trained_as``, with its value, for messages; "" where none does.
+        fits_any_agent: whether agents' states may have another width than ``hidden_dim``, as those of agent=linear.
         reads_hidden: whether ``inputs`` reads the agents' states before the step, h(t - 1): "no"; "detached" (their
             values, no gradient through time); or "through".
         sends: whether anything travels between agents.
@@ -105,6 +112,9 @@ class Comm(nn.Module):
     """
 
     SETTINGS: type | None = None
+    trained_as = "values"
+    form = ""
+    fits_any_agent = False
     reads_hidden = "no"
     sends = True
     is_slotted = False
@@ -129,7 +139,7 @@ class Comm(nn.Module):
     @classmethod
     def sizes(cls, team: Team, settings: Any) -> Sizes:
         """Returns the widths that this method asks of the agent network."""
-        return Sizes(team.own_dim, team.hidden_dim)
+        return Sizes(team.own_dim, None)
 
     # -- hooks -------------------------------------------------------------------------------------------
 

@@ -1,4 +1,6 @@
-"""SMS on QMIX: every agent asks only those teammates whose message is likely to raise the team's value.
+"""SMS: every agent asks only those teammates whose message is likely to raise the team's value.
+
+Two forms, trained by two learners: utilities under a mixer (ours), and the released actor-critic.
 
 Letters: R rows, V transitions, N receivers, S senders (S = N), W what encoder and selector read, M numbers of a
 message, A actions.
@@ -8,19 +10,22 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.learning.optimiser import OptimiserChoice
 from epymarl_lmac.settings.fields import setting
 from modules.comm.base import CHOOSING, Comm, Kept, LossContext, Team, follow, no_gradient
 from modules.comm.link import LinkSettings
+from modules.comm.sms_shapley import Worth, shapley_values, utility_worth
 from modules.comm.steps import LEARN, TEST, Steps
+
+POLICY = "actor_critic"  # the form that trains a policy
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,9 @@ class SmsSettings(LinkSettings):
 
     sms_form: str = setting(
         "qmix",
-        "what is trained: qmix (utilities under a mixer); actor_critic, the released form, needs a policy learner and "
-        "is refused",
-        choices=("qmix", "actor_critic"),
+        "what is trained: qmix (utilities under a mixer, by learner=q_learner) or actor_critic (the released form: a "
+        "policy under two critics, by learner=twin_critic_learner)",
+        choices=("qmix", POLICY),
     )
     sms_message_dim: int = setting(8, "numbers of a message to one receiver", low=1)
     sms_message_hidden_dim: int = setting(32, "width of the message encoder's hidden layer", low=1)
@@ -45,16 +50,16 @@ class SmsSettings(LinkSettings):
     )
     sms_dropout_share: float = setting(
         0.5,
-        "share of an update's steps with such dropout once teammates are selected; before that it is all",
+        "qmix form: share of an update's steps with such dropout once teammates are selected; before that it is all",
         low=0,
         high=1,
     )
     sms_orderings: int = setting(2, "random orderings of the senders that a Shapley value is averaged over", low=1)
     sms_worth: str = setting(
         "judged",
-        "worth of a set of messages to a receiver: judged (its utility given all messages of the action that the set "
-        "chooses), best (its largest utility given the set) or full_action (its utility given the set of the action "
-        "that all messages choose)",
+        "qmix form: worth of a set of messages to a receiver: judged (its utility given all messages of the action "
+        "that the set chooses), best (its largest utility given the set) or full_action (its utility given the set of "
+        "the action that all messages choose)",
         choices=("judged", "best", "full_action"),
     )
     sms_noise: float = setting(0.0, "standard deviation of noise on message numbers, except in tests", low=0)
@@ -62,18 +67,23 @@ class SmsSettings(LinkSettings):
 
 
 class SmsComm(Comm):
-    """A message enters the Q layer only, so the utility of any set C of messages is cheap to evaluate:
+    """A message enters the Q layer only, so what agents make of any set C of messages is cheap to evaluate:
 
         Q_i(h_i, C) = Linear(h_i) + sum over j in C of Linear_j(c_ij)
 
     The Shapley message value of sender j for receiver i is the mean gain in worth when j's message joins those of the
     senders before it in a random ordering. The selector predicts dQ_tot/dQ_i times this value from what i sees itself;
-    i asks the teammates with a positive prediction. The TD loss leaves messages out at random, so that every set is
-    usable; next actions are chosen and valued with the messages that agents would hear.
+    i asks the teammates with a positive prediction. Training leaves messages out at random, so that every set is
+    usable.
 
-    The worth of a set is how good the action is that it chooses, by the utility given all messages. The utility given
-    the set is a poor judge: recorded actions were chosen with messages that it does not see, so that they look good
-    whatever was heard. docs/methods/sms.md has a run with each.
+    The released form (``sms_form=actor_critic``) trains a policy, whose logits stand above in place of Q_i. Its worth
+    of a set is the smaller of two critics' value of the action probabilities that the target policy has given the set.
+    Its update hears everyone, without noise and with dropout; the critics' targets hear what agents would.
+
+    In the form on QMIX (``sms_form=qmix``, ours) the worth of a set is how good the action is that it chooses, by the
+    utility given all messages. The utility given the set is a poor judge: recorded actions were chosen with messages
+    that it does not see, so that they look good whatever was heard. docs/methods/sms.md has a run with each. Next
+    actions are chosen and valued with the messages that agents would hear.
 
     Messages are a function of the sender's observation and id. Acting asks a copy of the selector that follows it when
     the target network is copied. Dead agents neither send nor ask, and their pairs are left out of the selector's loss.
@@ -81,28 +91,22 @@ class SmsComm(Comm):
     Message: M numbers an ordered pair a step, only on links that were asked for. A request itself is not counted.
     Encoder and selector have outputs for every teammate, so the method is slotted.
 
-    Raises:
-        SettingsError: ``sms_form=actor_critic``.
-
     Source: Xue, Yuan, Zhang, Yu, "Efficient Multi-Agent Communication via Shapley Message Value", IJCAI 2022, equations
-    4 to 6, 11 and 12, and section 3.4. The paper trains an actor-critic; the QMIX form is ours.
+    4 to 6, 11 and 12, and section 3.4.
     """
 
     SETTINGS = SmsSettings
     is_slotted = True
+    fits_any_agent = True
 
     is_selecting: Tensor
 
     def __init__(self, team: Team, args: Any) -> None:
         super().__init__(team, args)
         s = self.settings
-        if s.sms_form == "actor_critic":
-            raise SettingsError(
-                "sms_form=actor_critic is not available: the learner here trains Q-values, and the released form needs "
-                "a stochastic policy with two central critics. Use sms_form=qmix; docs/methods/sms.md says what "
-                "preset=official takes over.",
-                "sms_form",
-            )
+        self.is_policy = s.sms_form == POLICY
+        self.trained_as = "policy" if self.is_policy else "values"
+        self.form = f"sms_form={s.sms_form}"
         self.samples = s.sms_noise > 0
         N, M = team.n_agents, s.sms_message_dim
         width = team.obs_dim + (N if team.layout.agent_id else 0)
@@ -120,17 +124,25 @@ class SmsComm(Comm):
 
     def values(self, steps: Steps, h_RNH: Tensor, q_RNA: Tensor, kept: Kept) -> Tensor:
         message = self.messages(steps)
+        if steps.mode == LEARN:
+            kept.update({"own": q_RNA, "message": message})
+            if self.training and self.is_policy:
+                return q_RNA + self.head(self._thinned(self._heard(steps, message)).flatten(2))
         sent = self._noisy(steps, message)
         gate = self._gate(steps)
-        heard = self.link.pairs(steps, sent, gate).values * self.others(message).unsqueeze(-1)
+        heard = self._heard(steps, sent, gate)
         played = q_RNA + self.head(heard.flatten(2))
-        if steps.mode != LEARN:
+        if steps.mode != LEARN or self.is_policy:
             return played
-        kept.update({"own": q_RNA, "message": message, CHOOSING: played})
+        kept[CHOOSING] = played
         if not self.training or self.settings.sms_dropout == 0:
             return played
-        everything = heard if gate is None else self.link.pairs(steps, sent).values * self.others(message).unsqueeze(-1)
+        everything = heard if gate is None else self._heard(steps, sent)
         return q_RNA + self.head(self._with_dropout(heard, everything, gate is not None).flatten(2))
+
+    def _heard(self, steps: Steps, message_RNSM: Tensor, gate_RNS: Tensor | None = None) -> Tensor:
+        """Returns what every agent hears of its teammates, (R, N, S, M); 0 where it hears nothing."""
+        return self.link.pairs(steps, message_RNSM, gate_RNS).values * self.others(message_RNSM).unsqueeze(-1)
 
     def messages(self, steps: Steps) -> Tensor:
         """Returns what every agent would tell every other, (R, N, S, M), receiver by sender."""
@@ -157,13 +169,16 @@ class SmsComm(Comm):
             everything: those of all senders.
             is_selected: whether agents select; then only a share of the steps has dropout.
         """
-        s = self.settings
-        kept_RNS1 = torch.rand(*everything.shape[:3], 1, device=everything.device) >= s.sms_dropout
-        dropped = everything * kept_RNS1
+        dropped = self._thinned(everything)
         if not is_selected:
             return dropped
-        chosen_R111 = torch.rand(len(heard), 1, 1, 1, device=heard.device) < s.sms_dropout_share
+        chosen_R111 = torch.rand(len(heard), 1, 1, 1, device=heard.device) < self.settings.sms_dropout_share
         return torch.where(chosen_R111, dropped, heard)
+
+    def _thinned(self, message_RNSM: Tensor) -> Tensor:
+        """Returns messages of which those of some pairs are left out."""
+        kept_RNS1 = torch.rand(*message_RNSM.shape[:3], 1, device=message_RNSM.device) >= self.settings.sms_dropout
+        return message_RNSM * kept_RNS1
 
     # -- learning whom to ask ----------------------------------------------------------------------------
 
@@ -189,21 +204,34 @@ class SmsComm(Comm):
     @torch.no_grad()
     def _labels(self, context: LossContext) -> Tensor:
         """Returns what the selector should predict at every transition, (V, N, S)."""
-        steps, kept, now_V = context.steps, context.online.kept, context.transitions.packing.now_V
-        message = self._noisy(steps, kept["message"]) if self.settings.sms_noisy_labels else kept["message"]
-        heard = (self.link.pairs(steps, message).values * self.others(message).unsqueeze(-1))[now_V]
-        weight_SMA = self.head.weight.t().view(self.team.n_agents, -1, self.team.n_actions)
-        part_VNSA = torch.einsum("vnsm,sma->vnsa", heard, weight_SMA)
-        own_VNA, available = kept["own"][now_V], steps.stored("avail_actions")[now_V] > 0
-        worth = _worth(self.settings.sms_worth, own_VNA + part_VNSA.sum(2), available)
+        now_V = context.transitions.packing.now_V
+        comm, unrolled = (context.target_mac.comm, context.target) if self.is_policy else (self, context.online)
+        assert isinstance(comm, SmsComm)
+        own_VNA = unrolled.kept["own"][now_V]
+        part_VNSA = comm.parts(context.steps, unrolled.kept["message"])[now_V]
+        available_VNA = context.steps.stored("avail_actions")[now_V] > 0
+        if self.is_policy:
+            worth = _policy_worth(context, available_VNA)
+        else:
+            worth = utility_worth(self.settings.sms_worth, own_VNA + part_VNSA.sum(2), available_VNA)
         value_VNS = shapley_values(own_VNA, part_VNSA, worth, self.settings.sms_orderings)
         return self._sensitivity(context).unsqueeze(2) * value_VNS
+
+    def parts(self, steps: Steps, message_RNSM: Tensor) -> Tensor:
+        """Returns what every message adds to its receiver's Q-values or logits, (R, N, S, A)."""
+        message = self._noisy(steps, message_RNSM) if self.settings.sms_noisy_labels else message_RNSM
+        weight_SMA = self.head.weight.t().view(self.team.n_agents, -1, self.team.n_actions)
+        return torch.einsum("rnsm,sma->rnsa", self._heard(steps, message), weight_SMA)
 
     def _sensitivity(self, context: LossContext) -> Tensor:
         """Returns dQ_tot/dQ_i at the actions taken and the messages heard, (V, N); 1 without a mixer."""
         transitions = context.transitions
-        played_VNA = context.online.kept[CHOOSING][transitions.packing.now_V].detach()
-        taken_VN = played_VNA.gather(2, transitions.actions_VN1).squeeze(2)
+        if context.judge is not None:
+            taken_VNA = F.one_hot(transitions.actions_VN1.squeeze(2), self.team.n_actions).float()
+            taken_VN = context.judge(taken_VNA.unsqueeze(2)).squeeze(2).detach()
+        else:
+            played_VNA = context.online.kept[CHOOSING][transitions.packing.now_V].detach()
+            taken_VN = played_VNA.gather(2, transitions.actions_VN1).squeeze(2)
         if context.mixer is None:
             return torch.ones_like(taken_VN)
         with torch.enable_grad():
@@ -234,52 +262,12 @@ def _read(steps: Steps) -> Tensor:
     return steps.once("observation and id", lambda: torch.cat([steps.obs_RNO, steps.id_RNN], dim=-1))
 
 
-Worth = Callable[[Tensor], Tensor]
+def _policy_worth(context: LossContext, available_VNA: Tensor) -> Worth:
+    """Returns the function from a policy's logits given a set of messages to what the critics think of it."""
+    judge = context.judge
+    assert judge is not None
 
-
-def _worth(kind: str, full_VNA: Tensor, available_VNA: Tensor) -> Worth:
-    """Returns the function from utilities given a set of messages, (V, N, C, A), to the sets' worth, (V, N, C).
-
-    Args:
-        kind: see the setting ``sms_worth``.
-        full_VNA: utilities given all messages.
-        available_VNA: bool, actions that can be taken.
-    """
-
-    def best(q_VNCA: Tensor) -> Tensor:
-        return q_VNCA.masked_fill(~available_VNA.unsqueeze(2), -math.inf).argmax(-1, keepdim=True)
-
-    def worth(q_VNCA: Tensor) -> Tensor:
-        full = full_VNA.unsqueeze(2)
-        if kind == "judged":
-            return full.expand_as(q_VNCA).gather(3, best(q_VNCA)).squeeze(3)
-        action = best(q_VNCA) if kind == "best" else best(full).expand(-1, -1, q_VNCA.shape[2], -1)
-        return q_VNCA.gather(3, action).squeeze(3)
+    def worth(logits_VNCA: Tensor) -> Tensor:
+        return judge(logits_VNCA.masked_fill(~available_VNA.unsqueeze(2), -math.inf).softmax(-1))
 
     return worth
-
-
-def shapley_values(own_VNA: Tensor, part_VNSA: Tensor, worth: Worth, n_orderings: int) -> Tensor:
-    """Estimates every message's Shapley value for its receiver from random orderings of the senders.
-
-    In each ordering the values of a receiver's messages add up to the worth of all minus the worth of none.
-
-    Args:
-        own_VNA: a receiver's utilities without messages.
-        part_VNSA: what every message adds to them, 0 for the receiver's own.
-        worth: from utilities (V, N, C, A) to the worth of C sets of messages, (V, N, C).
-        n_orderings: orderings drawn for every row and receiver.
-
-    Returns:
-        (V, N, S), 0 for an agent with itself.
-    """
-    V, N, S, _ = part_VNSA.shape
-    total = part_VNSA.new_zeros(V, N, S)
-    itself = torch.eye(N, dtype=torch.bool, device=total.device)
-    for _ in range(n_orderings):
-        # The receiver comes first and stands for "no message".
-        order = torch.rand(V, N, S, device=total.device).masked_fill(itself, -1).argsort(-1)
-        sets = part_VNSA.gather(2, order.unsqueeze(-1).expand_as(part_VNSA)).cumsum(2)
-        gain = worth(own_VNA.unsqueeze(2) + sets).diff(dim=2)
-        total.scatter_add_(2, order[..., 1:], gain)
-    return total / n_orderings
