@@ -51,5 +51,5 @@ class LazyRegistry(MutableMapping[str, Any]):
 
     def _message(self, name: str) -> str:
         near = difflib.get_close_matches(str(name), self._entries, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"{name!r} is not known; {hint}Choose one of: {', '.join(sorted(self._entries))}."
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        return f"{name!r} is not known{hint} Choose one of: {', '.join(sorted(self._entries))}."

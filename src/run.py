@@ -268,7 +268,7 @@ def run(args: Settings, logger: Logger, sacred_run: Any = None, mongo: MongoTarg
 
 
 def _evaluate(experiment: Experiment, folder: Path | None) -> int:
-    """Plays the test episodes with the networks of a checkpoint and prints their figures."""
+    """Plays the test episodes with the networks of a checkpoint and prints their metrics."""
     assert folder is not None
     state = ckpt.load_checkpoint(folder)
     for key in ("name", "env", "env_args", "mac", "agent", "learner"):
@@ -418,11 +418,11 @@ def _loop(
         if runner.t_env - experiment.last_test_t >= args.test_interval or runner.t_env >= args.t_max:
             experiment.test()
         if runner.t_env - last_speed_t >= args.log_interval:
-            figures = speed.measure(runner.t_env, experiment.timers())
+            speeds = speed.measure(runner.t_env, experiment.timers())
             last_speed_t = runner.t_env
-            for key, value in figures.items():
+            for key, value in speeds.items():
                 logger.log_stat(PERF + key, value, runner.t_env)
-            screen.speed(figures)
+            screen.speed(speeds)
         if runner.t_env - experiment.last_save_t >= args.save_model_interval:
             save()
     if runner.t_env > experiment.last_save_t or stop.signum is not None:

@@ -69,7 +69,7 @@ class _RecoveryHeadCpu(torch.autograd.Function):
         return grad, None, None
 
 
-class Recovery(NamedTuple):
+class RecoveryLosses(NamedTuple):
     """What ``recovery_losses`` returns."""
 
     joined_VNJ: Tensor  # [state estimate, awareness probability], (V, N, 2 I)
@@ -77,7 +77,7 @@ class Recovery(NamedTuple):
     awareness_loss: Tensor  # mean binary cross-entropy, scalar
 
 
-def recovery_losses(decoded_VNJ: Tensor, truth_VI: Tensor, tolerance: float) -> Recovery:
+def recovery_losses(decoded_VNJ: Tensor, truth_VI: Tensor, tolerance: float) -> RecoveryLosses:
     """Returns LMAC's reconstruction and state-awareness losses of a decoder's output.
 
     The awareness target is whether the estimate is within tolerance of the truth now; no gradient passes through it.
@@ -93,7 +93,7 @@ def recovery_losses(decoded_VNJ: Tensor, truth_VI: Tensor, tolerance: float) -> 
     """
     compiled = decoded_VNJ.device.type == "cpu" and decoded_VNJ.dtype == truth_VI.dtype == torch.float32
     head = _RecoveryHeadCpu if compiled else _RecoveryHead
-    return Recovery(*head.apply(decoded_VNJ, truth_VI, tolerance))
+    return RecoveryLosses(*head.apply(decoded_VNJ, truth_VI, tolerance))
 
 
 def reconstruction_r2(estimate_RI: Tensor, truth_RI: Tensor) -> Tensor:

@@ -43,12 +43,12 @@ class Speed:
         """
         now = time.perf_counter()
         elapsed = max(now - self._time, 1e-9)
-        figures = {"steps_per_s": (t_env - self._t_env) / elapsed}
+        values = {"steps_per_s": (t_env - self._t_env) / elapsed}
         for part, total in self._spent.items():
-            figures[f"{part}_share"] = 100 * (timers.get(part, 0.0) - total) / elapsed
+            values[f"{part}_share"] = 100 * (timers.get(part, 0.0) - total) / elapsed
             self._spent[part] = timers.get(part, 0.0)
         self._time, self._t_env = now, t_env
-        return figures
+        return values
 
 
 class Screen:
@@ -65,7 +65,7 @@ class Screen:
         self._stream = sys.stdout if stream is None else stream
         self._title, self._t_max, self._t_start = title, t_max, t_start
         self._t_env, self._episodes = t_start, 0
-        self._figures: dict[str, float] = {}
+        self._values: dict[str, float] = {}
         self._speed: dict[str, float] = {}
         self._start = time.perf_counter()
         self._live: Live | None = None
@@ -78,7 +78,7 @@ class Screen:
     def note(self, key: str, value: float) -> None:
         """Keeps a logged figure, to be shown if it is one of those."""
         if key in SHOWN:
-            self._figures[key] = value
+            self._values[key] = value
 
     def progress(self, t_env: int, episodes: int) -> None:
         """Says how far the run is."""
@@ -86,9 +86,9 @@ class Screen:
         if self._live is not None:
             self._live.update(self._table())
 
-    def speed(self, figures: dict[str, float]) -> None:
+    def speed(self, values: dict[str, float]) -> None:
         """Keeps the latest speed and, when not a terminal, writes a line."""
-        self._speed = figures
+        self._speed = values
         if self._live is None:
             self.line(self._summary())
 
@@ -114,7 +114,7 @@ class Screen:
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = [("step", f"{self._t_env:,} / {self._t_max:,}"), ("episodes", f"{self._episodes:,}")]
-        rows += [(name, f"{self._figures[key]:.3f}") for key, name in SHOWN.items() if key in self._figures]
+        rows += [(name, f"{self._values[key]:.3f}") for key, name in SHOWN.items() if key in self._values]
         if self._speed:
             shares = ", ".join(
                 f"{part} {self._speed[f'{part}_share']:.0f}%" for part in ("env", "inference", "update", "test")

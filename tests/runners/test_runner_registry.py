@@ -33,7 +33,7 @@ def test_an_unknown_environment_names_the_nearest(registry):
 
 
 def test_a_name_like_no_other_lists_all():
-    with pytest.raises(TaskError, match=r"'qqqq' is not known; Choose one of: ") as error:
+    with pytest.raises(TaskError, match=r"'qqqq' is not known\. Choose one of: ") as error:
         envs.REGISTRY["qqqq"]
     assert all(name in str(error.value) for name in envs.ENTRIES)
 

@@ -19,7 +19,7 @@ SMALL = [
 ]  # fmt: skip
 
 
-def words(alg: str, results: Path, env: str = "lookout", **updates: object) -> list[str]:
+def argv(alg: str, results: Path, env: str = "lookout", **updates: object) -> list[str]:
     """Returns the words of a small run's command line."""
     changes = [f"{key.replace('__', '.')}={value}" for key, value in updates.items()]
     return [

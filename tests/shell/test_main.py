@@ -5,15 +5,16 @@ import resource
 
 import pytest
 import yaml
-from host_runs import host, run_folders, words
+from host_runs import argv, host, run_folders
 
+from epymarl_lmac.paths import config_root
 from epymarl_lmac.settings import algorithms, environments
 
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
-    done = host(words("qmix", results, "lbf", t_max=600))
+    done = host(argv("qmix", results, "lbf", t_max=600))
     assert done.returncode == 0, done.stderr
     return results, done.stdout
 
@@ -61,7 +62,7 @@ def test_plain_lines_show_progress_from_the_start(record):
 def test_evaluation_plays_a_recorded_run(record):
     results, _ = record
     (folder,) = run_folders(results)
-    done = host([*words("qmix", results, "lbf"), "evaluate=True", f"checkpoint_path={folder}"])
+    done = host([*argv("qmix", results, "lbf"), "evaluate=True", f"checkpoint_path={folder}"])
     assert done.returncode == 0, done.stderr
     assert "test_return_mean:" in done.stdout
 
@@ -69,7 +70,7 @@ def test_evaluation_plays_a_recorded_run(record):
 def test_evaluation_can_show_the_episodes(record):
     results, _ = record
     (folder,) = run_folders(results)
-    done = host([*words("qmix", results, "lbf"), "evaluate=True", "render=True", f"checkpoint_path={folder}"])
+    done = host([*argv("qmix", results, "lbf"), "evaluate=True", "render=True", f"checkpoint_path={folder}"])
     assert done.returncode == 0, done.stderr
     assert "\nstep 1/25\n+---" in done.stdout and "\nstep 2/25\n+---" in done.stdout
 
@@ -78,7 +79,8 @@ def test_print_config_shows_the_merged_settings(tmp_path):
     done = host(["--config=vdn", "--env-config=lbf", "--print-config", "with", "lr=1e-3", "env_args.sight=2"])
     shown = yaml.safe_load(done.stdout)
     assert (shown["mixer"], shown["lr"], shown["env_args"]["sight"]) == ("vdn", 0.001, 2)
-    assert shown["t_max"] == yaml.safe_load(done.stdout)["t_max"]
+    assert shown["t_max"] == yaml.safe_load((config_root() / "envs" / "lbf.yaml").read_text())["t_max"]
+    assert shown["gamma"] == yaml.safe_load((config_root() / "default.yaml").read_text())["gamma"]
 
 
 def test_list_names_algorithms_and_environments():
@@ -98,7 +100,7 @@ BAD = {
     "no updates": (["updates_per_episode=0"], "updates_per_episode=0 must be greater than 0"),
     "unknown mixer": (["mixer=qmx"], "mixer='qmx' is not registered; did you mean 'qmix'?"),
     "unknown runner": (["runner=vectr"], "'vectr' is not known; did you mean 'vector'?"),
-    "impossible field": (["env_args.field_size=3", "env_args.max_food=3"], "3"),
+    "impossible field": (["env_args.field_size=3", "env_args.max_food=3"], "max_food=3 foods never fit on a 3x3 field"),
     "evaluate nothing": (["evaluate=True"], "evaluate=True needs checkpoint_path"),
     "missing run": (["checkpoint_path=nowhere"], "checkpoint_path=nowhere is no folder"),
 }
@@ -151,7 +153,7 @@ def test_full_disk_ends_with_one_message_and_whole_rows(tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
 
-    done = host([*words("iql", tmp_path, t_max=100_000), "save_model=False"], preexec_fn=limit)
+    done = host([*argv("iql", tmp_path, t_max=100_000), "save_model=False"], preexec_fn=limit)
     assert done.returncode == 2
     assert "Cannot write" in done.stderr and "Traceback" not in done.stderr
     (folder,) = run_folders(tmp_path)

@@ -1,12 +1,12 @@
 """A MongoDB that is away costs a run two warnings and nothing else; its password is nowhere."""
 
-from host_runs import host, run_folders, words
+from host_runs import argv, host, run_folders
 
 from epymarl_lmac.record.status import FINISHED, status_of
 
 
 def test_training_goes_on_without_its_mongodb_and_hides_the_password(tmp_path):
-    done = host([*words("iql", tmp_path, t_max=200), "mongo_url=mongodb://me:secret@127.0.0.1:1/x"])
+    done = host([*argv("iql", tmp_path, t_max=200), "mongo_url=mongodb://me:secret@127.0.0.1:1/x"])
     assert done.returncode == 0, done.stderr
     (folder,) = run_folders(tmp_path)
     assert status_of(folder) == FINISHED and (folder / "mongo_unsent.json").exists()
@@ -17,6 +17,6 @@ def test_training_goes_on_without_its_mongodb_and_hides_the_password(tmp_path):
 
 
 def test_an_address_that_is_none_ends_with_one_message(tmp_path):
-    done = host([*words("iql", tmp_path, t_max=200), "mongo_url=http://me:secret@host"])
+    done = host([*argv("iql", tmp_path, t_max=200), "mongo_url=http://me:secret@host"])
     assert done.returncode == 2 and not run_folders(tmp_path)
     assert "is no MongoDB address" in done.stderr and "secret" not in done.stderr

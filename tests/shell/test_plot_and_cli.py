@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from host_runs import host, run_folders, words
+from host_runs import argv, host, run_folders
 
 from epymarl_lmac import __version__
 from epymarl_lmac.errors import RecordError
@@ -25,7 +25,7 @@ def command(*arguments):
 def runs(tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
     for seed in (1, 2):
-        assert host(words("iql", results, t_max=600, seed=seed)).returncode == 0
+        assert host(argv("iql", results, t_max=600, seed=seed)).returncode == 0
     return run_folders(results)
 
 

@@ -3,7 +3,7 @@
 import signal
 
 import pytest
-from host_runs import figures, host, run_folders, start_and_stop, words
+from host_runs import argv, figures, host, run_folders, start_and_stop
 
 from epymarl_lmac.settings import algorithms
 
@@ -16,14 +16,14 @@ TIERS = [pytest.param(alg, marks=() if alg in FAST else pytest.mark.slow) for al
 @pytest.mark.parametrize("alg", TIERS)
 def test_stopped_and_resumed_equals_uninterrupted(alg, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    done = host([*words(alg, whole, t_max=1600), "env_args.steps=2"])
+    done = host([*argv(alg, whole, t_max=1600), "env_args.steps=2"])
     assert done.returncode == 0, done.stderr
-    code = start_and_stop(words(alg, parts, t_max=1600), parts, after_step=300)
+    code = start_and_stop(argv(alg, parts, t_max=1600), parts, after_step=300)
     assert code == 128 + signal.SIGTERM
     (folder,) = run_folders(parts)
     stopped_at = figures(folder)[-1][0]
     assert stopped_at < 1600, "the run ended before it could be stopped"
-    resumed = host(words(alg, parts, t_max=1600, checkpoint_path=folder))
+    resumed = host(argv(alg, parts, t_max=1600, checkpoint_path=folder))
     assert resumed.returncode == 0, resumed.stderr
     (expected,) = run_folders(whole)
     assert figures(folder) == figures(expected)
@@ -31,8 +31,8 @@ def test_stopped_and_resumed_equals_uninterrupted(alg, tmp_path):
 
 def test_killed_run_resumes_from_its_last_checkpoint(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert host(words("qmix", whole, t_max=1600)).returncode == 0
-    arguments = words("qmix", parts, t_max=1600, save_model_interval=200)
+    assert host(argv("qmix", whole, t_max=1600)).returncode == 0
+    arguments = argv("qmix", parts, t_max=1600, save_model_interval=200)
     assert start_and_stop(arguments, parts, after_step=700, signum=signal.SIGKILL) == -signal.SIGKILL
     (folder,) = run_folders(parts)
     assert host([*arguments, f"checkpoint_path={folder}"]).returncode == 0
@@ -42,16 +42,16 @@ def test_killed_run_resumes_from_its_last_checkpoint(tmp_path):
 
 def test_resume_on_lbf_restores_the_environments(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert host(words("vdn", whole, "lbf", t_max=3000)).returncode == 0
-    assert start_and_stop(words("vdn", parts, "lbf", t_max=3000), parts, after_step=500) == 143
+    assert host(argv("vdn", whole, "lbf", t_max=3000)).returncode == 0
+    assert start_and_stop(argv("vdn", parts, "lbf", t_max=3000), parts, after_step=500) == 143
     (folder,) = run_folders(parts)
-    assert host(words("vdn", parts, "lbf", t_max=3000, checkpoint_path=folder)).returncode == 0
+    assert host(argv("vdn", parts, "lbf", t_max=3000, checkpoint_path=folder)).returncode == 0
     (expected,) = run_folders(whole)
     assert figures(folder) == figures(expected)
 
 
 def test_ctrl_c_saves_and_leaves(tmp_path):
-    code = start_and_stop(words("iql", tmp_path, t_max=100_000), tmp_path, after_step=200, signum=signal.SIGINT)
+    code = start_and_stop(argv("iql", tmp_path, t_max=100_000), tmp_path, after_step=200, signum=signal.SIGINT)
     (folder,) = run_folders(tmp_path)
     assert code == 128 + signal.SIGINT
     assert (folder / "checkpoint.json").is_file()
@@ -60,12 +60,12 @@ def test_ctrl_c_saves_and_leaves(tmp_path):
 def test_a_second_process_cannot_resume_a_run_in_use(tmp_path):
     from epymarl_lmac.checkpoint import RunLock
 
-    assert host(words("iql", tmp_path, t_max=200)).returncode == 0
+    assert host(argv("iql", tmp_path, t_max=200)).returncode == 0
     (folder,) = run_folders(tmp_path)
     before = figures(folder)
     lock = RunLock(folder)
     try:
-        refused = host(words("iql", tmp_path, t_max=400, checkpoint_path=folder))
+        refused = host(argv("iql", tmp_path, t_max=400, checkpoint_path=folder))
     finally:
         lock.release()
     assert refused.returncode == 2
@@ -74,22 +74,22 @@ def test_a_second_process_cannot_resume_a_run_in_use(tmp_path):
 
 
 def test_checkpoint_of_another_algorithm_is_refused(tmp_path):
-    assert host(words("iql", tmp_path, t_max=200)).returncode == 0
+    assert host(argv("iql", tmp_path, t_max=200)).returncode == 0
     (folder,) = run_folders(tmp_path)
     before = figures(folder)
-    refused = host(words("vdn", tmp_path, t_max=400, checkpoint_path=folder))
+    refused = host(argv("vdn", tmp_path, t_max=400, checkpoint_path=folder))
     assert refused.returncode == 2
     assert "name: 'iql' there, 'vdn' here" in refused.stderr
     assert figures(folder) == before
 
 
 def test_corrupted_checkpoint_is_refused(tmp_path):
-    assert host(words("iql", tmp_path, t_max=200)).returncode == 0
+    assert host(argv("iql", tmp_path, t_max=200)).returncode == 0
     (folder,) = run_folders(tmp_path)
     (path,) = folder.glob("checkpoint-*.pt")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    refused = host(words("iql", tmp_path, t_max=400, checkpoint_path=folder))
+    refused = host(argv("iql", tmp_path, t_max=400, checkpoint_path=folder))
     assert refused.returncode == 2
     assert "is damaged" in refused.stderr and "Traceback" not in refused.stderr

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 
-from host_runs import ROOT, figures, host, run_folders, start_and_stop, words
+from host_runs import ROOT, argv, figures, host, run_folders, start_and_stop
 
 from epymarl_lmac.record.metrics import read_timed_metrics
 from epymarl_lmac.record.provenance import read_run
@@ -12,7 +12,7 @@ from epymarl_lmac.record.status import DEAD, FAILED, FINISHED, STOPPED, status_o
 
 
 def test_finished_stopped_and_resumed_runs_say_so(tmp_path):
-    arguments = words("iql", tmp_path, t_max=1200)
+    arguments = argv("iql", tmp_path, t_max=1200)
     assert start_and_stop(arguments, tmp_path, after_step=200) == 128 + signal.SIGTERM
     (folder,) = run_folders(tmp_path)
     assert status_of(folder) == STOPPED
@@ -25,7 +25,7 @@ def test_finished_stopped_and_resumed_runs_say_so(tmp_path):
 
 
 def test_a_killed_run_shows_as_dead(tmp_path):
-    arguments = words("iql", tmp_path, t_max=100_000)
+    arguments = argv("iql", tmp_path, t_max=100_000)
     assert start_and_stop(arguments, tmp_path, after_step=200, signum=signal.SIGKILL) == -signal.SIGKILL
     (folder,) = run_folders(tmp_path)
     assert status_of(folder) == DEAD
@@ -43,8 +43,8 @@ def test_a_clock_that_jumps_back_changes_no_metric(tmp_path):
     """The wall clock goes back by an hour at every look at it."""
     change = "import time; clock = iter(range(10**9, 0, -3600)); time.time = lambda: float(next(clock))"
     as_usual, jumping = tmp_path / "as_usual", tmp_path / "jumping"
-    assert host(words("iql", as_usual, t_max=400)).returncode == 0
-    done = changed_host(change, words("iql", jumping, t_max=400))
+    assert host(argv("iql", as_usual, t_max=400)).returncode == 0
+    done = changed_host(change, argv("iql", jumping, t_max=400))
     assert done.returncode == 0, done.stderr
     (one,), (other,) = run_folders(as_usual), run_folders(jumping)
     assert figures(one) == figures(other) and status_of(other) == FINISHED
@@ -56,13 +56,13 @@ def test_a_read_only_results_folder_is_one_message(tmp_path):
     """Where every user may write everywhere (root), the error of a read-only file system is raised in its place."""
     change = "import errno, os, pathlib; pathlib.Path.mkdir = lambda *a, **k: (_ for _ in ()).throw("
     change += "OSError(errno.EROFS, os.strerror(errno.EROFS)))"
-    done = changed_host(change, ["--no-sacred", *words("iql", tmp_path, t_max=400)])
+    done = changed_host(change, ["--no-sacred", *argv("iql", tmp_path, t_max=400)])
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "Read-only file system; choose another local_results_path" in done.stderr.replace("\n", " ")
 
 
 def test_a_run_that_fails_records_why(tmp_path):
-    done = changed_host("run.Experiment.advance = lambda self: 1 / 0", words("iql", tmp_path, t_max=600))
+    done = changed_host("run.Experiment.advance = lambda self: 1 / 0", argv("iql", tmp_path, t_max=600))
     assert done.returncode != 0
     (folder,) = run_folders(tmp_path)
     run = read_run(folder)

@@ -22,7 +22,7 @@ _SMALL, _LARGE = 16, 32  # inputs of the runs before
 
 
 @dataclass(frozen=True)
-class Budget:
+class ProgramBudget:
     """What a program may use for BATCH inputs."""
 
     seconds: float = 20.0
@@ -72,7 +72,7 @@ def _measure(program: Program, batch: int, limit: float) -> tuple[float, int]:
     return seconds, peak
 
 
-def check_budget(program: Program, budget: Budget | None = None) -> tuple[float, int]:
+def check_budget(program: Program, budget: ProgramBudget | None = None) -> tuple[float, int]:
     """Refuses a program that needs too much time or memory.
 
     Returns:
@@ -81,7 +81,7 @@ def check_budget(program: Program, budget: Budget | None = None) -> tuple[float,
     Raises:
         ProtocolRejected: layer "contract", with what may be used and what to do.
     """
-    budget = budget or Budget()
+    budget = budget or ProgramBudget()
     allowed = (
         f"{budget.seconds:g} s and {budget.bytes / 2**30:.3g} GiB of memory are accepted for {BATCH} inputs. "
         "Send fewer columns; expand, not repeat."

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from epymarl_lmac.errors import BundleError, ProtocolRejected
 from epymarl_lmac.protocol.engine import cache
-from epymarl_lmac.protocol.engine.budget import Budget, check_budget
+from epymarl_lmac.protocol.engine.budget import ProgramBudget, check_budget
 from epymarl_lmac.protocol.engine.contract import check_contract
 from epymarl_lmac.protocol.engine.grammar import TextLimits, check_grammar
 from epymarl_lmac.protocol.engine.program import Program
@@ -29,7 +29,7 @@ class Limits:
     text: TextLimits = field(default_factory=TextLimits)
     child: ChildLimits = field(default_factory=ChildLimits)
     max_message_dim: int | None = None  # numbers a receiver may get a step; None for no limit
-    budget: Budget = field(default_factory=Budget)
+    budget: ProgramBudget = field(default_factory=ProgramBudget)
     cache: bool = True  # keep programs on disk, by the hash of text, sizes and engine
     strict: bool = False  # refuse to run a text on a machine that lacks a measure of isolation
 
