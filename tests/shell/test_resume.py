@@ -29,6 +29,21 @@ def test_stopped_and_resumed_equals_uninterrupted(alg, tmp_path):
     assert figures(folder) == figures(expected)
 
 
+@pytest.mark.slow  # in process: tests/learners/test_sms_policy.py
+def test_a_learner_that_takes_two_batches_an_update_goes_on_to_the_bit(tmp_path):
+    small = ["preset=official", "on_policy_batch_size=4", "learn_from_episodes=16", "sms_select_from=400"]
+    small += ["batch_size_run=4", "updates_per_episode=0.5"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    done = host([*words("sms", whole, t_max=1600), *small])
+    assert done.returncode == 0, done.stderr
+    assert start_and_stop([*words("sms", parts, t_max=1600), *small], parts, after_step=300) == 128 + signal.SIGTERM
+    (folder,) = run_folders(parts)
+    assert figures(folder)[-1][0] < 1600, "the run ended before it could be stopped"
+    assert host([*words("sms", parts, t_max=1600, checkpoint_path=folder), *small]).returncode == 0
+    (expected,) = run_folders(whole)
+    assert figures(folder) == figures(expected)
+
+
 def test_killed_run_resumes_from_its_last_checkpoint(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert host(argv("qmix", whole, t_max=1600)).returncode == 0
