@@ -34,12 +34,12 @@ def test_a_learner_that_takes_two_batches_an_update_goes_on_to_the_bit(tmp_path)
     small = ["preset=official", "on_policy_batch_size=4", "learn_from_episodes=16", "sms_select_from=400"]
     small += ["batch_size_run=4", "updates_per_episode=0.5"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    done = host([*words("sms", whole, t_max=1600), *small])
+    done = host([*argv("sms", whole, t_max=1600), *small])
     assert done.returncode == 0, done.stderr
-    assert start_and_stop([*words("sms", parts, t_max=1600), *small], parts, after_step=300) == 128 + signal.SIGTERM
+    assert start_and_stop([*argv("sms", parts, t_max=1600), *small], parts, after_step=300) == 128 + signal.SIGTERM
     (folder,) = run_folders(parts)
     assert figures(folder)[-1][0] < 1600, "the run ended before it could be stopped"
-    assert host([*words("sms", parts, t_max=1600, checkpoint_path=folder), *small]).returncode == 0
+    assert host([*argv("sms", parts, t_max=1600, checkpoint_path=folder), *small]).returncode == 0
     (expected,) = run_folders(whole)
     assert figures(folder) == figures(expected)
 
