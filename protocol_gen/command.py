@@ -167,6 +167,7 @@ def execute(argv: Sequence[str], updates: Sequence[str]) -> int:
         return 0
     import torch
 
+    from protocol_gen.acting_cost import describe_cost
     from protocol_gen.pipeline import Design, card_of
     from protocol_gen.report import write_report
     from protocol_gen.results import summary
@@ -182,5 +183,6 @@ def execute(argv: Sequence[str], updates: Sequence[str]) -> int:
     page = write_report(design, bundle, Path(options.report) if options.report else work / "report.html")
     print(summary(work))
     print(f"\n{design.ledger.table()}\n")
+    print(describe_cost(bundle.steps, bundle.programs))
     print(f"bundle: {bundle.path}\nreport: {page}\ntime of this call: {time.perf_counter() - began:.0f} s")
     return 0
