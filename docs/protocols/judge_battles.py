@@ -28,7 +28,7 @@ from epymarl_lmac.paths import protocols_root  # noqa: E402
 from epymarl_lmac.protocol import Bundle  # noqa: E402
 from epymarl_lmac.settings import merge  # noqa: E402
 from epymarl_lmac.tasks import task_card  # noqa: E402
-from protocol_gen.build import schema_of  # noqa: E402
+from protocol_gen.build_bundle import schema_of  # noqa: E402
 
 SIZE = 32.0  # cells of a side
 NEAR = 2.0  # cells
