@@ -53,7 +53,8 @@ def _add_measurement_flags(p: argparse.ArgumentParser) -> None:
     """Adds what says how decoders are trained and what chooses."""
     measure = p.add_argument_group("measurement")
     measure.add_argument("--decoder-form", choices=FORMS, help="with a linear layer from input to state, or without")
-    measure.add_argument("--decoder-batches", type=int, help="batches of 32 episodes a decoder learns from")
+    measure.add_argument("--decoder-batches", type=int, help="batches of episodes a decoder learns from")
+    measure.add_argument("--batch-episodes", type=int, help="episodes of a batch; fewer make a step cheaper")
     measure.add_argument("--steps-per-batch", type=int, help="gradient steps on each")
     measure.add_argument("--decoder-lr", type=float, help="learning rate of decoders")
     measure.add_argument("--decoder-seeds", type=int, help="decoders of each kind, at least 3")
