@@ -10,11 +10,14 @@ import yaml
 from shipped import SC2_MAPS, TASKS
 
 from epymarl_lmac.paths import protocols_root
+from epymarl_lmac.settings.command_line import split_argv
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import task_card
 from protocol_gen.answers import code_of
 from protocol_gen.asking import read_critique, read_selection
+from protocol_gen.command import parser
 from protocol_gen.designers import ReplayDesigner
+from protocol_gen.score import BATCH_EPISODES
 
 DOCS = protocols_root().parent / "docs" / "protocols"
 SC2 = [f"sc2/{name}" for name in SC2_MAPS]
@@ -71,6 +74,22 @@ def test_the_page_shows_the_texts_and_scores_of_the_shipped_bundle(name):
     for kind, score in manifest["scores"].items():
         if kind == "no messages" or kind.startswith("k = "):
             assert f'data-row="{kind}" data-column="success">{score["success"]:.3f}</td>' in page
+
+
+@pytest.mark.parametrize("name", SC2)
+def test_the_documented_command_has_the_options_that_the_manifest_names(name):
+    lines = (DOCS / "README.md").read_text(encoding="utf-8").splitlines()
+    [command] = [line for line in lines if f"--replay docs/protocols/{name}/answers" in line]
+    flags, updates = split_argv(command.split()[3:])  # after python -m protocol_gen
+    options, manifest = parser().parse_args(flags), manifest_of(name)
+    conditions = manifest["scores"]["conditions"]
+    assert options.history == manifest["history"]
+    assert (options.episodes, options.heldout) == (conditions["episodes"], conditions["heldout_episodes"])
+    assert conditions["behaviour"] == f"QMIX learning over {options.train_steps} steps"
+    for key in ("decoder_batches", "steps_per_batch", "decoder_lr", "decoder_seeds", "decoder_form", "tolerance"):
+        assert getattr(options, key) == conditions[key], key
+    assert options.batch_episodes == conditions.get("batch_episodes", BATCH_EPISODES)
+    assert updates == [*TASKS[name][1], "env_args.engine=embedded"]
 
 
 @pytest.mark.parametrize("name", SC2)

@@ -119,7 +119,7 @@ def test_zealots_beside_a_border_know_it():
     bundle, _ = load("sc2/5z_vs_1ul")
     env = battles("5z_vs_1ul", 1)
     rows = env.read_battle(0)
-    rows["x"][:5], rows["y"][:5] = (9.0, 8.0, 16.0, 20.0, 31.6), (16.0, 24.6, 7.4, 16.0, 16.0)
+    rows["x"][:5], rows["y"][:5] = (9.0, 3.0, 16.0, 20.0, 31.6), (16.0, 24.6, 7.4, 16.0, 16.0)  # none sees another
     env.write_battle(0, {"x": rows["x"], "y": rows["y"]})
     said = last_protocol(bundle).message(history(env, 0, 16)).numpy()[0, 3].reshape(5, 9)  # itself, then 4, 0, 1, 2
     places, half = said[:, :2] * 32 + 16, said[:, 2:4] * 16
