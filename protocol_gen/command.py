@@ -53,7 +53,8 @@ def _add_measurement_flags(p: argparse.ArgumentParser) -> None:
     """Adds what says how decoders are trained and what chooses."""
     measure = p.add_argument_group("measurement")
     measure.add_argument("--decoder-form", choices=FORMS, help="with a linear layer from input to state, or without")
-    measure.add_argument("--decoder-batches", type=int, help="batches of 32 episodes a decoder learns from")
+    measure.add_argument("--decoder-batches", type=int, help="batches of episodes a decoder learns from")
+    measure.add_argument("--batch-episodes", type=int, help="episodes of a batch; fewer make a step cheaper")
     measure.add_argument("--steps-per-batch", type=int, help="gradient steps on each")
     measure.add_argument("--decoder-lr", type=float, help="learning rate of decoders")
     measure.add_argument("--decoder-seeds", type=int, help="decoders of each kind, at least 3")
@@ -167,6 +168,7 @@ def execute(argv: Sequence[str], updates: Sequence[str]) -> int:
         return 0
     import torch
 
+    from protocol_gen.acting_cost import describe_cost
     from protocol_gen.pipeline import Design, card_of
     from protocol_gen.report import write_report
     from protocol_gen.results import summary
@@ -182,5 +184,6 @@ def execute(argv: Sequence[str], updates: Sequence[str]) -> int:
     page = write_report(design, bundle, Path(options.report) if options.report else work / "report.html")
     print(summary(work))
     print(f"\n{design.ledger.table()}\n")
+    print(describe_cost(bundle.steps, bundle.programs))
     print(f"bundle: {bundle.path}\nreport: {page}\ntime of this call: {time.perf_counter() - began:.0f} s")
     return 0

@@ -59,16 +59,17 @@ def heat_map(
     labelled = cell >= 22
     total_w = left + cell * len(columns) + (60 if labelled else 10)
     total_h = height * len(rows) + (64 if labelled else 8)
-    parts = [f'<svg id="{escape(name)}" width="{total_w:.0f}" height="{total_h}" role="img">']
+    parts = [f'<svg id="{escape(name)}" class="map" width="{total_w:.0f}" height="{total_h}" role="img">']
+    # A page has ten thousands of cells: what they have in common stands in the row's group and in report.css.
     for r, (row_name, row) in enumerate(zip(rows, values, strict=True)):
         parts.append(f'<text x="{left - 6}" y="{r * height + 14}" text-anchor="end">{escape(row_name)}</text>')
+        parts.append(f'<g transform="translate({left},{r * height})scale({cell:.4g},{height - 1})">')
         for c, value in enumerate(row):
             shown = "none" if math.isnan(value) else f"{value:.3f}"
             parts.append(
-                f'<rect x="{left + c * cell:.2f}" y="{r * height}" width="{cell:.2f}" height="{height - 1}" '
-                f'fill="{colour(value, low, high)}" data-value="{shown}">'
-                f"<title>{escape(row_name)}, {escape(columns[c])}: {shown}</title></rect>"
+                f'<rect x="{c}" fill="{colour(value, low, high)}"><title>{escape(columns[c])}: {shown}</title></rect>'
             )
+        parts.append("</g>")
     if labelled:
         for c, column in enumerate(columns):
             x, y = left + c * cell + cell / 2, len(rows) * height + 12
@@ -98,6 +99,7 @@ def flow(influence: Sequence[Sequence[int]], name: str, caption: str) -> str:
         f'<svg id="{escape(name)}" width="{size}" height="{size}" role="img"><defs><marker id="{escape(name)}-tip" '
         'viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" markerUnits="userSpaceOnUse" '
         'orient="auto"><path d="M0 0L8 4L0 8z" fill="#21677a"/></marker></defs>'
+        f'<g fill="none" stroke="#21677a" opacity="0.75" marker-end="url(#{escape(name)}-tip)">'
     ]
     for sender, row in enumerate(influence):
         for receiver, columns in enumerate(row):
@@ -109,10 +111,10 @@ def flow(influence: Sequence[Sequence[int]], name: str, caption: str) -> str:
             bend_x, bend_y = (x1 + x2) / 2 - dy * 22, (y1 + y2) / 2 + dx * 22
             parts.append(
                 f'<path d="M{x1 + 18 * dx:.1f} {y1 + 18 * dy:.1f}Q{bend_x:.1f} {bend_y:.1f} {x2 - 20 * dx:.1f} '
-                f'{y2 - 20 * dy:.1f}" fill="none" stroke="#21677a" stroke-width="{0.8 + 4 * columns / most:.1f}" '
-                f'opacity="0.75" marker-end="url(#{escape(name)}-tip)" data-columns="{columns}">'
+                f'{y2 - 20 * dy:.1f}" stroke-width="{0.8 + 4 * columns / most:.1f}" data-columns="{columns}">'
                 f"<title>agent {sender} to agent {receiver}: {columns} columns</title></path>"
             )
+    parts.append("</g>")
     for i, (x, y) in enumerate(places):
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="15" fill="#eef3f7" stroke="#21677a"/>')
         parts.append(f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle">{i}</text>')

@@ -12,7 +12,7 @@ from epymarl_lmac.awareness.decoder import FORMS
 from epymarl_lmac.awareness.measure import TOLERANCE
 from epymarl_lmac.errors import RecordError, SettingsError
 from epymarl_lmac.record.provenance import write_json
-from protocol_gen.score import METRICS
+from protocol_gen.score import BATCH_EPISODES, METRICS
 
 FILE_NAME = "design.json"
 LEAST_CONFIRMING = 8  # held-out episodes that confirm a choice
@@ -37,7 +37,8 @@ class Options:
     max_message_dim: int | None = None  # most numbers a receiver may get a step from one protocol
     # Published are 200 to 1,000 batches, 10 steps on each, lr 5e-4 (docs/protocol_gen.md compares).
     decoder_form: str = "direct"  # or "published", without a linear layer from the input to the state
-    decoder_batches: int = 2000  # batches of 32 episodes drawn for a decoder
+    decoder_batches: int = 2000  # batches of episodes drawn for a decoder
+    batch_episodes: int = BATCH_EPISODES  # episodes of a batch; fewer make a step cheaper where there are many agents
     steps_per_batch: int = 1  # gradient steps on each
     decoder_lr: float = 5e-3  # learning rate of decoders; falls to zero over the last third
     decoder_seeds: int = 3  # decoders of each kind
@@ -53,8 +54,9 @@ class Options:
 
     def check(self) -> None:
         """Raises SettingsError for a value that makes no design."""
-        least = {"episodes": 1, "heldout": 1, "history": 1, "decoder_batches": 1, "steps_per_batch": 1}
-        for name, low in {**least, "decoder_seeds": 3, "candidates": 1, "max_attempts": 1}.items():
+        least = dict.fromkeys(("episodes", "heldout", "history", "candidates", "max_attempts"), 1)
+        least |= {"decoder_batches": 1, "steps_per_batch": 1, "batch_episodes": 1, "decoder_seeds": 3}
+        for name, low in least.items():
             if getattr(self, name) < low:
                 flag = f"--{name.replace('_', '-')}"
                 why = " (their spread is reported)" if name == "decoder_seeds" else ""
@@ -107,6 +109,7 @@ def claim(work: Path, options: Options) -> None:
     except ValueError as err:
         raise RecordError(f"{path} is damaged: {err}. Choose another --work folder.") from err
     here = options.fixed()
+    saved = {**Options("", []).fixed(), **saved}  # a folder of an earlier version lacks options that came later
     different = [f"{k}: {saved.get(k)!r} there, {v!r} here" for k, v in here.items() if saved.get(k) != v]
     if different:
         raise RecordError(

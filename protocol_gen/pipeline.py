@@ -212,7 +212,8 @@ class Design:
         describe.check_card_values(self.card, obs, state)
         selection = self._stage("select", self.work / "selection.json", self._select)
         important = list(selection["important"])
-        return Data(train, heldout, self.layout, important, [self.card.state[i].name for i in important])
+        names = [self.card.state[i].name for i in important]
+        return Data(train, heldout, self.layout, important, names, self.options.batch_episodes)
 
     def _select(self) -> dict[str, Any]:
         if self.options.important:
@@ -402,6 +403,7 @@ class Design:
             "mean_return_first_and_last_tenth": collected.get("mean_return_first_and_last_tenth"),
             "decoder_form": o.decoder_form,
             "decoder_batches": o.decoder_batches,
+            "batch_episodes": o.batch_episodes,
             "steps_per_batch": o.steps_per_batch,
             "decoder_lr": o.decoder_lr,
             "decoder_seeds": o.decoder_seeds,

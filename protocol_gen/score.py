@@ -34,6 +34,7 @@ class Data:
     layout: XLayout
     important: list[int]  # S_imp
     names: list[str]  # of the important columns
+    batch_episodes: int = BATCH_EPISODES  # that a decoder learns from at a time
 
     @property
     def x_dim(self) -> int:
@@ -82,7 +83,7 @@ def train_decoders(data: Data, programs: Sequence[Program], budget: Budget, n_pr
         budget: of the decoders.
         n_processes: decoders trained at the same time, each on one core; the metrics do not depend on it.
     """
-    size = min(BATCH_EPISODES, len(data.train))
+    size = min(data.batch_episodes, len(data.train))
     train = data.train
     drawn = budget.n_seeds * budget.n_batches * size
     if programs and drawn > len(train) and _message_bytes(data, programs) <= KEPT_BYTES:

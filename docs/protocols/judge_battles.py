@@ -3,7 +3,8 @@
     python docs/protocols/judge_battles.py bane_vs_hM 1o_10b_vs_1r 2o_20b_vs_2r 5z_vs_1ul --battles 64 --seed 3
 
 Plays fresh battles of the embedded engine, in half of which agents act at random and in half attack the nearest enemy
-(``docs/results/sc2/scripted.py``), and takes what k = 2 says of every living teammate's x and y as it is. R2 is
+(``docs/results/sc2/scripted.py``), and takes what k = 2 says of every living teammate's x and y as it is: the shipped
+protocol, or where that step was left out the kept answer. R2 is
 1 - MSE / variance, pooled over the columns (agents' x and y); recall is the share of entries within two cells. Beside
 it is the best constant of every column: all that somebody knows who hears nothing and sees nobody.
 """
@@ -25,10 +26,12 @@ from scripted import POLICIES  # noqa: E402
 
 from envs.sc2 import Sc2Env  # noqa: E402
 from epymarl_lmac.paths import protocols_root  # noqa: E402
-from epymarl_lmac.protocol import Bundle  # noqa: E402
+from epymarl_lmac.protocol import Bundle, Program, build_program  # noqa: E402
+from epymarl_lmac.protocol.engine.signature import MESSAGE  # noqa: E402
 from epymarl_lmac.settings import merge  # noqa: E402
 from epymarl_lmac.tasks import task_card  # noqa: E402
-from protocol_gen.build import schema_of  # noqa: E402
+from protocol_gen.answers import code_of  # noqa: E402
+from protocol_gen.build_bundle import schema_of  # noqa: E402
 
 SIZE = 32.0  # cells of a side
 NEAR = 2.0  # cells
@@ -75,11 +78,23 @@ def windows(x_BTND: torch.Tensor, t: int, length: int) -> torch.Tensor:
     return torch.cat([before, seen], dim=1)
 
 
+def last_protocol(map_name: str) -> Program:
+    """Returns k = 2 of a map's design: of the bundle, or the answer that was left out of it."""
+    env_args = merge("lmac_qmix", "sc2", [f"env_args.map_name={map_name}"])["env_args"]
+    schema = schema_of(task_card("sc2", env_args), True, True)
+    bundle = Bundle.load(protocols_root() / "sc2" / map_name / "default", schema)
+    if 2 in bundle.steps:
+        return bundle.programs[bundle.steps.index(2)]
+    answer = ROOT / "docs" / "protocols" / "sc2" / map_name / "answers" / "k2-c1-a1.md"
+    spec = MESSAGE.spec(2, schema.n_agents, schema.x_dim, bundle.history)
+    return build_program(code_of(answer.read_text(encoding="utf-8")), spec)
+
+
 def judge(map_name: str, n_battles: int, seed: int) -> dict[str, float]:
     """Returns R2, recall and the mean error of what is said about teammates' places, and of the best constants."""
-    env_args = merge("lmac_qmix", "sc2", [f"env_args.map_name={map_name}"])["env_args"]
-    folder = protocols_root() / "sc2" / map_name / "default"
-    bundle = Bundle.load(folder, schema_of(task_card("sc2", env_args), True, True))
+    program = last_protocol(map_name)
+    length = program.spec.history
+    assert length is not None  # k = 2 sees a history
     width, own = TOLD[map_name]
     said: dict[int, list[np.ndarray]] = {}
     true: dict[int, list[np.ndarray]] = {}
@@ -88,7 +103,7 @@ def judge(map_name: str, n_battles: int, seed: int) -> dict[str, float]:
         n = battles.place_BTN2.shape[2]
         for t in range(battles.x_BTND.shape[1]):
             with torch.no_grad():
-                told = bundle.programs[-1].message(windows(battles.x_BTND, t, bundle.manifest["history"])).numpy()
+                told = program.message(windows(battles.x_BTND, t, length)).numpy()
             for sender in range(n):
                 receiver = (sender + 1) % n  # everybody hears the same of a teammate
                 at = own + (n - 2) * width

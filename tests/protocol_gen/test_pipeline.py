@@ -16,6 +16,7 @@ from epymarl_lmac.tasks import task_card
 from protocol_gen import pipeline
 from protocol_gen.asking import DesignStopped
 from protocol_gen.designers import ReplayDesigner
+from protocol_gen.options import Options, claim
 from protocol_gen.results import results, summary
 from protocol_gen.score import Measured
 
@@ -289,6 +290,15 @@ def test_another_design_in_the_same_folder_is_refused(buffer, builder, tmp_path)
             design(options(buffer, tmp_path, decoder_batches=4), tmp_path, openai_designer(server), builder).run()
 
 
+def test_a_folder_from_before_an_option_goes_on_with_the_options_default(tmp_path):
+    settings = Options("lookout", [])
+    saved = {key: value for key, value in settings.fixed().items() if key != "batch_episodes"}
+    (tmp_path / "design.json").write_text(json.dumps(saved))
+    claim(tmp_path, settings)
+    with pytest.raises(RecordError, match="batch_episodes: 32 there, 8 here"):
+        claim(tmp_path, Options("lookout", [], batch_episodes=8))
+
+
 def test_a_damaged_bundle_is_written_again_without_calls(buffer, builder, tmp_path):
     with ChatServer([Turn(text) for text in GOOD]) as server:
         settings = options(buffer, tmp_path)
@@ -304,6 +314,7 @@ def test_a_damaged_bundle_is_written_again_without_calls(buffer, builder, tmp_pa
     [
         ({"decoder_seeds": 2}, "--decoder-seeds=2 must be at least 3"),
         ({"candidates": 0}, "--candidates=0 must be at least 1"),
+        ({"batch_episodes": 0}, "--batch-episodes=0 must be at least 1"),
         ({"sai_metric": "luck"}, "'luck'"),
         ({"from_record": "run"}, "--buffer or --from-record"),
     ],

@@ -9,6 +9,7 @@ import pytest
 from chat_server import ChatServer, Turn
 from designs import GOOD, TEXTS, design, openai_designer, options
 
+from protocol_gen.drawing import heat_map
 from protocol_gen.report import write_report
 from protocol_gen.results import results
 
@@ -22,6 +23,7 @@ class Page(HTMLParser):
         super().__init__()
         self.cells, self.maps, self.texts, self.loads = {}, {}, {}, []
         self._table = self._svg = self._cell = self._text = None
+        self._shape = self._title = ""  # the drawn shape, and whether its title is being read
         self.feed(html)
 
     def handle_starttag(self, tag, attributes):
@@ -34,8 +36,12 @@ class Page(HTMLParser):
             self.maps[self._svg] = []
         elif tag == "td":
             self._cell = (self._table, a["data-row"], a["data-column"])
-        elif "data-value" in a or "data-columns" in a:
-            self.maps[self._svg].append(a.get("data-value", a.get("data-columns")))
+        elif tag in ("rect", "path"):
+            self._shape = tag
+            if "data-columns" in a:
+                self.maps[self._svg].append(a["data-columns"])
+        elif tag == "title" and self._shape == "rect":
+            self._title = "open"
         elif tag in ("p", "pre") and "id" in a:
             self._text = a["id"]
 
@@ -44,9 +50,13 @@ class Page(HTMLParser):
             self._cell = None
         elif tag in ("p", "pre"):
             self._text = None
+        elif tag == "title":
+            self._title = ""
 
     def handle_data(self, data):
-        if self._cell:
+        if self._title:
+            self.maps[self._svg].append(data.rsplit(": ", 1)[1])
+        elif self._cell:
             self.cells[self._cell] = self.cells.get(self._cell, "") + data
         elif self._text:
             self.texts[self._text] = self.texts.get(self._text, "") + data
@@ -84,6 +94,12 @@ def test_the_page_is_one_file_and_says_what_was_measured(finished):
     html = path.read_text()
     check(html, made)
     assert "http" not in re.sub(r"<pre.*?</pre>", "", html, flags=re.DOTALL)
+
+
+def test_a_map_of_many_cells_stays_small():
+    rows, columns = [f"agent {i}" for i in range(22)], [f"agent{i}_health" for i in range(71)]
+    drawn = heat_map([[0.123] * 71] * 22, rows, columns, "Success.", "map")
+    assert len(drawn) < 80 * 22 * 71  # a page has about ten of these and should stay under 1.5 MB
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 from shipped import SC2_MAPS, TASKS, load
 
-from epymarl_lmac.paths import make_host_importable
+from epymarl_lmac.paths import make_host_importable, protocols_root
+from epymarl_lmac.protocol import build_program
+from epymarl_lmac.protocol.engine.signature import MESSAGE
 from epymarl_lmac.settings.load import merge
+from epymarl_lmac.tasks import task_card
+from protocol_gen.answers import code_of
+from protocol_gen.build_bundle import schema_of
 
 make_host_importable()
 NEAREST_WAY = {"1o_10b_vs_1r": (6, 1, 2), "2o_20b_vs_2r": (4, 0, 1), "5z_vs_1ul": (8, 1, 2)}  # width, known, way
@@ -38,6 +45,23 @@ def history(env, steps, length, seed=0, actions=None):
     return torch.from_numpy(np.stack(([before] * length + rows)[-length:], axis=1))
 
 
+@functools.cache
+def built(task, k):
+    """Returns the kept answer of a step that a design left out of its bundle."""
+    env, updates = TASKS[f"sc2/{task}"]
+    card = task_card(env, merge("lmac_qmix", env, updates)["env_args"])
+    answer = protocols_root().parent / "docs" / "protocols" / "sc2" / task / "answers" / f"k{k}-c1-a1.md"
+    spec = MESSAGE.spec(k, card.n_agents, schema_of(card, True, True).x_dim, load(f"sc2/{task}")[0].history)
+    return build_program(code_of(answer.read_text(encoding="utf-8")), spec)
+
+
+def protocol(bundle, k):
+    """Returns one step of a design: of its bundle, or the answer that was left out of it."""
+    if k in bundle.steps:
+        return bundle.programs[bundle.steps.index(k)]
+    return built(bundle.manifest["task_schema"]["task"], k)
+
+
 def place_of(env):
     return np.stack([env._table.x, env._table.y], axis=-1)
 
@@ -47,7 +71,7 @@ def test_a_way_through_a_teammate_is_the_receivers_own_way_to_the_enemy(name):
     bundle, _ = load(f"sc2/{name}")
     env = battles(name, 8)
     x = history(env, 6, 1)[:, 0]
-    said = bundle.programs[0].message(x).numpy()
+    said = protocol(bundle, 0).message(x).numpy()
     width, known, way = NEAREST_WAY[name]
     n, m = env.n_agents, env.settings.n_enemies
     told = said.reshape(8, n, n - 1, m, width)
@@ -62,7 +86,7 @@ def test_a_way_through_a_teammate_is_the_receivers_own_way_to_the_enemy(name):
 def test_bane_vs_hm_follows_the_teammates_through_the_t():
     bundle, _ = load("sc2/bane_vs_hM")
     env = battles("bane_vs_hM", 32)
-    said = bundle.programs[1].message(history(env, 12, 32)).numpy()
+    said = protocol(bundle, 2).message(history(env, 12, 32)).numpy()
     place = said[:, 0, 6:8] * 32 + 16, said[:, 0, 15:17] * 32 + 16  # of agents 1 and 2, as agent 0 hears them
     half = said[:, 0, 8:10] * 16, said[:, 0, 17:19] * 16
     both_live = env.alive_BN[:, :1] & env.alive_BN
@@ -81,7 +105,7 @@ def test_bane_vs_hm_knows_its_place_once_it_saw_the_hydralisk():
     rows["x"][:3], rows["y"][:3] = (13.4, 16.0, 30.0), (31.0, 10.0, 31.0)
     rows["cooldown"][3] = 99  # the Hydralisk lets it live
     env.write_battle(0, {name: rows[name] for name in ("x", "y", "cooldown")})
-    said = bundle.programs[1].message(history(env, 1, 32, actions=np.array([[4, 1, 1]]))).numpy()[0, 1]  # 0 goes east
+    said = protocol(bundle, 2).message(history(env, 1, 32, actions=np.array([[4, 1, 1]]))).numpy()[0, 1]  # 0 goes east
     first_mate, second_mate = said[6:15], said[15:24]  # agents 2 and 0
     assert np.allclose(second_mate[:2] * 32 + 16, place_of(env)[0, 0], atol=0.05) and (second_mate[2:4] == 0).all()
     assert second_mate[7] == 1 and second_mate[5] == 0  # within reach, seen in this step
@@ -93,9 +117,9 @@ def test_zealots_beside_a_border_know_it():
     bundle, _ = load("sc2/5z_vs_1ul")
     env = battles("5z_vs_1ul", 1)
     rows = env.read_battle(0)
-    rows["x"][:5], rows["y"][:5] = (9.0, 8.0, 16.0, 20.0, 31.6), (16.0, 24.6, 7.4, 16.0, 16.0)
+    rows["x"][:5], rows["y"][:5] = (9.0, 3.0, 16.0, 20.0, 31.6), (16.0, 24.6, 7.4, 16.0, 16.0)  # none sees another
     env.write_battle(0, {"x": rows["x"], "y": rows["y"]})
-    said = bundle.programs[1].message(history(env, 0, 16)).numpy()[0, 3].reshape(5, 9)  # itself, then 4, 0, 1, 2
+    said = protocol(bundle, 2).message(history(env, 0, 16)).numpy()[0, 3].reshape(5, 9)  # itself, then 4, 0, 1, 2
     places, half = said[:, :2] * 32 + 16, said[:, 2:4] * 16
     assert places[1, 0] >= 31 and half[1, 0] < 0.5
     assert places[3, 1] >= 24 and half[3, 1] < 0.5
@@ -109,17 +133,47 @@ def test_a_baneling_that_saw_a_roach_remembers_the_way():
     rows = env.read_battle(0)
     rows["x"][:], rows["y"][:] = 30.0, np.linspace(1, 31, 12)
     rows["x"][0], rows["y"][0] = 3.0, 22.0  # the only one near
-    rows["x"][10:], rows["y"][10:] = 3.5, 28.86
+    rows["x"][11], rows["y"][11] = 3.5, 28.86
     env.write_battle(0, {"x": rows["x"], "y": rows["y"]})
-    now = history(env, 0, 10)
+    now = history(env, 0, bundle.history)
     past = now.clone()
     past[:, -2] = now[:, -1]  # the same a step before, then the Roach is out of sight
     past[:, -1, 0, 4:12] = 0
-    said = bundle.programs[1].message(past).numpy()[0, 10, -8 * 10 : -8 * 9]  # what the Overlord hears of agent 0
+    said = protocol(bundle, 2).message(past).numpy()[0, 10, -8 * 10 : -8 * 9]  # what the Overlord hears of agent 0
     assert np.allclose(said[3:5] * 18, (0.5, 6.86), atol=1e-3)
-    assert said[5] == pytest.approx(0.1)  # one step ago
-    assert np.allclose(said[:2] * 32 + 16, (3.0, 22.0), atol=1.5)  # the north-western corner fits number 0
-    assert np.allclose(said[6:8] * 32 + 16, (3.5, 28.86), atol=1.5)
+    assert said[5] == pytest.approx(1 / bundle.history)  # one step ago
+    assert np.allclose(said[:2] * 32 + 16, (3.0, 22.0), atol=0.3)  # other corners hardly fit number 0
+    assert np.allclose(said[6:8] * 32 + 16, (3.5, 28.86), atol=0.3)
+
+
+@pytest.mark.parametrize(("name", "width"), [("1o_10b_vs_1r", 8), ("2o_20b_vs_2r", 9)])
+def test_a_chain_of_banelings_that_see_each_other_knows_its_places_and_the_way(name, width):
+    bundle, _ = load(f"sc2/{name}")
+    env = battles(name, 1)
+    n, m = env.n_agents, env.settings.n_enemies
+    rows = env.read_battle(0)
+    rows["x"][:], rows["y"][:] = 30.0, np.linspace(1, 31, n + m)
+    rows["x"][:3], rows["y"][:3] = 3.0, (8.0, 16.0, 24.0)  # each sees the next
+    rows["x"][n], rows["y"][n] = 3.5, 2.0  # the first Roach, which only agent 0 sees
+    env.write_battle(0, {"x": rows["x"], "y": rows["y"]})
+    said = protocol(bundle, 2).message(history(env, 0, bundle.history)).numpy()[0]
+    of_itself = said[2, :width]  # agent 2
+    assert np.allclose(of_itself[:2] * 32 + 16, (3.0, 24.0), atol=0.1)
+    assert np.allclose(of_itself[3:5] * 18, (0.5, -22.0), atol=1e-3)
+    assert of_itself[2] > 0.99  # sure of the corner: the others would put someone outside or far from its number
+    far = said[n - 1, :width]  # in no group that saw the first Roach
+    assert far[2] == 0 and (far[3:5] == 0).all()
+
+
+def test_a_zealot_that_sees_one_in_a_corner_knows_its_place():
+    bundle, _ = load("sc2/5z_vs_1ul")
+    env = battles("5z_vs_1ul", 1)
+    rows = env.read_battle(0)
+    rows["x"][:5], rows["y"][:5] = (9.0, 8.0, 8.0, 26.0, 31.6), (16.0, 16.0, 12.0, 20.0, 24.6)
+    env.write_battle(0, {"x": rows["x"], "y": rows["y"]})
+    said = protocol(bundle, 2).message(history(env, 0, 16)).numpy()[0, 3, :9]
+    assert np.allclose(said[:2] * 32 + 16, (26.0, 20.0), atol=1.5)
+    assert (said[2:4] * 16 <= 1.5).all()
 
 
 @pytest.mark.parametrize("name", SC2_MAPS)
@@ -130,7 +184,7 @@ def test_the_dead_tell_nothing_in_the_last_protocol(name):
     alive[0] = False
     env.write_battle(0, {"alive": alive, "health": env.read_battle(0)["health"] * alive})
     length = bundle.manifest["history"]
-    said = bundle.programs[1].message(history(env, 0, length)).numpy()[0]
+    said = protocol(bundle, 2).message(history(env, 0, length)).numpy()[0]
     width = {"bane_vs_hM": 9, "1o_10b_vs_1r": 8}.get(name, 9)
     of_agent_0 = said[env.n_agents - 1, -width * (env.n_agents - 1) :][:width]
     assert (of_agent_0 == 0).all()
