@@ -1,4 +1,8 @@
-"""Runs jobs in forked processes, one a core: decoders of several seeds, trained at the same time on shared memory."""
+"""Runs jobs in forked processes, one a core: decoders of several seeds, trained at the same time on shared memory.
+
+Written by hand because a forked child inherits the collected episodes, which may be gigabytes, where joblib pickles
+them for every worker; and because a child here ends with its parent, however that ends.
+"""
 
 from __future__ import annotations
 
