@@ -27,7 +27,7 @@ FORMS = {"all devices": _RecoveryHead, "CPU": _RecoveryHeadCpu}
 def once(form: type[torch.autograd.Function], decoded_VNJ: torch.Tensor, truth_VI: torch.Tensor) -> float:
     """Returns the seconds of one forward and backward pass."""
     start = time.perf_counter()
-    joined, recon, awareness = form.apply(decoded_VNJ, truth_VI, 0.05)  # type: ignore[no-untyped-call]
+    joined, recon, awareness = form.apply(decoded_VNJ, truth_VI, 0.05)
     (joined.mean() + recon + awareness).backward()
     return time.perf_counter() - start
 

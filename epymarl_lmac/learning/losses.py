@@ -44,8 +44,8 @@ class _RecoveryHead(torch.autograd.Function):
 class _RecoveryHeadCpu(torch.autograd.Function):
     """``_RecoveryHead`` for float32 on the CPU; gives the same results to rounding.
 
-    It is kept beside the form for all devices because LMAC's update on the CPU spends much of its time here: forward
-    and backward take half the time (``benchmarks/recovery_losses.py``: 1.9 to 2.4 times as fast on one core).
+    It is kept beside the form for all devices because forward and backward take half the time
+    (``benchmarks/recovery_losses.py``: 1.9 to 2.4 times as fast on one core), 4 to 30 ms less an update on LBF.
     """
 
     @staticmethod
