@@ -6,9 +6,11 @@ import ast
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from epymarl_lmac.errors import ProtocolRejected
+from epymarl_lmac.protocol import Bundle, Program, build_program
 from epymarl_lmac.protocol.engine.signature import MESSAGE, Signature
 
 LAYER = "answer"
@@ -54,6 +56,25 @@ def code_of(text: str, finish_reason: str = "stop", signature: Signature = MESSA
             raise _reject("code and prose are mixed; put the module into one ```python code block.") from None
         return text.strip() + "\n"
     raise _reject("there is no code in the answer; put the module into one ```python code block.")
+
+
+def step_of_design(bundle: Bundle, k: int, answers: Path) -> Program:
+    """Returns one step of a design: of its bundle, or the kept answer of a step that was left out of the bundle.
+
+    Args:
+        bundle: what was shipped.
+        k: number of the step.
+        answers: folder of the design's answers.
+
+    Raises:
+        OSError: the step is not in the bundle, and ``k<k>-c1-a1.md`` not among the answers.
+        ProtocolRejected: the kept answer fails a check.
+    """
+    if k in bundle.steps:
+        return bundle.programs[bundle.steps.index(k)]
+    schema = bundle.manifest["task_schema"]
+    spec = MESSAGE.spec(k, schema["n_agents"], bundle.programs[0].spec.x_dim, bundle.history)
+    return build_program(code_of((answers / f"k{k}-c1-a1.md").read_text(encoding="utf-8")), spec)
 
 
 def json_of(text: str, keys: Sequence[str], finish_reason: str = "stop") -> dict[str, Any]:

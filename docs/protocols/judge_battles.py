@@ -26,11 +26,10 @@ from scripted import POLICIES  # noqa: E402
 
 from envs.sc2 import Sc2Env  # noqa: E402
 from epymarl_lmac.paths import protocols_root  # noqa: E402
-from epymarl_lmac.protocol import Bundle, Program, build_program  # noqa: E402
-from epymarl_lmac.protocol.engine.signature import MESSAGE  # noqa: E402
+from epymarl_lmac.protocol import Bundle, Program  # noqa: E402
 from epymarl_lmac.settings import merge  # noqa: E402
 from epymarl_lmac.tasks import task_card  # noqa: E402
-from protocol_gen.answers import code_of  # noqa: E402
+from protocol_gen.answers import step_of_design  # noqa: E402
 from protocol_gen.build_bundle import schema_of  # noqa: E402
 
 SIZE = 32.0  # cells of a side
@@ -83,11 +82,7 @@ def last_protocol(map_name: str) -> Program:
     env_args = merge("lmac_qmix", "sc2", [f"env_args.map_name={map_name}"])["env_args"]
     schema = schema_of(task_card("sc2", env_args), True, True)
     bundle = Bundle.load(protocols_root() / "sc2" / map_name / "default", schema)
-    if 2 in bundle.steps:
-        return bundle.programs[bundle.steps.index(2)]
-    answer = ROOT / "docs" / "protocols" / "sc2" / map_name / "answers" / "k2-c1-a1.md"
-    spec = MESSAGE.spec(2, schema.n_agents, schema.x_dim, bundle.history)
-    return build_program(code_of(answer.read_text(encoding="utf-8")), spec)
+    return step_of_design(bundle, 2, ROOT / "docs" / "protocols" / "sc2" / map_name / "answers")
 
 
 def judge(map_name: str, n_battles: int, seed: int) -> dict[str, float]:

@@ -10,12 +10,8 @@ import torch
 from shipped import SC2_MAPS, TASKS, load
 
 from epymarl_lmac.paths import make_host_importable, protocols_root
-from epymarl_lmac.protocol import build_program
-from epymarl_lmac.protocol.engine.signature import MESSAGE
 from epymarl_lmac.settings.load import merge
-from epymarl_lmac.tasks import task_card
-from protocol_gen.answers import code_of
-from protocol_gen.build_bundle import schema_of
+from protocol_gen.answers import step_of_design
 
 make_host_importable()
 NEAREST_WAY = {"1o_10b_vs_1r": (6, 1, 2), "2o_20b_vs_2r": (4, 0, 1), "5z_vs_1ul": (8, 1, 2)}  # width, known, way
@@ -46,20 +42,10 @@ def history(env, steps, length, seed=0, actions=None):
 
 
 @functools.cache
-def built(task, k):
-    """Returns the kept answer of a step that a design left out of its bundle."""
-    env, updates = TASKS[f"sc2/{task}"]
-    card = task_card(env, merge("lmac_qmix", env, updates)["env_args"])
-    answer = protocols_root().parent / "docs" / "protocols" / "sc2" / task / "answers" / f"k{k}-c1-a1.md"
-    spec = MESSAGE.spec(k, card.n_agents, schema_of(card, True, True).x_dim, load(f"sc2/{task}")[0].history)
-    return build_program(code_of(answer.read_text(encoding="utf-8")), spec)
-
-
-def protocol(bundle, k):
-    """Returns one step of a design: of its bundle, or the answer that was left out of it."""
-    if k in bundle.steps:
-        return bundle.programs[bundle.steps.index(k)]
-    return built(bundle.manifest["task_schema"]["task"], k)
+def protocol(name, k):
+    """Returns one step of a map's design: of its bundle, or the answer that was left out of it."""
+    answers = protocols_root().parent / "docs" / "protocols" / "sc2" / name / "answers"
+    return step_of_design(load(f"sc2/{name}")[0], k, answers)
 
 
 def place_of(env):
@@ -68,10 +54,9 @@ def place_of(env):
 
 @pytest.mark.parametrize("name", list(NEAREST_WAY))
 def test_a_way_through_a_teammate_is_the_receivers_own_way_to_the_enemy(name):
-    bundle, _ = load(f"sc2/{name}")
     env = battles(name, 8)
     x = history(env, 6, 1)[:, 0]
-    said = protocol(bundle, 0).message(x).numpy()
+    said = protocol(name, 0).message(x).numpy()
     width, known, way = NEAREST_WAY[name]
     n, m = env.n_agents, env.settings.n_enemies
     told = said.reshape(8, n, n - 1, m, width)
@@ -84,9 +69,8 @@ def test_a_way_through_a_teammate_is_the_receivers_own_way_to_the_enemy(name):
 
 
 def test_bane_vs_hm_follows_the_teammates_through_the_t():
-    bundle, _ = load("sc2/bane_vs_hM")
     env = battles("bane_vs_hM", 32)
-    said = protocol(bundle, 2).message(history(env, 12, 32)).numpy()
+    said = protocol("bane_vs_hM", 2).message(history(env, 12, 32)).numpy()
     place = said[:, 0, 6:8] * 32 + 16, said[:, 0, 15:17] * 32 + 16  # of agents 1 and 2, as agent 0 hears them
     half = said[:, 0, 8:10] * 16, said[:, 0, 17:19] * 16
     both_live = env.alive_BN[:, :1] & env.alive_BN
@@ -99,13 +83,13 @@ def test_bane_vs_hm_follows_the_teammates_through_the_t():
 
 
 def test_bane_vs_hm_knows_its_place_once_it_saw_the_hydralisk():
-    bundle, _ = load("sc2/bane_vs_hM")
     env = battles("bane_vs_hM", 1)
     rows = env.read_battle(0)
     rows["x"][:3], rows["y"][:3] = (13.4, 16.0, 30.0), (31.0, 10.0, 31.0)
     rows["cooldown"][3] = 99  # the Hydralisk lets it live
     env.write_battle(0, {name: rows[name] for name in ("x", "y", "cooldown")})
-    said = protocol(bundle, 2).message(history(env, 1, 32, actions=np.array([[4, 1, 1]]))).numpy()[0, 1]  # 0 goes east
+    past = history(env, 1, 32, actions=np.array([[4, 1, 1]]))  # 0 goes east
+    said = protocol("bane_vs_hM", 2).message(past).numpy()[0, 1]
     first_mate, second_mate = said[6:15], said[15:24]  # agents 2 and 0
     assert np.allclose(second_mate[:2] * 32 + 16, place_of(env)[0, 0], atol=0.05) and (second_mate[2:4] == 0).all()
     assert second_mate[7] == 1 and second_mate[5] == 0  # within reach, seen in this step
@@ -114,12 +98,11 @@ def test_bane_vs_hm_knows_its_place_once_it_saw_the_hydralisk():
 
 
 def test_zealots_beside_a_border_know_it():
-    bundle, _ = load("sc2/5z_vs_1ul")
     env = battles("5z_vs_1ul", 1)
     rows = env.read_battle(0)
     rows["x"][:5], rows["y"][:5] = (9.0, 3.0, 16.0, 20.0, 31.6), (16.0, 24.6, 7.4, 16.0, 16.0)  # none sees another
     env.write_battle(0, {"x": rows["x"], "y": rows["y"]})
-    said = protocol(bundle, 2).message(history(env, 0, 16)).numpy()[0, 3].reshape(5, 9)  # itself, then 4, 0, 1, 2
+    said = protocol("5z_vs_1ul", 2).message(history(env, 0, 16)).numpy()[0, 3].reshape(5, 9)  # itself, then 4, 0, 1, 2
     places, half = said[:, :2] * 32 + 16, said[:, 2:4] * 16
     assert places[1, 0] >= 31 and half[1, 0] < 0.5
     assert places[3, 1] >= 24 and half[3, 1] < 0.5
@@ -139,7 +122,7 @@ def test_a_baneling_that_saw_a_roach_remembers_the_way():
     past = now.clone()
     past[:, -2] = now[:, -1]  # the same a step before, then the Roach is out of sight
     past[:, -1, 0, 4:12] = 0
-    said = protocol(bundle, 2).message(past).numpy()[0, 10, -8 * 10 : -8 * 9]  # what the Overlord hears of agent 0
+    said = protocol("1o_10b_vs_1r", 2).message(past).numpy()[0, 10, -8 * 10 : -8 * 9]  # the Overlord hears of agent 0
     assert np.allclose(said[3:5] * 18, (0.5, 6.86), atol=1e-3)
     assert said[5] == pytest.approx(1 / bundle.history)  # one step ago
     assert np.allclose(said[:2] * 32 + 16, (3.0, 22.0), atol=0.3)  # other corners hardly fit number 0
@@ -156,7 +139,7 @@ def test_a_chain_of_banelings_that_see_each_other_knows_its_places_and_the_way(n
     rows["x"][:3], rows["y"][:3] = 3.0, (8.0, 16.0, 24.0)  # each sees the next
     rows["x"][n], rows["y"][n] = 3.5, 2.0  # the first Roach, which only agent 0 sees
     env.write_battle(0, {"x": rows["x"], "y": rows["y"]})
-    said = protocol(bundle, 2).message(history(env, 0, bundle.history)).numpy()[0]
+    said = protocol(name, 2).message(history(env, 0, bundle.history)).numpy()[0]
     of_itself = said[2, :width]  # agent 2
     assert np.allclose(of_itself[:2] * 32 + 16, (3.0, 24.0), atol=0.1)
     assert np.allclose(of_itself[3:5] * 18, (0.5, -22.0), atol=1e-3)
@@ -166,12 +149,11 @@ def test_a_chain_of_banelings_that_see_each_other_knows_its_places_and_the_way(n
 
 
 def test_a_zealot_that_sees_one_in_a_corner_knows_its_place():
-    bundle, _ = load("sc2/5z_vs_1ul")
     env = battles("5z_vs_1ul", 1)
     rows = env.read_battle(0)
     rows["x"][:5], rows["y"][:5] = (9.0, 8.0, 8.0, 26.0, 31.6), (16.0, 16.0, 12.0, 20.0, 24.6)
     env.write_battle(0, {"x": rows["x"], "y": rows["y"]})
-    said = protocol(bundle, 2).message(history(env, 0, 16)).numpy()[0, 3, :9]
+    said = protocol("5z_vs_1ul", 2).message(history(env, 0, 16)).numpy()[0, 3, :9]
     assert np.allclose(said[:2] * 32 + 16, (26.0, 20.0), atol=1.5)
     assert (said[2:4] * 16 <= 1.5).all()
 
@@ -184,7 +166,7 @@ def test_the_dead_tell_nothing_in_the_last_protocol(name):
     alive[0] = False
     env.write_battle(0, {"alive": alive, "health": env.read_battle(0)["health"] * alive})
     length = bundle.manifest["history"]
-    said = protocol(bundle, 2).message(history(env, 0, length)).numpy()[0]
+    said = protocol(name, 2).message(history(env, 0, length)).numpy()[0]
     width = {"bane_vs_hM": 9, "1o_10b_vs_1r": 8}.get(name, 9)
     of_agent_0 = said[env.n_agents - 1, -width * (env.n_agents - 1) :][:width]
     assert (of_agent_0 == 0).all()
