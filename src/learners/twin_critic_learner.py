@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.learning.batches import BatchRequest
@@ -142,7 +141,7 @@ class TwinCriticLearner(Learner):
         steps = self.mac.steps(batch)
         assert steps.packing is not None
         transitions = self._transitions(batch, steps.packing)
-        critic_loss, stats = self.on_policy_loss(batch, steps, transitions)
+        critic_loss, stats = self.on_policy_loss(steps, transitions)
         norms = self._step(critic_loss, [CRITIC])
         with _without_gradient(self._judges()):
             loss, actor_stats = self.actor_loss(batch, steps, transitions, should_log, t_env)
@@ -163,11 +162,10 @@ class TwinCriticLearner(Learner):
             value_P1 = self._target_value(steps, log_policy(logits_PNA, steps.stored("avail_actions")).exp())
         return self._critic_loss(steps, self._transitions(batch, steps.packing), value_P1, 0.0)
 
-    def on_policy_loss(self, batch: Episodes, steps: Steps, transitions: Transitions) -> tuple[Tensor, dict[str, Any]]:
+    def on_policy_loss(self, steps: Steps, transitions: Transitions) -> tuple[Tensor, dict[str, Any]]:
         """Returns the critics' TD(lambda) loss at the actions that were taken."""
-        assert steps.packing is not None
         with torch.no_grad():
-            value_P1 = self._target_value(steps, self._onehot(steps.packing.pack(batch["actions"])))
+            value_P1 = self._target_value(steps, steps.stored("actions_onehot").float())
         return self._critic_loss(steps, transitions, value_P1, self.args.td_lambda)
 
     def _critic_loss(
@@ -183,7 +181,7 @@ class TwinCriticLearner(Learner):
         """
         t = transitions
         target_V1 = lambda_returns(t.packing, t.reward_V1, t.terminated_V1, value_P1, self.args.gamma, lam)
-        taken_VNA = self._onehot(t.actions_VN1)
+        taken_VNA = steps.stored("actions_onehot")[t.packing.now_V].float()
         both = self.critic(_critic_input(steps)[t.packing.now_V], taken_VNA.unsqueeze(2))
         totals = [self._mix(self.mixer, q_VN1.squeeze(2), t.state_VS) for q_VN1 in both]
         loss = 0.5 * torch.stack([(total_V1 - target_V1).square().mean() for total_V1 in totals]).sum()
@@ -198,9 +196,6 @@ class TwinCriticLearner(Learner):
         """Returns what the target networks think of all steps with these probabilities, (P, 1)."""
         q_PN1 = self.target_critic.smaller(_critic_input(steps), p_PNA.unsqueeze(2))
         return self._mix(self.target_mixer, q_PN1.squeeze(2), steps.stored("state"))
-
-    def _onehot(self, actions_RN1: Tensor) -> Tensor:
-        return F.one_hot(actions_RN1.squeeze(2), self.args.n_actions).float()
 
     # -- policy ------------------------------------------------------------------------------------------
 

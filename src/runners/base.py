@@ -126,8 +126,10 @@ class Runner(abc.ABC):
         if test_mode:
             return self._run_tests()
         self.mac.action_selector.fixed_epsilon = epsilon
-        batch, outcome = self._play(self._env, test_mode=False)
-        self.mac.action_selector.fixed_epsilon = None
+        try:
+            batch, outcome = self._play(self._env, test_mode=False)
+        finally:
+            self.mac.action_selector.fixed_epsilon = None
         self.timers["env"] += outcome.env_s
         self.timers["inference"] += outcome.inference_s
         self.t_env += int(outcome.length_B.sum())

@@ -49,7 +49,7 @@ def seen(learner, batch):
 
 
 def on_policy(learner, batch):
-    return learner.on_policy_loss(batch, *seen(learner, batch))[0]
+    return learner.on_policy_loss(*seen(learner, batch))[0]
 
 
 def off_policy(learner, batch):

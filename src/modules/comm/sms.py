@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from epymarl_lmac.learning.optimiser import OptimiserChoice
 from epymarl_lmac.settings.fields import setting
@@ -227,7 +226,7 @@ class SmsComm(Comm):
         """Returns dQ_tot/dQ_i at the actions taken and the messages heard, (V, N); 1 without a mixer."""
         transitions = context.transitions
         if context.judge is not None:
-            taken_VNA = F.one_hot(transitions.actions_VN1.squeeze(2), self.team.n_actions).float()
+            taken_VNA = context.steps.stored("actions_onehot")[transitions.packing.now_V].float()
             taken_VN = context.judge(taken_VNA.unsqueeze(2)).squeeze(2).detach()
         else:
             played_VNA = context.online.kept[CHOOSING][transitions.packing.now_V].detach()
