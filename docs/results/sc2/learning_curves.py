@@ -31,7 +31,7 @@ PUBLISHED: dict[str, dict[str, dict[int, float]]] = {
         "vdn": {250_000: 0.48, 500_000: 0.80, 1_000_000: 0.92},
         "iql": {250_000: 0.25, 500_000: 0.33, 1_000_000: 0.43},
     },
-    "bane_vs_hM": {"lmac_qmix": {2_000_000: 0.73}, "qmix": {2_000_000: 0.20}, "fullcomm": {}},
+    "bane_vs_hM": {"lmac_qmix": {2_000_000: 0.73}, "qmix": {2_000_000: 0.20}, "fullcomm": {2_000_000: 0.23}},
 }
 COLOURS = {"qmix": "#0072B2", "vdn": "#E69F00", "iql": "#009E73", "lmac_qmix": "#D55E00", "fullcomm": "#CC79A7"}
 
@@ -43,7 +43,10 @@ class Curve(NamedTuple):
     win_rate: np.ndarray
 
     def at(self, step: int) -> float:
-        """Returns the mean of the tests in the window that ends at a step, half a window later at most."""
+        """Returns the mean of the tests in the window that ends at a step.
+
+        Tests come a little after their step, so those up to a tenth of the window later count too.
+        """
         near = (self.steps > step - WINDOW) & (self.steps <= step + WINDOW // 10)
         return float(self.win_rate[near].mean()) if near.any() else float("nan")
 
