@@ -119,7 +119,17 @@ class BundleArgs(Protocol):
     protocol_path: str  # folder of the bundle, or ``protocol.engine.locate.AUTO``
 
 
-class LmacArgs(CommArgs, BundleArgs, Protocol):
+class OptimiserArgs(Protocol):
+    """What the optimiser reads."""
+
+    optimiser: str
+    lr: float
+    grad_norm_clip: float
+    optim_alpha: float
+    optim_eps: float
+
+
+class LmacArgs(CommArgs, BundleArgs, OptimiserArgs, Protocol):
     """What LMAC reads beside its ``SETTINGS``."""
 
 
@@ -155,16 +165,6 @@ class MixerArgs(Protocol):
     mixing_embed_dim: int
     hypernet_layers: int
     hypernet_embed: int
-
-
-class OptimiserArgs(Protocol):
-    """What the optimiser reads."""
-
-    optimiser: str
-    lr: float
-    grad_norm_clip: float
-    optim_alpha: float
-    optim_eps: float
 
 
 class LearnerArgs(MixerArgs, OptimiserArgs, Protocol):

@@ -192,3 +192,14 @@ def test_lmac_reports_the_r2_of_its_reconstruction():
     _, stats = learner.loss(batch_of([T - 1] * 2))
     assert stats["recon_r2"] < 0.5  # untrained
     assert 0 <= stats["recovery_rate"] <= 1
+
+
+def test_lmacs_encoder_learns_with_its_own_rate_where_one_is_set():
+    shared, apart = make(**LMAC, lr=0.01), make(**LMAC, lr=0.01, encoder_lr=0.03)
+    assert "encoder" not in shared.optimisers
+    optimiser, clip = apart.optimisers["encoder"]
+    assert optimiser.optimiser.param_groups[0]["lr"] == 0.03 and clip == apart.args.grad_norm_clip
+    n_parameters = sum(p.numel() for p in apart.mac.comm.parameters())
+    assert optimiser.flat.numel() == n_parameters
+    both = apart.optimisers["main"][0].flat.numel() + n_parameters
+    assert shared.optimisers["main"][0].flat.numel() == both

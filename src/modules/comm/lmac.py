@@ -11,7 +11,8 @@ transitions, J = 2 I.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from epymarl_lmac.learning.dropout import Dropout
 from epymarl_lmac.learning.losses import reconstruction_r2, recovery_losses
+from epymarl_lmac.learning.optimiser import OptimiserChoice
 from epymarl_lmac.protocol.analysis.flow import flow_map
 from epymarl_lmac.protocol.engine.locate import load_bundle_for
 from epymarl_lmac.settings.fields import setting
@@ -44,6 +46,12 @@ class LmacSettings(LinkSettings):
         3, "how many of the bundle's protocol steps are used: 0 (no messages), 1, 2 or 3 (k = 0, 1, 2)", low=0, high=3
     )
     latent_dim: int = setting(20, "width of the latent z that agents act on", low=1)
+    encoder_lr: float = setting(
+        0.0,
+        "learning rate of encoder, decoder and cycle encoder, which then have their own optimiser and gradient "
+        "clipping; 0 trains them with everything else, as published",
+        low=0,
+    )
     comm_dropout: float = setting(
         0.1, "dropout probability in encoder, decoder and cycle encoder while learning", low=0, high=1
     )
@@ -114,6 +122,7 @@ class LmacComm(Comm):
         bundle = load_bundle_for(args, n_obs=team.obs_dim)
         programs = [program.to(args.device) for program in bundle.programs[: self.settings.protocol_steps]]
         self.shared = _Shared(bundle, programs)
+        self.main_optimiser = OptimiserChoice.of(args)
         self.message_dim = sum(program.message_dim for program in programs)
         self.important_state = torch.tensor(bundle.important_state, device=args.device)
         self.senders_NMS = self._senders().to(args.device)
@@ -214,6 +223,10 @@ class LmacComm(Comm):
         z = self.latent_norm(gate * self.value(h))
         kept["latent"] = z
         return torch.cat([own_RND, z.detach() if self.settings.detach_latent else z], dim=-1)
+
+    def optimisers(self) -> dict[str, tuple[Sequence[nn.Parameter], OptimiserChoice]]:
+        lr = self.settings.encoder_lr
+        return {} if lr == 0 else {"encoder": (list(self.parameters()), replace(self.main_optimiser, lr=lr))}
 
     def estimated_columns(self) -> Tensor:
         return self.important_state
