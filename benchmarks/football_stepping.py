@@ -3,7 +3,8 @@
     python benchmarks/football_stepping.py [--map-name NAME] [--num-envs 1,2,4,8] [--episodes 32] [--repeats 5]
 
 "engine": as many processes as have a core, at most ``num_envs``, each with the package's own environment
-(``create_environment``, raw observations) and nothing else; their rates are added. "runner": whole rounds of
+(``create_environment``, raw observations) and nothing else, that ends episodes where our task does (a reset takes as
+long as six steps); their rates are added. "runner": whole rounds of
 ``--episodes`` training episodes as ``runner=parallel`` plays them with ``num_envs`` processes, from the first reset to
 the last episode's end. "random" draws its actions, as the engine's row does; "qmix" has the network choose among them
 (and takes random ones all the same, epsilon 1, so that the episodes are alike). All take turns, so that whatever else
@@ -57,6 +58,11 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def is_in_own_half(view: dict[str, Any]) -> bool:
+    """Returns whether the ball or a player of ours but the keeper is left of the centre line, where our task ends."""
+    return view["ball"][0] < 0 or view["left_team"][1:, 0].min() < 0
+
+
 def engine_process(pipe: Any, map_name: str, n_agents: int, time_limit: int, seed: int) -> None:
     """Steps the package's environment for as many seconds as it is asked; answers with what it did."""
     from gfootball.env import create_environment
@@ -71,9 +77,9 @@ def engine_process(pipe: Any, map_name: str, n_agents: int, time_limit: int, see
     while (seconds := pipe.recv()) is not None:
         steps, start, used = 0, time.perf_counter(), time.process_time()
         while time.perf_counter() - start < seconds:
-            is_over = env.step(rng.integers(0, 19, n_agents).tolist())[2]
+            views, _, is_over, _ = env.step(rng.integers(0, 19, n_agents).tolist())
             steps, t = steps + 1, t + 1
-            if is_over or t >= time_limit:
+            if is_over or t >= time_limit or is_in_own_half(views[0]):
                 env.reset()
                 t = 0
         pipe.send(Turn(steps, time.perf_counter() - start, time.process_time() - used))
