@@ -1,6 +1,6 @@
 """Steps per second of the parallel runner beside the engine's own, in Google Research Football.
 
-    python benchmarks/football_stepping.py [--map-name NAME] [--num-envs 1,2,4,8] [--episodes 32] [--repeats 5]
+    python benchmarks/football_stepping.py [--map-name NAME] [--num-envs 1,2,4,8] [--episodes 32] [--realtime]
 
 "engine": as many processes as have a core, at most ``num_envs``, each with the package's own environment
 (``create_environment``, raw observations) and nothing else, that ends episodes where our task does (a reset takes as
@@ -9,7 +9,7 @@ long as six steps); their rates are added. "runner": whole rounds of
 the last episode's end. "random" draws its actions, as the engine's row does; "qmix" has the network choose among them
 (and takes random ones all the same, epsilon 1, so that the episodes are alike). All take turns, so that whatever else
 the machine does meets all alike. Beside the clock stands CPU time, of all processes together: what stepping costs where
-other programs take the cores (Linux).
+other programs take the cores (Linux). On a machine that is not idle, ``--realtime`` keeps other programs away.
 """
 
 from __future__ import annotations
@@ -42,11 +42,16 @@ class Turn(NamedTuple):
     seconds: float
     cpu_seconds: float
 
-
     @property
     def rate(self) -> float:
         """Steps a second."""
         return self.steps / self.seconds
+
+
+def take_priority(level: int | None) -> None:
+    """Puts this process, and those it starts from now on, above all usual ones (Linux, root); None: leaves it."""
+    if level is not None:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(level))
 
 
 Row = Callable[[], Turn]  # plays one turn
@@ -160,6 +165,11 @@ def main() -> None:
     parser.add_argument("--num-envs", default="1,2,4,8", help="numbers of the runner's processes, e.g. 1,8")
     parser.add_argument("--episodes", type=int, default=32, help="episodes of a round")
     parser.add_argument("--repeats", type=int, default=5, help="turns of every row")
+    parser.add_argument(
+        "--realtime",
+        action="store_true",
+        help="play above everything else on the machine, the trainer above the engines (Linux, root)",
+    )
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a turn of the engine's row")
     args = parser.parse_args()
 
@@ -172,11 +182,14 @@ def main() -> None:
     print(f"{args.map_name}, random actions, {cores} cores, {platform.machine()}, Python {platform.python_version()}")
     print(f"{args.repeats} turns, rounds of {args.episodes} episodes; clock: median of the turns, CPU: all of them\n")
     print(f"{'num_envs':>8} {'row':<8} {'steps/s':>8} {'ratio':>6} {'steps/CPU s':>12} {'ratio':>6}")
+    priorities = (10, 11) if args.realtime else (None, None)  # of the engines, of the trainer
     for num_envs in map(int, args.num_envs.split(",")):
+        take_priority(priorities[0])
         with (
             engine(args.map_name, n_agents, time_limit, min(num_envs, cores), args.seconds) as own,
             runner(args.map_name, num_envs, args.episodes) as ours,
         ):
+            take_priority(priorities[1])
             rows = {"engine": own, **ours}
             found: dict[str, list[Turn]] = {name: [] for name in rows}
             for _ in range(args.repeats):

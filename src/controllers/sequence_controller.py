@@ -165,8 +165,8 @@ class SequenceMac:
     def memory(self) -> dict[str, Tensor]:
         """What is remembered of the episodes that are played, by name; the first axis is episodes.
 
-        Whoever lets episodes start at different times takes rows of it and joins them (``runners/pipelined_rollout.py``),
-        and sets what this controller shall act with next.
+        Where episodes start at different times (``runners/pipelined_rollout.py``), rows of it are taken and joined, and
+        set here before this controller acts for them.
         """
         assert self.hidden_states is not None
         return {HIDDEN: self.hidden_states.unflatten(0, (-1, self.n_agents)), **self._memory}

@@ -97,7 +97,7 @@ def _describe_env(env: OneEnv, _: None) -> tuple[EnvInfo, str]:
 
 
 def _views(env: OneEnv) -> tuple[bytes, bytes, bytes]:
-    """Returns observations (N, O), state (S,) and available actions (N, A) in the types that ``OneEnv`` keeps them in."""
+    """Returns observations (N, O), state (S,) and available actions (N, A) in ``OneEnv``'s types."""
     return env.obs_BNO.tobytes(), env.state_BS.tobytes(), env.avail_BNA.tobytes()
 
 

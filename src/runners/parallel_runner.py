@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from components.episode_buffer import EpisodeBatch, Scheme
 from components.transforms import Preprocess
@@ -16,7 +16,7 @@ from runners.rollout import Outcome
 from runners.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
-    from epymarl_lmac.seam import ActingController, Groups, RunLogger, RunnerArgs
+    from epymarl_lmac.seam import ActingController, Groups, RememberingController, RunLogger, RunnerArgs
 
 
 class ParallelRunner(Runner):
@@ -73,4 +73,5 @@ class ParallelRunner(Runner):
     def _rollout(self, env: BatchedEnv, batch: EpisodeBatch, test_mode: bool) -> Outcome:
         if not self._is_pipelined or not isinstance(env, WorkerPool):  # one that is watched steps in one call
             return super()._rollout(env, batch, test_mode)
-        return pipelined_rollout(env, self.mac, batch, self.t_env, test_mode, self._on_step(test_mode))
+        mac = cast("RememberingController", self.mac)
+        return pipelined_rollout(env, mac, batch, self.t_env, test_mode, self._on_step(test_mode))

@@ -1,8 +1,9 @@
 """Plays one episode in every copy of a batched environment and writes it into an ``EpisodeBatch``.
 
-This is the loop behind all environments that step in one call, where a step of all copies costs little more than one of
-a single copy; processes that each step one environment have ``pipelined_rollout.py``. Copies that have ended stay idle until all have; their rows are
-written along with the others, which is cheaper than choosing rows every step, and cleared once at the end.
+This is the loop behind all environments that step in one call, where a step of all copies costs little more than a step
+of one; processes that each step one environment have ``pipelined_rollout.py``. Copies that have ended stay idle until
+all have; their rows are written along with the others, which is cheaper than choosing rows every step, and cleared once
+at the end.
 
 Letters: B copies, T steps, N agents, A actions.
 """

@@ -166,18 +166,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one(play):
 
 
 def test_where_messages_are_exchanged_all_rows_of_a_call_are_at_one_step(play):
+    seen = []
+
     class Watching(ScriptedMac):
         in_step = True
-        steps: list = []
 
         def select_actions(self, ep_batch, t_ep, *args, **kwargs):
-            self.steps.append((ep_batch["obs"][:, t_ep, 0, 0].long() % 1000 // 100).tolist())
+            seen.append((ep_batch["obs"][:, t_ep, 0, 0].long() % 1000 // 100).tolist())
             return super().select_actions(ep_batch, t_ep, *args, **kwargs)
 
     runner, _ = play(mac=Watching, batch_size_run=5, num_envs=2)
     batch = runner.run()
-    assert all(len(set(steps)) == 1 for steps in Watching.steps)
-    assert {len(steps) for steps in Watching.steps} == {1, 2}
+    assert all(len(set(steps)) == 1 for steps in seen)
+    assert {len(steps) for steps in seen} == {1, 2}
     assert sorted(games(batch)) == [0, 0, 1, 1, 2]  # the fifth episode is played by one of them
 
 
