@@ -2,8 +2,9 @@
 
 A method is written once, for rows of agents. While learning the rows are all existing steps of a batch, packed
 (``epymarl_lmac.learning.packing``); while acting they are the current step of every episode. What a method must
-remember between steps goes through ``recur``, ``windows`` and ``late``, which work in both cases, so acting and learning
-cannot differ. While acting, rows may be at different steps of their episodes, and an episode may start beside others.
+remember between steps goes through ``recur``, ``windows`` and ``late``, which work in both cases, so acting and
+learning cannot differ. While acting, rows may be at different steps of their episodes, and an episode may start beside
+others that are under way.
 
 Letters: R rows, N agents, D extended observation x, O observation, S state, A actions, L history length.
 """
