@@ -1,12 +1,15 @@
-"""Steps per second of our parallel runner's environment beside the engine's own, in Google Research Football.
+"""Steps per second of the parallel runner beside the engine's own, in Google Research Football.
 
-    python benchmarks/football_stepping.py [--map-name NAME] [--processes 1,2] [--repeats 5] [--seconds 5]
+    python benchmarks/football_stepping.py [--map-name NAME] [--num-envs 1,2,4,8] [--episodes 32] [--realtime]
 
-"engine": that many processes, each with the package's own environment (``create_environment``, raw observations) and
-nothing else; their rates are added. "runner": that many copies as ``runner=parallel`` steps them, with observations and
-state, in step with each other; a copy whose episode has ended waits for the others, as in training. Both play uniformly
-random actions and start new episodes, and take turns, so that whatever else the machine does meets both alike. Beside
-the clock stands CPU time, of all processes together: what stepping costs where other programs take the cores (Linux).
+"engine": as many processes as have a core, at most ``num_envs``, each with the package's own environment
+(``create_environment``, raw observations) and nothing else, that ends episodes where our task does (a reset takes as
+long as six steps); their rates are added. "runner": whole rounds of
+``--episodes`` training episodes as ``runner=parallel`` plays them with ``num_envs`` processes, from the first reset to
+the last episode's end. "random" draws its actions, as the engine's row does; "qmix" has the network choose among them
+(and takes random ones all the same, epsilon 1, so that the episodes are alike). All take turns, so that whatever else
+the machine does meets all alike. Beside the clock stands CPU time, of all processes together: what stepping costs where
+other programs take the cores (Linux). On a machine that is not idle, ``--realtime`` keeps other programs away.
 """
 
 from __future__ import annotations
@@ -22,9 +25,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
@@ -37,14 +42,30 @@ class Turn(NamedTuple):
     seconds: float
     cpu_seconds: float
 
+    @property
+    def rate(self) -> float:
+        """Steps a second."""
+        return self.steps / self.seconds
 
-Row = Callable[[float], Turn]  # plays for so many seconds
+
+def take_priority(level: int | None) -> None:
+    """Puts this process, and those it starts from now on, above all usual ones (Linux, root); None: leaves it."""
+    if level is not None:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(level))
+
+
+Row = Callable[[], Turn]  # plays one turn
 
 
 def cpu_seconds(pid: int) -> float:
     """Returns the CPU time that a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def is_in_own_half(view: dict[str, Any]) -> bool:
+    """Returns whether the ball or a player of ours but the keeper is left of the centre line, where our task ends."""
+    return view["ball"][0] < 0 or view["left_team"][1:, 0].min() < 0
 
 
 def engine_process(pipe: Any, map_name: str, n_agents: int, time_limit: int, seed: int) -> None:
@@ -61,16 +82,16 @@ def engine_process(pipe: Any, map_name: str, n_agents: int, time_limit: int, see
     while (seconds := pipe.recv()) is not None:
         steps, start, used = 0, time.perf_counter(), time.process_time()
         while time.perf_counter() - start < seconds:
-            is_over = env.step(rng.integers(0, 19, n_agents).tolist())[2]
+            views, _, is_over, _ = env.step(rng.integers(0, 19, n_agents).tolist())
             steps, t = steps + 1, t + 1
-            if is_over or t >= time_limit:
+            if is_over or t >= time_limit or is_in_own_half(views[0]):
                 env.reset()
                 t = 0
         pipe.send(Turn(steps, time.perf_counter() - start, time.process_time() - used))
 
 
 @contextmanager
-def engine(map_name: str, n_agents: int, time_limit: int, processes: int) -> Iterator[Row]:
+def engine(map_name: str, n_agents: int, time_limit: int, processes: int, seconds: float) -> Iterator[Row]:
     """Starts processes with the package's environment; all run at the same time."""
     context = multiprocessing.get_context("spawn")
     pipes = []
@@ -82,7 +103,7 @@ def engine(map_name: str, n_agents: int, time_limit: int, processes: int) -> Ite
     for pipe in pipes:
         pipe.recv()
 
-    def play(seconds: float) -> Turn:
+    def play() -> Turn:
         for pipe in pipes:
             pipe.send(seconds)
         turns = [pipe.recv() for pipe in pipes]
@@ -93,40 +114,63 @@ def engine(map_name: str, n_agents: int, time_limit: int, processes: int) -> Ite
         pipe.send(None)
 
 
+class RandomActions:
+    """A controller that draws actions, all equally likely, and remembers nothing."""
+
+    action_selector = SimpleNamespace(fixed_epsilon=None)
+
+    def __init__(self, n_agents: int, n_actions: int) -> None:
+        self.memory: dict[str, torch.Tensor] = {}
+        self._n_agents, self._n_actions = n_agents, n_actions
+
+    def init_hidden(self, batch_size: int) -> None:
+        """There is nothing to forget."""
+
+    def needs_one_step(self, test_mode: bool) -> bool:
+        """Episodes may be at any steps."""
+        return False
+
+    def select_actions(self, ep_batch: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Returns actions, long (B, N)."""
+        return torch.randint(self._n_actions, (ep_batch.batch_size, self._n_agents))
+
+
 @contextmanager
-def runner(env_args: dict[str, Any], processes: int) -> Iterator[Row]:
-    """Starts the environment of ``runner=parallel``."""
-    from envs.making import make_one
-    from epymarl_lmac.tasks import ENTRIES
-    from runners.worker_pool import WorkerPool
+def runner(map_name: str, num_envs: int, episodes: int) -> Iterator[dict[str, Row]]:
+    """Starts ``runner=parallel``; one row with random actions and one with the network's."""
+    from epymarl_lmac.settings import load_settings
+    from run import Experiment
+    from utils.logging import Logger, get_logger
 
-    makers = [partial(make_one, "gfootball", ENTRIES["gfootball"], seed=seed, **env_args) for seed in range(processes)]
-    pool = WorkerPool("gfootball", makers, list(range(processes)))
-    rng = np.random.default_rng(0)
-    running_B = np.zeros(processes, np.bool_)
+    words = [f"env_args.map_name={map_name}", f"batch_size_run={episodes}", f"num_envs={num_envs}", "use_cuda=False"]
+    experiment = Experiment(load_settings("qmix", "gfootball", words), Logger(get_logger()))
+    runner, args = experiment.runner, experiment.args
+    controllers = {"random": RandomActions(args.n_agents, args.n_actions), "qmix": experiment.mac}
 
-    def play(seconds: float) -> Turn:
-        pids = [os.getpid(), *pool.pids]
-        steps, start, used = 0, time.perf_counter(), sum(map(cpu_seconds, pids))
-        while time.perf_counter() - start < seconds:
-            if not running_B.any():
-                pool.reset()
-                running_B[:] = True
-            result = pool.step(rng.integers(0, pool.n_actions, (processes, pool.n_agents)))
-            steps += int(running_B.sum())
-            running_B[:] &= ~(result.terminated_B | result.truncated_B)
-        return Turn(steps, time.perf_counter() - start, sum(map(cpu_seconds, pids)) - used)
+    def play(name: str) -> Turn:
+        runner.mac = controllers[name]
+        pids, before = [os.getpid(), *runner._env.pids], runner.t_env
+        start, used = time.perf_counter(), sum(map(cpu_seconds, pids))
+        runner.run(epsilon=1.0)
+        seconds = time.perf_counter() - start
+        return Turn(runner.t_env - before, seconds, sum(map(cpu_seconds, pids)) - used)
 
-    yield play
-    pool.close()
+    yield {name: partial(play, name) for name in controllers}
+    runner.close_env()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--map-name", default="academy_3_vs_1_with_keeper")
-    parser.add_argument("--processes", default="1,2", help="numbers of processes, e.g. 1,2,8")
+    parser.add_argument("--num-envs", default="1,2,4,8", help="numbers of the runner's processes, e.g. 1,8")
+    parser.add_argument("--episodes", type=int, default=32, help="episodes of a round")
     parser.add_argument("--repeats", type=int, default=5, help="turns of every row")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of one turn")
+    parser.add_argument(
+        "--realtime",
+        action="store_true",
+        help="play above everything else on the machine, the trainer above the engines (Linux, root)",
+    )
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of a turn of the engine's row")
     args = parser.parse_args()
 
     from epymarl_lmac.settings.load import merge
@@ -134,21 +178,29 @@ def main() -> None:
 
     env_args = merge("qmix", "gfootball", [f"env_args.map_name={args.map_name}"])["env_args"]
     n_agents, time_limit = task_card("gfootball", env_args).n_agents, env_args["time_limit"]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     print(f"{args.map_name}, random actions, {cores} cores, {platform.machine()}, Python {platform.python_version()}")
-    print(f"{args.repeats} turns of {args.seconds:g} s each; clock: median of the turns, CPU: all turns together\n")
-    print(f"{'':>9} {'steps a second':^25} {'steps a CPU second':^25}")
-    print(f"{'processes':>9}" + 2 * f" {'engine':>8} {'runner':>8} {'ratio':>7}")
-    for processes in map(int, args.processes.split(",")):
-        found: list[list[Turn]] = [[], []]
-        with engine(args.map_name, n_agents, time_limit, processes) as own, runner(env_args, processes) as ours:
+    print(f"{args.repeats} turns, rounds of {args.episodes} episodes; clock: median of the turns, CPU: all of them\n")
+    print(f"{'num_envs':>8} {'row':<8} {'steps/s':>8} {'ratio':>6} {'steps/CPU s':>12} {'ratio':>6}")
+    priorities = (10, 11) if args.realtime else (None, None)  # of the engines, of the trainer
+    for num_envs in map(int, args.num_envs.split(",")):
+        take_priority(priorities[0])
+        with (
+            engine(args.map_name, n_agents, time_limit, min(num_envs, cores), args.seconds) as own,
+            runner(args.map_name, num_envs, args.episodes) as ours,
+        ):
+            take_priority(priorities[1])
+            rows = {"engine": own, **ours}
+            found: dict[str, list[Turn]] = {name: [] for name in rows}
             for _ in range(args.repeats):
-                for turns, play in zip(found, (own, ours), strict=True):
-                    turns.append(play(args.seconds))
-        clock = [statistics.median(t.steps / t.seconds for t in turns) for turns in found]
-        cpu = [sum(t.steps for t in turns) / sum(t.cpu_seconds for t in turns) for turns in found]
-        columns = "".join(f" {rates[0]:>8.0f} {rates[1]:>8.0f} {rates[1] / rates[0]:>7.2f}" for rates in (clock, cpu))
-        print(f"{processes:>9}{columns}", flush=True)
+                for name, play in rows.items():
+                    found[name].append(play())
+        clock = {name: statistics.median(t.rate for t in turns) for name, turns in found.items()}
+        cpu = {name: sum(t.steps for t in turns) / sum(t.cpu_seconds for t in turns) for name, turns in found.items()}
+        for name in rows:
+            ratios = clock[name] / clock["engine"], cpu[name] / cpu["engine"]
+            shown = f"{clock[name]:>8.0f} {ratios[0]:>6.2f} {cpu[name]:>12.0f} {ratios[1]:>6.2f}"
+            print(f"{num_envs:>8} {name:<8} {shown}", flush=True)
 
 
 if __name__ == "__main__":

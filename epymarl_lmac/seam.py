@@ -88,6 +88,20 @@ class ActingController(Protocol):
         """Returns actions, long (B, N), of the episodes ``bs`` at step ``t_ep``."""
 
 
+class RememberingController(ActingController, Protocol):
+    """A controller whose episodes may start at different times; only our own host lets them."""
+
+    @property
+    def memory(self) -> Mapping[str, Tensor]:
+        """What it remembers of the episodes it plays, by name; the first axis is episodes."""
+
+    @memory.setter
+    def memory(self, memory: Mapping[str, Tensor], /) -> None: ...
+
+    def needs_one_step(self, test_mode: bool) -> bool:
+        """Returns whether all episodes of a call must be at the same step."""
+
+
 # -- settings --------------------------------------------------------------------------------------------------------
 
 
@@ -205,6 +219,7 @@ class RunnerArgs(Protocol):
     env_args: dict
     seed: int
     batch_size_run: int
+    num_envs: int
     test_nepisode: int
     runner_log_interval: int
     common_reward: bool

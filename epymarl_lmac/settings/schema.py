@@ -33,8 +33,8 @@ class RunSettings:
     seed: int = setting(1, "the one seed from which every random stream derives", low=0, host=True)
     runner: str = setting(
         "auto",
-        'what plays episodes: "vector" (many copies in one process), "parallel" (one process a copy), "episode" (one '
-        'copy), or "auto" ("vector" where the environment is written for batches, else "parallel")',
+        'what plays episodes: "vector" (many copies in one process), "parallel" (processes with one copy each), '
+        '"episode" (one copy), or "auto" ("vector" where the environment is written for batches, else "parallel")',
         runner=True,
     )
     env: str = setting("lbf", "environment, a name in envs.REGISTRY", host=True)
@@ -46,7 +46,19 @@ class RunSettings:
         "sum", "how the agents' rewards become the team's reward; only \"sum\" is possible", host=True
     )
     t_max: int = setting(2_000_000, "length of training, steps", low=1, resume=True, host=True)
-    batch_size_run: int = setting(16, "episodes played side by side between updates", low=1, runner=True)
+    batch_size_run: int = setting(
+        16,
+        "episodes played between updates; side by side, but for those that num_envs leaves for later",
+        low=1,
+        runner=True,
+    )
+    num_envs: int = setting(
+        0,
+        "runner=parallel: environment processes that play the batch_size_run episodes, at most as many; one that ends "
+        "an episode starts the next one that is left; 0: as many processes as episodes",
+        low=0,
+        runner=True,
+    )
     updates_per_episode: float = setting(
         1.0, "gradient steps for every episode played, however many are played side by side", above=0, runner=True
     )
@@ -226,6 +238,12 @@ def validate(values: Mapping[str, Any]) -> None:
             f"runner=episode plays one episode at a time, but batch_size_run={values['batch_size_run']}; "
             "set batch_size_run=1.",
             "batch_size_run",
+        )
+    if values["num_envs"] > values["batch_size_run"]:
+        raise SettingsError(
+            f"num_envs={values['num_envs']} processes would play batch_size_run={values['batch_size_run']} episodes, "
+            "so some would have none; set num_envs to at most batch_size_run, or to 0 for as many.",
+            "num_envs",
         )
     if values["evaluate"] and not values["checkpoint_path"]:
         raise SettingsError("evaluate=True needs checkpoint_path, the folder of the run to evaluate.", "evaluate")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from epymarl_lmac.seam import ActionSelector, ControllerArgs, Episodes, Groups, Rows, Scheme
 
 NO_OP = 0  # SMAC's action of dead agents
+HIDDEN = "hidden_states"  # the agents' states in a controller's memory; no method may use the name
 KEYS_OF_EVERY_HOST = frozenset({"obs", "state", "avail_actions", "actions", "actions_onehot", "reward", "terminated"})
 
 
@@ -80,7 +81,7 @@ class SequenceMac:
         self.action_selector: ActionSelector = action_REGISTRY[args.action_selector](args)
         self.hidden_states: Tensor | None = None
         self.last_costs: dict[str, Tensor] = {}  # what the latest tests' messages cost, see Link.take_costs
-        self._memory: dict[str, Any] = {}  # acting: what the method remembers between steps
+        self._memory: dict[str, Tensor] = {}  # acting: what the method remembers between steps
 
     def _refuse_other_agents(self, kind: type[Comm] | None) -> None:
         """Raises SettingsError if a method needs agents whose states have the width ``hidden_dim``."""
@@ -159,6 +160,25 @@ class SequenceMac:
         """Forgets everything before a new episode."""
         self.hidden_states = self.agent.init_hidden().expand(batch_size * self.n_agents, -1)
         self._memory = {}
+
+    @property
+    def memory(self) -> dict[str, Tensor]:
+        """What is remembered of the episodes that are played, by name; the first axis is episodes.
+
+        Where episodes start at different times (``runners/pipelined_rollout.py``), rows of it are taken and joined, and
+        set here before this controller acts for them.
+        """
+        assert self.hidden_states is not None
+        return {HIDDEN: self.hidden_states.unflatten(0, (-1, self.n_agents)), **self._memory}
+
+    @memory.setter
+    def memory(self, memory: Mapping[str, Tensor]) -> None:
+        self.hidden_states = memory[HIDDEN].flatten(0, 1)
+        self._memory = {name: value for name, value in memory.items() if name != HIDDEN}
+
+    def needs_one_step(self, test_mode: bool) -> bool:
+        """Returns whether all episodes of a call must be at the same step: messages are exchanged between them."""
+        return self.comm is not None and self.comm.link.exchanges(TEST if test_mode else ACT)
 
     @torch.no_grad()  # EPyMARL's runners act with gradients on, and the hidden state would keep an episode's graph
     def select_actions(

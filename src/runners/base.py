@@ -64,7 +64,7 @@ class Runner(abc.ABC):
     """
 
     name: str  # in the registry of runners
-    max_test_copies = 128  # test episodes played side by side at most; bounds the memory of the test batch
+    max_test_copies = 128  # most test episodes of one round; bounds the memory of the test batch
 
     def __init__(self, args: RunnerArgs, logger: RunLogger) -> None:
         for key in ("batch_size_run", "test_nepisode"):
@@ -127,7 +127,7 @@ class Runner(abc.ABC):
             return self._run_tests()
         self.mac.action_selector.fixed_epsilon = epsilon
         try:
-            batch, outcome = self._play(self._env, test_mode=False)
+            batch, outcome = self._play(self._env, self.batch_size, test_mode=False)
         finally:
             self.mac.action_selector.fixed_epsilon = None
         self.timers["env"] += outcome.env_s
@@ -154,20 +154,31 @@ class Runner(abc.ABC):
         """Returns the seed of a role's environment in one process."""
         return derive_seed(self.args.seed, f"{role}_env.{process}")
 
-    def _play(self, env: BatchedEnv, test_mode: bool) -> tuple[EpisodeBatch, Outcome]:
+    def _play(self, env: BatchedEnv, n_wanted: int, test_mode: bool) -> tuple[EpisodeBatch, Outcome]:
+        """Plays one round of at least ``n_wanted`` episodes."""
         batch = EpisodeBatch(
             self._scheme,
             self._groups,
-            env.num_envs,
+            self._round_size(env, n_wanted),
             env.episode_limit + 1,
             preprocess=self._preprocess,
             device=self.args.device,
         )
-        on_step = self._show if test_mode and self.args.render else None
-        return batch, rollout(env, self.mac, batch, self.t_env, test_mode, on_step)
+        return batch, self._rollout(env, batch, test_mode)
+
+    def _round_size(self, env: BatchedEnv, n_wanted: int) -> int:
+        """Returns how many episodes a round plays that ``n_wanted`` are taken of: here, one in every copy."""
+        return env.num_envs
+
+    def _rollout(self, env: BatchedEnv, batch: EpisodeBatch, test_mode: bool) -> Outcome:
+        """Fills a batch with episodes."""
+        return rollout(env, self.mac, batch, self.t_env, test_mode, self._on_step(test_mode))
+
+    def _on_step(self, test_mode: bool) -> Callable[[], None] | None:
+        return self._show if test_mode and self.args.render else None
 
     def _test_copies(self) -> int:
-        """Returns how many test episodes are played side by side."""
+        """Returns how many test episodes a round has, and how many copies are played at most."""
         n_rounds = math.ceil(self.args.test_nepisode / self.max_test_copies)
         return math.ceil(self.args.test_nepisode / n_rounds)
 
@@ -187,10 +198,10 @@ class Runner(abc.ABC):
         """Plays ``test_nepisode`` episodes; yields every round with how many of its episodes count."""
         n_left = self.args.test_nepisode
         while n_left > 0:
-            batch, outcome = self._play(env, test_mode=True)
-            # Which copies count in a last, smaller round is settled before they play: short episodes get no
-            # larger share.
-            n_counted = min(n_left, env.num_envs)
+            # Which episodes count in a last, smaller round is settled before they are played: short ones get no larger
+            # share.
+            n_counted = min(n_left, self._test_copies())
+            batch, outcome = self._play(env, n_counted, test_mode=True)
             yield batch, outcome, n_counted
             n_left -= n_counted
 
@@ -226,7 +237,7 @@ class Runner(abc.ABC):
         try:
             wrapped = wrap(env)
             for _ in range(episodes):
-                yield self._play(wrapped, test_mode=True)[1]
+                yield self._play(wrapped, 1, test_mode=True)[1]
         finally:
             env.close()
 

@@ -1,7 +1,9 @@
 """Plays one episode in every copy of a batched environment and writes it into an ``EpisodeBatch``.
 
-This is the one loop behind all runners. Copies that have ended stay idle until all have; their rows are
-written along with the others, which is cheaper than choosing rows every step, and cleared once at the end.
+This is the loop behind all environments that step in one call, where a step of all copies costs little more than a step
+of one; processes that each step one environment have ``pipelined_rollout.py``. Copies that have ended stay idle until
+all have; their rows are written along with the others, which is cheaper than choosing rows every step, and cleared once
+at the end.
 
 Letters: B copies, T steps, N agents, A actions.
 """
@@ -138,12 +140,12 @@ def rollout(
         views.write_array("reward", t, result.reward_B)
         views.write_array("terminated", t, result.terminated_B & ~result.truncated_B)
         if has_agent_reward:
-            views.write_array("agent_reward", t, _given(result.reward_BN, "reward_BN", env))
+            views.write_array("agent_reward", t, given(result.reward_BN, "reward_BN", env))
         return_B += result.reward_B
         ended_B = result.terminated_B | result.truncated_B
         t += 1
         if has_alive:
-            views.write_array("alive", t, _given(result.alive_BN, "alive_BN", env))
+            views.write_array("alive", t, given(result.alive_BN, "alive_BN", env))
         if ended_B.any():
             n_running -= int(ended_B.sum())
             length_B[ended_B] = t
@@ -157,7 +159,7 @@ def rollout(
     return Outcome(return_B, length_B, info, env_s, inference_s)
 
 
-def _given(array: np.ndarray | None, name: str, env: BatchedEnv) -> np.ndarray:
+def given(array: np.ndarray | None, name: str, env: BatchedEnv) -> np.ndarray:
     """Returns an optional part of a step's result.
 
     Raises:

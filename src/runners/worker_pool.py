@@ -11,13 +11,14 @@ import contextlib
 import multiprocessing
 import multiprocessing.util  # registers its exit hook, which waits for children: ours must run before it
 import pickle
+import select
 import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from envs.batched import BatchedEnv, StepResult
 from envs.multiagentenv import MultiAgentEnv
 from envs.scene import Scene
 from epymarl_lmac.errors import TaskError, UserError
-from runners.env_worker import run_worker
+from runners.env_worker import packed, run_worker
 
 START_TIMEOUT_S = 300.0  # a game engine may take a minute to start, and many start at once
 ANSWER_TIMEOUT_S = 120.0
@@ -52,8 +53,26 @@ class EnvWorkerError(UserError):
         self.step = step
 
 
+class WorkerStep(NamedTuple):
+    """What one step did in one worker's environment; the names are those of ``StepResult``."""
+
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: dict[str, float]
+    alive_N: np.ndarray | None
+    reward_N: np.ndarray | None
+
+
 class WorkerPool(BatchedEnv):
     """One process an environment.
+
+    As a ``BatchedEnv`` all environments step together. Each can also be asked on its own: ``begin_reset`` or
+    ``begin_step``, and ``finish_reset`` or ``finish_step`` for the answer; in between the process works while this one
+    does something else.
+
+    Attributes:
+        name: name of the environment, for messages.
 
     Args:
         name: name of the environment, for messages.
@@ -77,15 +96,17 @@ class WorkerPool(BatchedEnv):
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> None:
         self.num_envs = len(factories)
-        self._name = name
+        self.name = name
         self._seeds = list(seeds)
         self._timeout_s = answer_timeout_s
         self._n_steps = [0] * self.num_envs
+        self._unanswered: list[str | None] = [None] * self.num_envs  # the command that a worker works on
         self._is_closed = False
         self._logs = Path(tempfile.mkdtemp(prefix="epymarl-lmac-workers-"))
         # "spawn": a forked child would hold copies of its siblings' pipes and hide that one of them ended.
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Any] = []
+        self._polls: list[Any] = []
         self._processes: list[Any] = []
         atexit.register(self.close)
         for i, factory in enumerate(factories):
@@ -106,6 +127,8 @@ class WorkerPool(BatchedEnv):
                 ) from error
             theirs.close()
             self._pipes.append(ours)
+            self._polls.append(select.poll())  # ``Connection.poll`` makes and frees a selector at every call
+            self._polls[-1].register(ours, select.POLLIN)
             self._processes.append(process)
         described = self._ask_all("describe", [None] * self.num_envs, start_timeout_s)
         info, self._rules = described[0]
@@ -129,8 +152,10 @@ class WorkerPool(BatchedEnv):
     # -- the environment -----------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        for i, views in enumerate(self._ask_all("reset", [None] * self.num_envs)):
-            self._see(i, views)
+        for i in range(self.num_envs):
+            self.begin_reset(i)
+        for i in range(self.num_envs):
+            self.finish_reset(i)
         self._is_running_B[:] = True
 
     def step(self, actions_BN: np.ndarray) -> StepResult:
@@ -141,25 +166,42 @@ class WorkerPool(BatchedEnv):
         reward_BN = np.zeros((self.num_envs, self.n_agents), np.float32) if self.reward_per_agent else None
         info: dict[str, np.ndarray] = {}
         running = np.flatnonzero(self._is_running_B).tolist()
-        deadline = time.monotonic() + self._timeout_s
         for i in running:
-            self._send(i, "step", actions_BN[i])
+            self.begin_step(i, actions_BN[i])
         for i in running:
-            answer = self._receive(i, "step", deadline)
-            views, reward_B[i], terminated_B[i], truncated_B[i], worker_info, alive_N, reward_N = answer
+            step = self.finish_step(i)
+            reward_B[i], terminated_B[i], truncated_B[i] = step.reward, step.terminated, step.truncated
             if alive_BN is not None:
-                alive_BN[i] = alive_N
+                alive_BN[i] = step.alive_N
             if reward_BN is not None:
-                reward_BN[i] = reward_N
-            self._n_steps[i] += 1
-            self._see(i, views)
-            for key, value in worker_info.items():
+                reward_BN[i] = step.reward_N
+            for key, value in step.info.items():
                 info.setdefault(key, np.zeros(self.num_envs, np.float32))[i] = value
         self._is_running_B &= ~(terminated_B | truncated_B)
         return StepResult(reward_B, terminated_B, truncated_B, info, alive_BN, reward_BN)
 
-    def _see(self, i: int, views: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-        self.obs_BNO[i], self.state_BS[i], self.avail_BNA[i] = views
+    def begin_reset(self, i: int) -> None:
+        """Asks worker i for a new episode."""
+        self._send(i, "reset", None)
+
+    def finish_reset(self, i: int) -> None:
+        """Waits for worker i's new episode; what is observed then stands in row i of the pool's arrays."""
+        self._see(i, self._receive(i))
+
+    def begin_step(self, i: int, actions_N: np.ndarray) -> None:
+        """Asks worker i for a step; actions int64 (N,)."""
+        self._send(i, "step", actions_N.tolist())
+
+    def finish_step(self, i: int) -> WorkerStep:
+        """Waits for worker i's step; what is observed then stands in row i of the pool's arrays."""
+        views, *rest = self._receive(i)
+        self._n_steps[i] += 1
+        self._see(i, views)
+        return WorkerStep(*rest)
+
+    def _see(self, i: int, views: tuple[bytes, bytes, bytes]) -> None:
+        for array, view in zip((self.obs_BNO, self.state_BS, self.avail_BNA), views, strict=True):
+            array[i].reshape(-1)[:] = np.frombuffer(view, array.dtype)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Returns the states of all workers' environments, named ``"<worker>.<array>"``."""
@@ -189,29 +231,41 @@ class WorkerPool(BatchedEnv):
 
     def _ask(self, i: int, command: str, data: Any) -> Any:
         self._send(i, command, data)
-        return self._receive(i, command, time.monotonic() + self._timeout_s)
+        return self._receive(i)
 
     def _ask_all(self, command: str, data: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
         deadline = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
         for i in range(self.num_envs):
             self._send(i, command, data[i])
-        return [self._receive(i, command, deadline) for i in range(self.num_envs)]
+        return [self._receive(i, deadline) for i in range(self.num_envs)]
 
     def _send(self, i: int, command: str, data: Any) -> None:
         if self._is_closed:
-            raise RuntimeError(f"the environment processes of {self._name} are closed.")
+            raise RuntimeError(f"the environment processes of {self.name} are closed.")
+        if self._unanswered[i] is not None:  # whoever asked was interrupted before it took the answer
+            self._receive(i)
+        self._unanswered[i] = command
         try:
-            self._pipes[i].send((command, data))
+            self._pipes[i].send_bytes(packed((command, data)))
         except (BrokenPipeError, ConnectionResetError):
             self._fail_ended(i, command)
 
-    def _receive(self, i: int, command: str, deadline: float) -> Any:
-        pipe = self._pipes[i]
+    def _receive(self, i: int, deadline: float | None = None) -> Any:
+        """Returns worker i's answer to what it was last asked.
+
+        Args:
+            i: the worker.
+            deadline: time of the monotonic clock, seconds; None: the usual time from now.
+        """
+        pipe, command = self._pipes[i], self._unanswered[i]
+        assert command is not None
+        self._unanswered[i] = None
+        deadline = time.monotonic() + self._timeout_s if deadline is None else deadline
         try:
-            if not pipe.poll(max(0.0, deadline - time.monotonic())):
+            if not self._polls[i].poll(max(0.0, deadline - time.monotonic()) * 1000):
                 self._processes[i].kill()
                 self._fail(i, f"gave no answer to {command}() in time and was ended", self._log_tail(i))
-            status, answer = pipe.recv()
+            status, answer = pickle.loads(pipe.recv_bytes())
         except (EOFError, ConnectionResetError):
             self._fail_ended(i, command)
         if status == "error":
@@ -238,10 +292,10 @@ class WorkerPool(BatchedEnv):
     def _fail(self, i: int, what: str, last_lines: str) -> NoReturn:
         self.close()
         step, seed = self._n_steps[i], self._seeds[i]
-        message = f"Env worker {i} ({self._name}, seed {seed}) at step {step} {what}."
+        message = f"Env worker {i} ({self.name}, seed {seed}) at step {step} {what}."
         if last_lines:
             message += f" Last lines:\n{last_lines}"
-        raise EnvWorkerError(message, i, self._name, seed, step)
+        raise EnvWorkerError(message, i, self.name, seed, step)
 
     def _log_path(self, i: int) -> Path:
         return self._logs / f"{i}.log"
@@ -261,7 +315,7 @@ class WorkerPool(BatchedEnv):
         atexit.unregister(self.close)
         for pipe in self._pipes:
             with contextlib.suppress(OSError):  # already gone, which is what we want
-                pipe.send(("close", None))
+                pipe.send_bytes(packed(("close", None)))
             pipe.close()
         deadline = time.monotonic() + CLOSE_TIMEOUT_S
         for process in self._processes:

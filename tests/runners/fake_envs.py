@@ -163,6 +163,15 @@ class Engine(MultiAgentEnv):
     def get_total_actions(self):
         return A
 
+    def render(self):
+        return f"step {self.t}"
+
+
+class FakeEndless(Engine):
+    """Says that its limit is one step earlier than it is."""
+
+    episode_limit = LIMIT - 1
+
 
 def make_engine(*, seed, common_reward, reward_scalarisation, engine="", **env_args):
     return Engine(seed, **env_args)

@@ -27,18 +27,40 @@ PREPROCESS = {"actions": ("actions_onehot", [OneHot(A)])}
 class ScriptedMac:
     """Q-values that depend on what is observed, and on nothing else; exploration as ``args`` say."""
 
+    in_step = False  # whether all episodes of a call must be at the same step
+
     def __init__(self, args):
         self.action_selector = EpsilonGreedyActionSelector(args)
-        self.n_rows = 0
+        self.memory = {}
+
+    def needs_one_step(self, test_mode):
+        return self.in_step
 
     def init_hidden(self, batch_size):
-        self.n_rows = batch_size
+        self.memory = {"rows": torch.zeros(batch_size)}
 
     def select_actions(self, ep_batch, t_ep, t_env, bs=slice(None), test_mode=False):
         assert not torch.is_grad_enabled()
-        assert ep_batch.batch_size == self.n_rows
+        assert ep_batch.batch_size == len(self.memory["rows"])
         seen = ep_batch["obs"][:, t_ep].sum(-1, keepdim=True)
         q = torch.sin(seen * torch.arange(1, A + 1))
+        avail = ep_batch["avail_actions"][:, t_ep]
+        return self.action_selector.select_action(q[bs], avail[bs], t_env, test_mode)
+
+
+class RememberingMac(ScriptedMac):
+    """Q-values that depend on everything observed in the episode so far, the last actions and the step's number."""
+
+    def init_hidden(self, batch_size):
+        self.memory = {"sum": torch.zeros(batch_size, N), "t": torch.zeros(batch_size)}
+
+    def select_actions(self, ep_batch, t_ep, t_env, bs=slice(None), test_mode=False):
+        total, t = self.memory["sum"], self.memory["t"]
+        if t_ep > 0:
+            total = 0.5 * total + ep_batch["actions_onehot"][:, t_ep - 1] @ torch.arange(1.0, A + 1)
+        total = total + 0.01 * ep_batch["obs"][:, t_ep].sum(-1)
+        self.memory = {"sum": total, "t": t + 1}
+        q = torch.sin(total.unsqueeze(-1) * torch.arange(1, A + 1) + t.view(-1, 1, 1))
         avail = ep_batch["avail_actions"][:, t_ep]
         return self.action_selector.select_action(q[bs], avail[bs], t_env, test_mode)
 
@@ -67,6 +89,7 @@ def make_args(**changes):
         env="fake",
         env_args={"lengths": [2, 5, 3, 1]},
         batch_size_run=3,
+        num_envs=0,
         test_nepisode=4,
         runner_log_interval=1,
         common_reward=True,
@@ -94,11 +117,11 @@ def register(monkeypatch):
     )
 
 
-def make_runner(name, args):
+def make_runner(name, args, mac=ScriptedMac):
     """Returns (runner, log), ready to run."""
     log = Log()
     runner = REGISTRY[name](args, log)
-    runner.setup(SCHEME, GROUPS, PREPROCESS, ScriptedMac(args))
+    runner.setup(SCHEME, GROUPS, PREPROCESS, mac(args))
     return runner, log
 
 

@@ -27,6 +27,7 @@ from modules.comm.steps import TEST, Steps
 
 FLOAT_BITS = 32  # bits of a number that is not quantised
 CONTROLS = ("none", "zero", "shuffle", "replace")
+EXCHANGES = ("shuffle", "replace")  # controls that take messages from other episodes
 WHEN = ("always", "test")
 
 
@@ -127,15 +128,19 @@ class Link:
         changes = any((s.channel_drop, s.channel_delay, s.channel_noise, s.channel_bits, s.channel_budget))
         return changes and (steps.mode == TEST or s.channel_when == "always")
 
-    def _control(self, steps: Steps) -> str:
+    def _control(self, mode: str) -> str:
         s = self.settings
-        return s.comm_control if steps.mode == TEST or s.comm_control_when == "always" else "none"
+        return s.comm_control if mode == TEST or s.comm_control_when == "always" else "none"
+
+    def exchanges(self, mode: str) -> bool:
+        """Returns whether messages of other episodes arrive in this mode (ACT, TEST or LEARN)."""
+        return self._control(mode) in EXCHANGES
 
     def is_random(self, steps: Steps) -> bool:
         """Returns whether what arrives depends on draws."""
         s = self.settings
         noisy = self._is_imperfect(steps) and (s.channel_drop > 0 or s.channel_noise > 0)
-        return noisy or self._control(steps) in ("shuffle", "replace")
+        return noisy or self.exchanges(steps.mode)
 
     # -- learned messages --------------------------------------------------------------------------------
 
@@ -175,7 +180,7 @@ class Link:
     ) -> Heard:
         open_RNS = self._open_links(steps, gate_RNS)
         self._count(steps, name, sent.shape[-1], open_RNS, sent_RNSM)
-        control = self._control(steps)
+        control = self._control(steps.mode)
         imperfect = self._is_imperfect(steps)
         if not imperfect and control == "none" and open_RNS is None:
             return Heard(sent, None)
@@ -206,7 +211,7 @@ class Link:
         values = self._quantise_and_blur(values)
         if s.channel_delay:
             carried = torch.cat([values * open_links.unsqueeze(-1), open_links.unsqueeze(-1).to(values.dtype)], dim=-1)
-            carried = self._late(steps, carried, name)
+            carried = steps.late(f"under way {name}", carried, s.channel_delay)
             values, open_links = carried[..., :-1], carried[..., -1] > 0
         if s.channel_drop:
             open_links = open_links & (torch.rand(open_links.shape, device=values.device) >= s.channel_drop)
@@ -216,7 +221,7 @@ class Link:
         """Applies the controls."""
         if control == "zero":
             return values, torch.zeros_like(open_links)
-        if control in ("shuffle", "replace"):
+        if control in EXCHANGES:
             other_R, has_other_R = steps.another_episode()
             chosen_S = self._exchanged_senders(control, values.device)
             values = torch.where(chosen_S.unsqueeze(-1), values[other_R], values)
@@ -251,7 +256,7 @@ class Link:
         kept_NM = self._within_budget(senders_NMS)
         open_RNS = self._open_links(steps, None)
         self._count_fixed(steps, name, senders_NMS & kept_NM.unsqueeze(-1), open_RNS)
-        control, imperfect = self._control(steps), self._is_imperfect(steps)
+        control, imperfect = self._control(steps.mode), self._is_imperfect(steps)
         if not imperfect and control == "none" and open_RNS is None:
             return message_RNM
         sent_NM = senders_NMS.any(-1)
@@ -259,8 +264,8 @@ class Link:
         if imperfect:
             values = self._quantise_and_blur(values * kept_NM)
             if self.settings.channel_delay:
-                values = self._late(steps, values, name)
-        if control in ("shuffle", "replace"):
+                values = steps.late(f"under way {name}", values, self.settings.channel_delay)
+        if control in EXCHANGES:
             other_R, has_other_R = steps.another_episode()
             chosen_NM = (senders_NMS & self._exchanged_senders(control, values.device)).any(-1)
             values = torch.where(chosen_NM, values[other_R] * has_other_R.view(-1, 1, 1), values)
@@ -321,7 +326,7 @@ class Link:
         if steps.mode == TEST:
             share_RN = open_links.squeeze(-1).to(torch.float64)
             self._add_cost(steps, name, torch.diag_embed(share_RN), self._paid(sent.shape[-1]))
-        control, imperfect = self._control(steps), self._is_imperfect(steps)
+        control, imperfect = self._control(steps.mode), self._is_imperfect(steps)
         if not imperfect and control == "none" and open_RN1 is None:
             return sent
         values = sent
@@ -330,7 +335,7 @@ class Link:
             open_links = opened.unsqueeze(-1)
         if control == "zero":
             return torch.zeros_like(values)
-        if control in ("shuffle", "replace") and name == "downlink":
+        if control in EXCHANGES and name == "downlink":
             other_R, has_other_R = steps.another_episode()
             chosen_N = self._exchanged_senders(control, values.device).unsqueeze(-1)
             values = torch.where(chosen_N, values[other_R] * has_other_R.view(-1, 1, 1), values)
@@ -350,17 +355,6 @@ class Link:
         if s.channel_noise:
             values = values + s.channel_noise * torch.randn_like(values)
         return values
-
-    def _late(self, steps: Steps, values: Tensor, name: str) -> Tensor:
-        """Returns what was sent ``channel_delay`` steps ago, zeros before the first arrives; first axis R."""
-        delay = self.settings.channel_delay
-        if steps.packing is not None:
-            earlier = steps.packing.history(delay + 1)[:, 0]  # P, the row after the last, before the start
-            return torch.cat([values, values.new_zeros(1, *values.shape[1:])])[earlier]
-        assert steps.memory is not None
-        queue = steps.memory.setdefault(f"under way {name}", [])
-        queue.append(values)
-        return torch.zeros_like(values) if len(queue) <= delay else queue.pop(0)[: steps.n_rows]
 
     # -- cost --------------------------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 A method is written once, for rows of agents. While learning the rows are all existing steps of a batch, packed
 (``epymarl_lmac.learning.packing``); while acting they are the current step of every episode. What a method must
-remember between steps goes through ``recur`` and ``windows``, which work in both cases, so acting and learning cannot
-differ.
+remember between steps goes through ``recur``, ``windows`` and ``late``, which work in both cases, so acting and
+learning cannot differ. While acting, rows may be at different steps of their episodes, and an episode may start beside
+others that are under way.
 
 Letters: R rows, N agents, D extended observation x, O observation, S state, A actions, L history length.
 """
@@ -30,7 +31,9 @@ class Steps:
     """Rows of agents, and what is known about each.
 
     ``memory`` is None where whole episodes are seen at once. Else it holds what earlier steps left, by name: tensors
-    whose rows are episodes, of which the first ones are still running.
+    whose first axis is episodes, of which the first ones are still running. Nothing else may be kept there, and every
+    entry must be there after an episode's first step: where episodes start at different times, rows of it are taken
+    and joined (``SequenceMac.memory``).
     """
 
     x_RND: Tensor  # extended observations
@@ -39,7 +42,7 @@ class Steps:
     counts: Sequence[int]  # rows of each step, not increasing, summing to R; one number where it is a single step
     mode: str  # LEARN, ACT or TEST
     packing: Packing | None = None  # whole episodes: where the rows lie in the batch
-    memory: dict[str, Any] | None = None
+    memory: dict[str, Tensor] | None = None
     alive_RN: Tensor | None = None  # bool; None: everyone lives
     running: Callable[[], Tensor] | None = None  # gives bool (R,), False where the episode has ended; None: all run
     look: Callable[[str], Tensor | None] = lambda key: None  # a stored field of the episodes by name (R, ...), or None
@@ -115,10 +118,9 @@ class Steps:
             h = gru_sequence(cell, rows, h0, [count * N for count in self.counts], residual_PH=residual)
         else:
             before = self.memory.get(name)
-            before = rows.new_zeros(R * N, H) if before is None else before[: R * N]
-            h = cell(rows, before)
+            h = cell(rows, rows.new_zeros(R * N, H) if before is None else before[:R].reshape(R * N, H))
             h = h if residual is None else h + residual
-            self.memory[name] = h
+            self.memory[name] = h.view(R, N, H)
         return h.view(R, N, H)
 
     def windows(self, length: int) -> Iterator[Tensor]:
@@ -137,9 +139,28 @@ class Steps:
         self.memory["window"] = window
         yield window
 
+    def late(self, name: str, values: Tensor, delay: int) -> Tensor:
+        """Returns the values (R, ...) of ``delay`` steps ago, at least 1; zeros before the episode's start.
+
+        Args:
+            name: of their memory.
+            values: of every row now.
+            delay: steps.
+        """
+        if self.packing is not None:
+            earlier = self.packing.history(delay + 1)[:, 0]  # P, the row after the last, before the start
+            return torch.cat([values, values.new_zeros(1, *values.shape[1:])])[earlier]
+        assert self.memory is not None
+        under_way = self.memory.get(name)
+        if under_way is None:
+            under_way = values.new_zeros(len(values), delay, *values.shape[1:])
+        under_way = under_way[: self.n_rows]
+        self.memory[name] = torch.cat([under_way[:, 1:], values.unsqueeze(1)], dim=1)
+        return under_way[:, 0]
+
     def one_by_one(self) -> Iterator[Steps]:
         """Yields the steps of whole episodes one at a time, with a memory of their own."""
-        memory: dict[str, Any] = {}
+        memory: dict[str, Tensor] = {}
         start = 0
         for count in self.counts:
             rows = slice(start, start + count)

@@ -1,0 +1,96 @@
+"""Every communication method acts the same when episodes start one by one, beside others at other steps, as alone."""
+
+import pytest
+import torch
+from learner_fixtures import GROUPS, PREPROCESS, SCHEME, SMS_POLICY, A, N, O, S, T, full_scheme, settings
+
+from components.episode_buffer import EpisodeBatch
+from controllers import REGISTRY as mac_REGISTRY
+from modules.comm import REGISTRY
+from runners.pipelined_rollout import pipelined_rollout
+from runners.worker_pool import WorkerStep
+
+FORMS = {
+    "none": {},
+    "no_rnn": {"use_rnn": False},
+    **{name: {"comm": name} for name in sorted(REGISTRY)},
+    "sms, a policy": SMS_POLICY,
+    **{f"{name}, late": {"comm": name, "channel_delay": 2} for name in sorted(REGISTRY) if REGISTRY[name].sends},
+    "lmac, gru": {"comm": "lmac", "comm_carry": "gru"},
+}
+LENGTHS = ([2, 5, 1], [4, 1, 3], [1, 3, 5], [5, 2, 2], [3, 4, 1])  # of the episodes of each worker
+N_EPISODES = 11
+
+
+class Pool:
+    """Environments in this process under the names of a ``WorkerPool``; what is observed is drawn once a step."""
+
+    num_envs, n_agents, episode_limit, name = len(LENGTHS), N, T - 1, "drawn"
+
+    def __init__(self):
+        self.draws = [torch.Generator().manual_seed(i) for i in range(self.num_envs)]
+        self.obs_BNO = torch.zeros(self.num_envs, N, O).numpy()
+        self.state_BS = torch.zeros(self.num_envs, S).numpy()
+        self.avail_BNA = torch.ones(self.num_envs, N, A, dtype=torch.uint8).numpy()
+        self.episode, self.t = [-1] * self.num_envs, [0] * self.num_envs
+
+    def _see(self, i):
+        self.obs_BNO[i] = torch.randn(N, O, generator=self.draws[i]).numpy()
+        self.state_BS[i] = torch.randn(S, generator=self.draws[i]).numpy()
+
+    def begin_reset(self, i):
+        self.episode[i] += 1
+        self.t[i] = 0
+
+    def finish_reset(self, i):
+        self._see(i)
+
+    def begin_step(self, i, actions_N):
+        self.t[i] += 1
+
+    def finish_step(self, i):
+        self._see(i)
+        has_ended = self.t[i] == LENGTHS[i][self.episode[i] % 3]
+        return WorkerStep(1.0, has_ended, False, {}, None, None)
+
+
+class Recorder:
+    """A controller that keeps the Q-values of every observation."""
+
+    def __init__(self, mac):
+        self._mac, self._forward = mac, mac.forward
+        self.q, self.n_rows = {}, []
+        mac.forward = self.forward
+
+    def forward(self, ep_batch, t, test_mode=False):
+        q = self._forward(ep_batch, t, test_mode=test_mode)
+        self.n_rows.append((len(q), t))
+        self.q |= {obs.numpy().tobytes(): row for obs, row in zip(ep_batch["obs"][:, t], q, strict=True)}
+        return q
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_episodes_that_start_one_by_one_have_the_q_values_of_playing_alone(form):
+    torch.manual_seed(0)
+    args = settings(**FORMS[form])
+    mac = mac_REGISTRY[args.mac](full_scheme(), GROUPS, args)
+    mac.train(False)
+    forward, recorder = mac.forward, Recorder(mac)
+    batch = EpisodeBatch(dict(SCHEME), GROUPS, N_EPISODES, T, preprocess=PREPROCESS)
+    outcome = pipelined_rollout(Pool(), mac, batch, t_env=0, test_mode=True)
+    assert (1, 0) in recorder.n_rows and max(recorder.n_rows)[0] == 3  # some start on their own, and are joined
+    assert all(value.shape[0] == len(mac.memory["hidden_states"]) for value in mac.memory.values())
+    for e, length in enumerate(outcome.length_B.tolist()):
+        mac.init_hidden(1)
+        for t in range(length + 1):
+            with torch.no_grad():
+                alone = forward(batch[e], t, test_mode=True)[0]
+            found = recorder.q[batch["obs"][e, t].numpy().tobytes()]
+            torch.testing.assert_close(found, alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("control", "expected"), [("none", False), ("zero", False), ("shuffle", True)])
+def test_rows_must_be_at_one_step_where_messages_are_exchanged(control, expected):
+    args = settings(comm="fullcomm", comm_control=control, comm_control_when="test")
+    mac = mac_REGISTRY[args.mac](full_scheme(), GROUPS, args)
+    assert mac.needs_one_step(test_mode=True) == expected and not mac.needs_one_step(test_mode=False)
