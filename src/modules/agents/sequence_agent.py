@@ -63,10 +63,9 @@ class SequenceAgent(nn.Module):
             h0_RH: state before the first step (R, H).
             counts: rows of each step.
         """
-        x = torch.relu(self.fc1(inputs_PD))
         if isinstance(self.rnn, nn.GRUCell):
-            return gru_sequence(self.rnn, x, h0_RH, counts)
-        return torch.relu(self.rnn(x))
+            return gru_sequence(self.rnn, inputs_PD, h0_RH, counts, first=self.fc1)
+        return torch.relu(self.rnn(torch.relu(self.fc1(inputs_PD))))
 
     def forward(self, inputs_RD: Tensor, hidden_state: Tensor) -> tuple[Tensor, Tensor]:
         """One step, as EPyMARL calls it.
