@@ -22,12 +22,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from epymarl_lmac.learning import gru_kernels
+from epymarl_lmac.learning import gru_kernels, mlp_kernels
 from epymarl_lmac.learning.forms import is_compiled
+from epymarl_lmac.learning.mlp import add_product, linear_of_parts
 
 BLOCK_ROWS = 512  # a block ends with the step that reaches so many rows
 
@@ -93,23 +95,6 @@ class _GruSequenceCpu(torch.autograd.Function):
         return (None, None, back.carry if wants_h0 else None, back.d_h if wants_residual else None, *back.gradients())
 
 
-def _read(parts: Sequence[Tensor], weight: Tensor, rows: slice, out: Tensor) -> None:
-    """Writes the product of the parts, side by side, with a layer's weight."""
-    start = 0
-    for k, part in enumerate(parts):
-        columns = weight[:, start : start + part.shape[1]].t()
-        if k == 0:
-            torch.mm(part[rows], columns, out=out)
-        else:
-            torch.addmm(out, part[rows], columns, out=out)
-        start += part.shape[1]
-
-
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Adds a matrix product in place; PyTorch's counter of floating-point operations does not see ``addmm_``."""
-    torch.addmm(total, left, right, out=total)
-
-
 def _run_cpu(
     counts: Sequence[int],
     parts: Sequence[Tensor],
@@ -145,8 +130,8 @@ def _run_cpu(
             a_K = a[rows_K]
         else:
             a_K = a[rows_K] if keeps else a[:n]
-            _read(parts, w.first_weight, rows_K, a_K)
-            gru_kernels.add_bias_relu(a_K.numpy(), first_bias)
+            linear_of_parts([part[rows_K] for part in parts], w.first_weight, a_K)
+            mlp_kernels.add_bias_relu(a_K.numpy(), first_bias)
         torch.mm(a_K, to_gates, out=gates[:n])
         for row, rows, before in block.steps:
             if rows != last_rows:
@@ -220,8 +205,8 @@ class _Backward:
         """Adds a block's share of the gradients."""
         H, weights, rows = self.H, self.weights, slice(block.start, block.stop)
         d_input = d_gates[:, H:]
-        _add_product(self.d_weight_hh, d_gates[:, : 3 * H].t(), before_K)
-        _add_product(self.d_weight_ih, d_input.t(), a_K)
+        add_product(self.d_weight_hh, d_gates[:, : 3 * H].t(), before_K)
+        add_product(self.d_weight_ih, d_input.t(), a_K)
         self.d_bias_F += d_gates.sum(0)
         if weights.first_weight is None:
             if self.d_parts[0] is not None:
@@ -229,12 +214,12 @@ class _Backward:
             return
         assert self.d_first is not None and self.d_first_bias is not None
         torch.mm(d_input, weights.weight_ih, out=d_a)
-        gru_kernels.through_relu(d_a.numpy(), a_K.numpy())
+        mlp_kernels.through_relu(d_a.numpy(), a_K.numpy(), np.float32(1.0))
         self.d_first_bias += d_a.sum(0)
         start = 0
         for part, d_part in zip(self.parts, self.d_parts, strict=True):
             columns = slice(start, start + part.shape[1])
-            _add_product(self.d_first[:, columns], d_a.t(), part[rows])
+            add_product(self.d_first[:, columns], d_a.t(), part[rows])
             if d_part is not None:
                 torch.mm(d_a, weights.first_weight[:, columns], out=d_part[rows])
             start += part.shape[1]

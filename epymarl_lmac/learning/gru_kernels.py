@@ -125,25 +125,3 @@ def step_back(grad_PH, carry_RH, carried, factors_PCH, d_gates_KF, at, passed_RH
             d_gates[2 * H + j] = of_update[j] * d
             d_gates[3 * H + j] = of_new[j] * d
             passed[j] = keep[j] * d
-
-
-@_compiled()
-def add_bias_relu(y_KH, bias_H):
-    """Turns y into relu(y + bias) in place."""
-    K, H = y_KH.shape
-    zero = np.float32(0.0)
-    for i in range(K):
-        y = y_KH[i]
-        for j in range(H):
-            y[j] = max(y[j] + bias_H[j], zero)
-
-
-@_compiled()
-def through_relu(d_KH, y_KH):
-    """Turns the gradient of y = relu(...) into that of what relu reads, in place."""
-    K, H = d_KH.shape
-    zero = np.float32(0.0)
-    for i in range(K):
-        d, y = d_KH[i], y_KH[i]
-        for j in range(H):
-            d[j] = d[j] if y[j] > zero else zero
