@@ -46,22 +46,28 @@ def add_bias_relu_drop(y_KH, bias_H, levels_PH, start, first_kept, scale):
 
 
 @_compiled()
+def _moments(y, eps):
+    """Returns a row's mean and the reciprocal of its standard deviation."""
+    H = y.shape[0]
+    share = _ONE / np.float32(H)
+    total, spread = _ZERO, _ZERO
+    for j in range(H):
+        total += y[j]
+    mean = total * share
+    for j in range(H):
+        spread += (y[j] - mean) * (y[j] - mean)
+    return mean, _ONE / np.sqrt(spread * share + eps)
+
+
+@_compiled()
 def add_bias_relu_norm(y_KH, bias_H, gain_H, shift_H, eps, out_KH):
     """As ``add_bias_relu``; writes the layer norm of the result to ``out_KH``."""
     K, H = y_KH.shape
-    share = _ONE / np.float32(H)
     for i in range(K):
         y, out = y_KH[i], out_KH[i]
-        total = _ZERO
         for j in range(H):
-            value = max(y[j] + bias_H[j], _ZERO)
-            y[j] = value
-            total += value
-        mean = total * share
-        spread = _ZERO
-        for j in range(H):
-            spread += (y[j] - mean) * (y[j] - mean)
-        rate = _ONE / np.sqrt(spread * share + eps)
+            y[j] = max(y[j] + bias_H[j], _ZERO)
+        mean, rate = _moments(y, eps)
         for j in range(H):
             out[j] = (y[j] - mean) * rate * gain_H[j] + shift_H[j]
 
@@ -83,14 +89,7 @@ def through_norm_relu(d_KH, y_KH, gain_H, eps, d_gain_H, d_shift_H):
     share = _ONE / np.float32(H)
     for i in range(K):
         d, y = d_KH[i], y_KH[i]
-        total = _ZERO
-        for j in range(H):
-            total += y[j]
-        mean = total * share
-        spread = _ZERO
-        for j in range(H):
-            spread += (y[j] - mean) * (y[j] - mean)
-        rate = _ONE / np.sqrt(spread * share + eps)
+        mean, rate = _moments(y, eps)
         along, level = _ZERO, _ZERO
         for j in range(H):
             pull = d[j] * gain_H[j]
