@@ -5,8 +5,10 @@
 
 Every algorithm plays and learns in turns of ``--episodes`` episodes, ``qmix`` before and after each, so that both see
 the same machine; the ratio is against the mean of the two. Agents act at random (epsilon 1), so that what they learn
-changes no episode's length. The floor of an update is its floating-point operations in matrix products at the rate this
-core reaches; the share is floor over update. The last column is what the environment's buffer takes when full.
+changes no episode's length. The floor of an update is its floating-point operations in matrix products at the rate
+this core reaches on a warm product of 1600 x 64 x 384, measured once at the start: memory traffic, what stands between
+two products and the calls themselves are not in it. The share is floor over update. The last column is what the
+environment's buffer takes when full.
 """
 
 from __future__ import annotations

@@ -7,6 +7,9 @@ probability is therefore rounded to a multiple of 2**-16.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -29,14 +32,32 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns x with elements dropped in train mode, x itself in eval mode."""
-        if not self.training or self.dropped_levels == 0:
+        if not self.is_on:
             return x
         if x.device.type != "cpu" or self.dropped_levels == _LEVELS:
             return nn.functional.dropout(x, self.p)
-        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        levels = draws.view(torch.int16)[: x.numel()].view(x.shape)
-        keep = levels >= self.dropped_levels - _LEVELS // 2
-        return x * keep.to(x.dtype).mul_(_LEVELS / (_LEVELS - self.dropped_levels))
+        return x * (self.draw(x.shape) >= self.first_kept).to(x.dtype).mul_(self.scale)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether elements are dropped: in train mode, unless p rounds to 0."""
+        return self.training and self.dropped_levels > 0
+
+    @property
+    def first_kept(self) -> int:
+        """The lowest of the drawn levels that keeps its element."""
+        return self.dropped_levels - _LEVELS // 2
+
+    @property
+    def scale(self) -> float:
+        """What elements that are kept are multiplied with."""
+        return _LEVELS / max(1, _LEVELS - self.dropped_levels)
+
+    def draw(self, shape: Sequence[int]) -> Tensor:
+        """Returns a level for every element of an array on the CPU, int16, all equally likely."""
+        n = math.prod(shape)
+        draws = torch.empty(-(-n // 4), dtype=torch.int64).random_(-(2**63), None)
+        return draws.view(torch.int16)[:n].view(tuple(shape))
 
     def extra_repr(self) -> str:
         """Returns what ``repr`` shows."""

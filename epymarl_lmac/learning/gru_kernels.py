@@ -3,8 +3,10 @@
 PyTorch needs nine operations and as many views for it, each of which takes longer to start than to compute at the
 sizes of a MARL update. All loops are over contiguous rows and vectorise.
 
-Letters as in ``gru.py``: P packed rows, H hidden, G = 3 H gates in PyTorch's order (reset, update, new). ``C`` counts
-the factors that the backward pass needs of every row and unit: reset, update, new behind the reset, new, keep.
+Letters as in ``gru.py``: P packed rows, H hidden, K rows of a block of steps. Gates are G = 3 H in PyTorch's order
+(reset, update, new); biases and gradients of gates have F = 4 H columns, because the reset gate stands between the two
+halves of the new gate: biases (reset, update, new's input half, new's hidden half), gradients (new's hidden half,
+reset, update, new's input half), so that each half's gradients are 3 H neighbouring columns.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-FACTORS = 5  # C
+FACTORS = 5  # C: what multiplies the gradient of a state to give those of the gates' columns and of the state before
 
 # tanh(x) = x P(x^2) / Q(x^2), least squares of the relative error on [0, 8]; within 4e-7 everywhere in float32.
 _P0, _P1, _P2 = np.float32(0.9999999810891858), np.float32(0.1297922505889036), np.float32(0.002985863698994874)
@@ -40,16 +42,26 @@ def _sigmoid(x):
 
 
 @_compiled()
-def step(gates_PG, hidden_RG, bias_G, before_RH, residual_PH, h_PH, start, rows):
-    """Writes one step's states into ``h_PH[start : start + rows]``; an empty ``residual_PH`` adds nothing."""
+def step(gates_KG, at, hidden_RG, bias_F, before_RH, residual_PH, h_PH, start, rows):
+    """Writes one step's states into ``h_PH[start : start + rows]``.
+
+    Args:
+        gates_KG: input half of the gates without bias; this step's rows begin at ``at``.
+        hidden_RG: hidden half of the gates without bias.
+        bias_F: the biases.
+        before_RH: states before the step.
+        residual_PH: added to the states; empty: nothing.
+        h_PH: written.
+        start, rows: the step's packed rows.
+    """
     H = h_PH.shape[1]
     has_residual = residual_PH.shape[0] > 0
     for i in range(rows):
-        gates, hidden, before, h = gates_PG[start + i], hidden_RG[i], before_RH[i], h_PH[start + i]
+        gates, hidden, before, h = gates_KG[at + i], hidden_RG[i], before_RH[i], h_PH[start + i]
         for j in range(H):
-            r = _sigmoid(gates[j] + hidden[j] + bias_G[j])
-            z = _sigmoid(gates[H + j] + hidden[H + j] + bias_G[H + j])
-            n = _tanh(gates[2 * H + j] + r * (hidden[2 * H + j] + bias_G[2 * H + j]))
+            r = _sigmoid(gates[j] + hidden[j] + bias_F[j])
+            z = _sigmoid(gates[H + j] + hidden[H + j] + bias_F[H + j])
+            n = _tanh(gates[2 * H + j] + bias_F[2 * H + j] + r * (hidden[2 * H + j] + bias_F[3 * H + j]))
             h[j] = n + z * (before[j] - n)
         if has_residual:
             residual = residual_PH[start + i]
@@ -58,27 +70,26 @@ def step(gates_PG, hidden_RG, bias_G, before_RH, residual_PH, h_PH, start, rows)
 
 
 @_compiled()
-def step_with_factors(gates_PG, hidden_RG, bias_G, before_RH, residual_PH, h_PH, previous_PH, factors_PCH, start, rows):
-    """As ``step``; also keeps the state each row started from and the factors of the backward pass."""
+def step_with_factors(gates_KG, at, hidden_RG, bias_F, before_RH, residual_PH, h_PH, factors_PCH, start, rows):
+    """As ``step``; also keeps the factors of the backward pass."""
     H = h_PH.shape[1]
     has_residual = residual_PH.shape[0] > 0
     for i in range(rows):
         row = start + i
-        gates, hidden, before, h = gates_PG[row], hidden_RG[i], before_RH[i], h_PH[row]
-        previous, factors = previous_PH[row], factors_PCH[row]
-        of_reset, of_update, of_hidden, of_new, keep = factors[0], factors[1], factors[2], factors[3], factors[4]
+        gates, hidden, before, h = gates_KG[at + i], hidden_RG[i], before_RH[i], h_PH[row]
+        factors = factors_PCH[row]
+        of_hidden, of_reset, of_update, of_new, keep = factors[0], factors[1], factors[2], factors[3], factors[4]
         for j in range(H):
-            r = _sigmoid(gates[j] + hidden[j] + bias_G[j])
-            z = _sigmoid(gates[H + j] + hidden[H + j] + bias_G[H + j])
-            hn = hidden[2 * H + j] + bias_G[2 * H + j]
-            n = _tanh(gates[2 * H + j] + r * hn)
+            r = _sigmoid(gates[j] + hidden[j] + bias_F[j])
+            z = _sigmoid(gates[H + j] + hidden[H + j] + bias_F[H + j])
+            hn = hidden[2 * H + j] + bias_F[3 * H + j]
+            n = _tanh(gates[2 * H + j] + bias_F[2 * H + j] + r * hn)
             old = before[j]
             h[j] = n + z * (old - n)
             slope = (_ONE - n * n) * (_ONE - z)
-            previous[j] = old
+            of_hidden[j] = slope * r
             of_reset[j] = slope * hn * r * (_ONE - r)
             of_update[j] = (old - n) * z * (_ONE - z)
-            of_hidden[j] = slope * r
             of_new[j] = slope
             keep[j] = z
         if has_residual:
@@ -88,32 +99,29 @@ def step_with_factors(gates_PG, hidden_RG, bias_G, before_RH, residual_PH, h_PH,
 
 
 @_compiled()
-def step_back(d_h_PH, carry_RH, carried, factors_PCH, d_hidden_PG, kept_RH, start, rows):
-    """Adds the ``carried`` rows of the next step's carry to ``d_h_PH`` and writes the gates' gradients.
+def step_back(grad_PH, carry_RH, carried, factors_PCH, d_gates_KF, at, passed_RH, start, rows):
+    """Writes one step's gradients of the gates into ``d_gates_KF[at : at + rows]``.
 
-    ``kept_RH`` gets the part of the gradient that passes to the step before without the gates.
+    Args:
+        grad_PH: gradient of the states; the rows of this step get what the next one passes back.
+        carry_RH: that, of the next step's ``carried`` rows.
+        factors_PCH: what ``step_with_factors`` kept.
+        d_gates_KF: written.
+        passed_RH: gets the part of the gradient that passes to the step before without the gates.
+        start, rows: the step's packed rows.
     """
-    H = d_h_PH.shape[1]
+    H = grad_PH.shape[1]
     for i in range(rows):
-        d_h, d_gates, factors, kept = d_h_PH[start + i], d_hidden_PG[start + i], factors_PCH[start + i], kept_RH[i]
-        of_reset, of_update, of_hidden, keep = factors[0], factors[1], factors[2], factors[4]
+        d_h, d_gates, factors, passed = grad_PH[start + i], d_gates_KF[at + i], factors_PCH[start + i], passed_RH[i]
+        of_hidden, of_reset, of_update, of_new, keep = factors[0], factors[1], factors[2], factors[3], factors[4]
         if i < carried:
             carry = carry_RH[i]
             for j in range(H):
                 d_h[j] += carry[j]
         for j in range(H):
             d = d_h[j]
-            d_gates[j] = of_reset[j] * d
-            d_gates[H + j] = of_update[j] * d
-            d_gates[2 * H + j] = of_hidden[j] * d
-            kept[j] = keep[j] * d
-
-
-@_compiled()
-def to_input_gates(d_h_PH, factors_PCH, d_hidden_PG):
-    """Turns gradients of the hidden half of the gates into those of the input half, which no reset multiplies."""
-    P, H = d_h_PH.shape
-    for i in range(P):
-        of_new, d_h, d_gates = factors_PCH[i, 3], d_h_PH[i], d_hidden_PG[i]
-        for j in range(H):
-            d_gates[2 * H + j] = of_new[j] * d_h[j]
+            d_gates[j] = of_hidden[j] * d
+            d_gates[H + j] = of_reset[j] * d
+            d_gates[2 * H + j] = of_update[j] * d
+            d_gates[3 * H + j] = of_new[j] * d
+            passed[j] = keep[j] * d

@@ -207,7 +207,7 @@ class SequenceMac:
         inputs = own_RND
         if self.comm is not None:
             seen = before_RNH if self.comm.reads_hidden == "through" else before_RNH.detach()
-            inputs = self.comm.inputs(steps, own_RND, None if self.comm.reads_hidden == "no" else seen, kept)
+            inputs = _joined(self.comm.inputs(steps, own_RND, None if self.comm.reads_hidden == "no" else seen, kept))
         return self.agent.step(inputs.reshape(R * N, -1), before_RNH.reshape(R * N, H)).view(R, N, H)
 
     def _q_values(self, steps: Steps, h_RNH: Tensor, kept: Kept) -> Tensor:
@@ -246,11 +246,14 @@ class SequenceMac:
             return self._run_agents(comm.inputs(steps, own, before, kept), steps)
         return self._one_by_one(steps, own, kept)
 
-    def _run_agents(self, inputs_PND: Tensor, steps: Steps) -> Tensor:
-        """Runs the agents over packed inputs (P, N, *); returns their states (P, N, H)."""
-        P, N, _ = inputs_PND.shape
+    def _run_agents(self, inputs: Tensor | tuple[Tensor, ...], steps: Steps) -> Tensor:
+        """Runs the agents over packed inputs (P, N, *) or parts of them; returns their states (P, N, H)."""
+        if not isinstance(inputs, tuple) or not getattr(self.agent, "reads_parts", False):
+            inputs = (_joined(inputs),)
+        P, N, _ = inputs[0].shape
+        rows = tuple(part.reshape(P * N, -1) for part in inputs)
         h0 = self.agent.init_hidden().expand(steps.counts[0] * N, -1)
-        h = self.agent.states(inputs_PND.reshape(P * N, -1), h0, [count * N for count in steps.counts])
+        h = self.agent.states(rows if len(rows) > 1 else rows[0], h0, [count * N for count in steps.counts])
         return h.view(P, N, -1)
 
     def _one_by_one(self, steps: Steps, own_PND: Tensor, kept: Kept, states_before: bool = False) -> Tensor:
@@ -375,6 +378,11 @@ def _field_of(ep_batch: Episodes, take: Callable[[Tensor], Tensor]) -> Callable[
         return take(ep_batch[key]) if key in KEYS_OF_EVERY_HOST or key in getattr(ep_batch, "scheme", ()) else None
 
     return look
+
+
+def _joined(parts: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """Returns the parts of an input side by side."""
+    return torch.cat(parts, dim=-1) if isinstance(parts, tuple) else parts
 
 
 def _width(vshape: int | Iterable[int]) -> int:

@@ -93,7 +93,8 @@ def test_extended_observation_is_obs_then_last_action_then_id():
 def test_the_state_is_appended_for_every_agent():
     mac, batch = make(add_state=True), batch_of([T - 1, T - 1])
     read = []
-    mac.agent.fc1.register_forward_hook(lambda module, inputs, output: read.append(inputs[0]))
+    states = mac.agent.states
+    mac.agent.states = lambda inputs, h0, counts: read.append(inputs) or states(inputs, h0, counts)
     steps = mac.steps(batch)
     mac.unroll(batch, steps)
     inputs = steps.packing.pad(read[0].view(-1, N, D + S))

@@ -27,6 +27,8 @@ class SequenceAgent(nn.Module):
         args: needs ``hidden_dim``, ``use_rnn`` and ``n_actions``.
     """
 
+    reads_parts = True  # ``states`` takes the parts of an input as they are
+
     def __init__(self, input_shape: int, args: AgentArgs) -> None:
         super().__init__()
         self.hidden_dim = args.hidden_dim
@@ -55,18 +57,18 @@ class SequenceAgent(nn.Module):
             return self.rnn(x, hidden_RH)
         return torch.relu(self.rnn(x))
 
-    def states(self, inputs_PD: Tensor, h0_RH: Tensor, counts: Sequence[int]) -> Tensor:
+    def states(self, inputs_PD: Tensor | tuple[Tensor, ...], h0_RH: Tensor, counts: Sequence[int]) -> Tensor:
         """Returns the states (P, H) after all steps of packed sequences; only the GRU is sequential.
 
         Args:
-            inputs_PD: inputs (P, D).
+            inputs_PD: inputs (P, D), or their parts, which are read side by side.
             h0_RH: state before the first step (R, H).
             counts: rows of each step.
         """
-        x = torch.relu(self.fc1(inputs_PD))
         if isinstance(self.rnn, nn.GRUCell):
-            return gru_sequence(self.rnn, x, h0_RH, counts)
-        return torch.relu(self.rnn(x))
+            return gru_sequence(self.rnn, inputs_PD, h0_RH, counts, first=self.fc1)
+        joined_PD = torch.cat(inputs_PD, dim=1) if isinstance(inputs_PD, tuple) else inputs_PD
+        return torch.relu(self.rnn(torch.relu(self.fc1(joined_PD))))
 
     def forward(self, inputs_RD: Tensor, hidden_state: Tensor) -> tuple[Tensor, Tensor]:
         """One step, as EPyMARL calls it.

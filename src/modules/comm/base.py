@@ -143,8 +143,10 @@ class Comm(nn.Module):
 
     # -- hooks -------------------------------------------------------------------------------------------
 
-    def inputs(self, steps: Steps, own_RND: Tensor, before_RNH: Tensor | None, kept: Kept) -> Tensor:
-        """Returns what the agent network reads, (R, N, I).
+    def inputs(
+        self, steps: Steps, own_RND: Tensor, before_RNH: Tensor | None, kept: Kept
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Returns what the agent network reads, (R, N, I), or its parts, which are read side by side.
 
         Args:
             steps: all existing steps, or one.

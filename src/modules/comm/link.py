@@ -259,7 +259,6 @@ class Link:
         control, imperfect = self._control(steps.mode), self._is_imperfect(steps)
         if not imperfect and control == "none" and open_RNS is None:
             return message_RNM
-        sent_NM = senders_NMS.any(-1)
         values = message_RNM
         if imperfect:
             values = self._quantise_and_blur(values * kept_NM)
@@ -269,10 +268,10 @@ class Link:
             other_R, has_other_R = steps.another_episode()
             chosen_NM = (senders_NMS & self._exchanged_senders(control, values.device)).any(-1)
             values = torch.where(chosen_NM, values[other_R] * has_other_R.view(-1, 1, 1), values)
+        if values is not message_RNM:  # numbers that come from no teammate are never changed, and none of them is lost
+            values = torch.where(senders_NMS.any(-1), values, message_RNM)
         lost_RNM = self._lost_columns(steps, control, imperfect, senders_NMS, open_RNS)
-        if lost_RNM is not None:
-            values = values.masked_fill(lost_RNM, 0.0)
-        return torch.where(sent_NM, values, message_RNM)
+        return values if lost_RNM is None else values.masked_fill(lost_RNM, 0.0)
 
     def _lost_columns(
         self, steps: Steps, control: str, imperfect: bool, senders_NMS: Tensor, open_RNS: Tensor | None

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from epymarl_lmac.learning.dropout import Dropout
 from epymarl_lmac.learning.losses import reconstruction_r2, recovery_losses
+from epymarl_lmac.learning.mlp import mlp
 from epymarl_lmac.learning.optimiser import OptimiserChoice
 from epymarl_lmac.protocol.analysis.flow import flow_map
 from epymarl_lmac.protocol.engine.locate import load_bundle_for
@@ -204,17 +205,18 @@ class LmacComm(Comm):
             return []
         return [StoredField(MESSAGES, self.message_dim, self.messages)]
 
-    def heard(self, steps: Steps) -> Tensor:
-        """Returns u = [x, what arrives], (R, N, U)."""
+    def heard(self, steps: Steps) -> tuple[Tensor, ...]:
+        """Returns the parts of u = [x, what arrives], (R, N, D) and (R, N, M); the second only if anything is sent."""
+        if self.message_dim == 0:
+            return (steps.x_RND,)
         sent = steps.look(MESSAGES)  # only the embedded host stores them
         sent = self.messages(steps) if sent is None else sent
-        return torch.cat([steps.x_RND, self.link.fixed(steps, sent, self.senders_NMS)], dim=-1)
+        return steps.x_RND, self.link.fixed(steps, sent, self.senders_NMS)
 
     # -- the latent --------------------------------------------------------------------------------------
 
-    def inputs(self, steps: Steps, own_RND: Tensor, before_RNH: Tensor | None, kept: Kept) -> Tensor:
-        u_RNU = steps.once("u", lambda: self.heard(steps))
-        features = self.encoder(u_RNU)
+    def inputs(self, steps: Steps, own_RND: Tensor, before_RNH: Tensor | None, kept: Kept) -> tuple[Tensor, ...]:
+        features = mlp(self.encoder, *steps.once("u", lambda: self.heard(steps)))
         if self.settings.comm_carry == "sum":
             h = steps.recur("encoder", self.gru, features, residual_RNH=features)
         else:
@@ -222,7 +224,7 @@ class LmacComm(Comm):
         gate = torch.sigmoid((self.query(features) * self.key(h)).sum(-1, keepdim=True))
         z = self.latent_norm(gate * self.value(h))
         kept["latent"] = z
-        return torch.cat([own_RND, z.detach() if self.settings.detach_latent else z], dim=-1)
+        return own_RND, z.detach() if self.settings.detach_latent else z
 
     def optimisers(self) -> dict[str, tuple[Sequence[nn.Parameter], OptimiserChoice]]:
         lr = self.settings.encoder_lr
@@ -238,13 +240,13 @@ class LmacComm(Comm):
         s, transitions = self.settings, context.transitions
         z_VNZ = context.online.kept["latent"][transitions.packing.now_V]
         truth_VI = transitions.state_VS.index_select(1, self.important_state)
-        recovery = recovery_losses(self.decoder(z_VNZ), truth_VI, s.mse_thres)
+        recovery = recovery_losses(mlp(self.decoder, z_VNZ), truth_VI, s.mse_thres)
         recon_loss = recovery.recon_loss
         if s.recon_form == "variance":
             spread = (truth_VI - truth_VI.mean(0)).square().mean()
             recon_loss = recon_loss / spread.clamp(min=SMALLEST_VARIANCE)
         z_target = z_VNZ.detach() if s.cycle_form == "stop_latent" else z_VNZ
-        cycle_loss = (z_target - self.cycle(recovery.joined_VNJ)).square().mean()
+        cycle_loss = (z_target - mlp(self.cycle, recovery.joined_VNJ)).square().mean()
         if context.with_stats:
             context.stats.update(self._metrics(recovery.joined_VNJ, truth_VI, z_VNZ))
         return {
