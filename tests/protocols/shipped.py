@@ -37,7 +37,8 @@ TASKS: dict[str, tuple[str, list[str]]] = {
 }
 
 # The default designs of LBF forward what is seen now; 8x8 also has one that infers.
-BUNDLES = [*((name, "default") for name in TASKS), ("lbf/8x8-2p-2f-s1-coop", "inferring")]
+INFERRING = [(name, "inferring") for name in ("lbf/8x8-2p-2f-s1-coop", "lbf/11x11-6p-4f-s1-coop")]
+BUNDLES = [*((name, "default") for name in TASKS), *INFERRING]
 
 
 def load(name: str, which: str = "default") -> tuple[Bundle, TaskCard]:
