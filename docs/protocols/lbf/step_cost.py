@@ -1,6 +1,6 @@
 """What an LBF bundle costs in training: one environment step with all that belongs to it, against another bundle.
 
-    python docs/protocols/lbf/step_cost.py --bundles default inferring [--episodes 48] [--rounds 5]
+    python docs/protocols/lbf/step_cost.py --bundles forwarding default [--episodes 48] [--rounds 5]
         [with env_args.players=6 env_args.max_food=4 env_args.field_size=11]
 
 ``lmac_qmix`` trains with each bundle in turns, an update an episode: environment, acting, the messages of an episode
