@@ -56,9 +56,10 @@ def estimates(bundle: Bundle, card: TaskCard, episodes: Episodes) -> torch.Tenso
     with torch.no_grad():
         said = messages(bundle.programs[-1:], extended_obs(episodes, packing, layout), packing, layout)
     _, agent, food = said.split([4 * n_agents, n_cells, n_cells], dim=-1)
-    access = (1 - agent - food).clamp(0, 1)
     level = min(3, n_agents)  # of a food with force_coop: the sum of the three lowest players' levels, each 1
-    maps = torch.stack([agent, food * level, access], dim=-2)
+    share = food / level if n_agents > 2 else food  # 11x11 sends levels, 8x8 how likely a food is
+    access = (1 - agent - share).clamp(0, 1)
+    maps = torch.stack([agent, share * level, access], dim=-2)
     layers = maps.unflatten(-1, (side, side))
     padded = torch.nn.functional.pad(layers, (1, 1, 1, 1))  # the state's layers have a border of one cell
     return padded.flatten(-3)[..., list(bundle.important_state)]
