@@ -57,7 +57,7 @@ def estimates(bundle: Bundle, card: TaskCard, episodes: Episodes) -> torch.Tenso
         said = messages(bundle.programs[-1:], extended_obs(episodes, packing, layout), packing, layout)
     _, agent, food = said.split([4 * n_agents, n_cells, n_cells], dim=-1)
     level = min(3, n_agents)  # of a food with force_coop: the sum of the three lowest players' levels, each 1
-    share = food / level if n_agents > 2 else food  # 11x11 sends levels, 8x8 how likely a food is
+    share = food / level if n_agents > 2 else food  # the inferring 11x11 sends levels
     access = (1 - agent - share).clamp(0, 1)
     maps = torch.stack([agent, share * level, access], dim=-2)
     layers = maps.unflatten(-1, (side, side))
