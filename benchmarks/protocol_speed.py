@@ -2,10 +2,10 @@
 
     python benchmarks/protocol_speed.py [--archive FOLDER] [--repeats 15]
 
-Rows: the shipped LBF bundles at B*T = 32*26 rows; a protocol of this file with N = 22 agents and D = 200 at 32*26 and
-32*121 rows; and, if --archive names a folder of published modules, those of 2o_20b_vs_2r at these sizes. The eager
-original is the text itself, executed here: these texts are trusted. ``messages`` is what training runs: the program
-without the receivers' own columns. ``cold`` includes the start of a process and of PyTorch in it, ``warm`` finds them
+Rows: the LBF bundles `forwarding` at B*T = 32*26 rows; a protocol of this file with N = 22 agents and D = 200 at
+32*26 and 32*121 rows; and, if --archive names a folder of published modules, those of 2o_20b_vs_2r at these sizes. The
+eager original is the text itself, executed here: these texts are trusted. ``messages`` is what training runs: the
+program without the receivers' own columns. ``cold`` includes the start of a process and of PyTorch in it, ``warm`` finds them
 started; the cache of programs is off.
 """
 
@@ -104,7 +104,7 @@ def main() -> None:
     print(f"{'protocol':34} " + " ".join(name.rjust(width) for name, width in names))
     for task, spec in (("8x8-2p-2f-s1-coop", (2, 35)), ("11x11-6p-4f-s1-coop", (6, 39))):
         for k in range(3):
-            text = (protocols_root() / "lbf" / task / "default" / f"k{k}.py").read_text(encoding="utf-8")
+            text = (protocols_root() / "lbf" / task / "forwarding" / f"k{k}.py").read_text(encoding="utf-8")
             sizes = ProtocolSpec(*spec, HISTORY if k == 2 else None)
             side_by_side(f"lbf {task} k={k}", text, sizes, LBF_ROWS, options.repeats)
     few = max(4, options.repeats // 3)

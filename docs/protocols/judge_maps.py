@@ -1,10 +1,12 @@
-"""Judges the maps that the inferring LBF bundle sends, as estimates of the state, against what can be known.
+"""Judges the maps that an inferring LBF bundle sends, as estimates of the state, against what can be known.
 
-    python docs/protocols/judge_maps.py [--seed 2] [--heldout 300] [--train-steps 60000] [--alone 8]
+    python docs/protocols/judge_maps.py [--bundle default] [--seed 2] [--heldout 300] [--train-steps 60000]
+        [--alone 8] [--buffer FILE] [with env_args.players=6 env_args.max_food=4 env_args.field_size=11]
 
-Plays fresh episodes of a learning QMIX run, takes the maps of the bundle's last program as they are (no decoder), and
-prints R2 (1 - MSE / variance) and recall off the majority value beside the exact posterior's: of the histories of all
-agents, and of each agent's own history on ``--alone`` of the episodes, which takes seconds each.
+Plays fresh episodes of a learning QMIX run, or takes the held-out ones of a trajectory file, takes the maps of the
+bundle's last program as they are (no decoder), and prints R2 (1 - MSE / variance) and recall off the majority value
+beside the exact posterior's, where the task has one: of the histories of all agents, and of each agent's own history on
+``--alone`` of the episodes, which takes seconds each.
 """
 
 from __future__ import annotations
@@ -22,61 +24,87 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from epymarl_lmac.awareness.ceiling import ceiling_of  # noqa: E402
 from epymarl_lmac.awareness.inputs import Episodes, extended_obs, messages  # noqa: E402
 from epymarl_lmac.awareness.measure import TOLERANCE, Recovery, Rows, evaluate  # noqa: E402
+from epymarl_lmac.errors import BundleError  # noqa: E402
 from epymarl_lmac.learning.extended_obs import XLayout  # noqa: E402
+from epymarl_lmac.paths import protocols_root  # noqa: E402
 from epymarl_lmac.protocol import Bundle  # noqa: E402
 from epymarl_lmac.settings import merge  # noqa: E402
+from epymarl_lmac.settings.command_line import split_argv  # noqa: E402
 from epymarl_lmac.tasks import TaskCard, task_card  # noqa: E402
 from epymarl_lmac.tasks.posterior import posterior_of  # noqa: E402
 from protocol_gen.build_bundle import schema_of  # noqa: E402
 from protocol_gen.collect import collect  # noqa: E402
 from protocol_gen.trajectories import read  # noqa: E402
 
-BUNDLE = ROOT / "protocols" / "lbf" / "8x8-2p-2f-s1-coop" / "inferring"
 GROUPS = ("agent", "food", "access")
 
 
 def estimates(bundle: Bundle, card: TaskCard, episodes: Episodes) -> torch.Tensor:
-    """Returns the important state columns as the last program's maps give them, (P, N, I)."""
+    """Returns the important state columns as the last program's maps give them, (P, N, I).
+
+    Raises:
+        BundleError: the last program does not send places and two maps, so it is not an inferring one.
+    """
+    side, n_agents = int(str(card.settings["field_size"])), card.n_agents
+    n_cells = side * side
+    if bundle.programs[-1].message_dim != 4 * n_agents + 2 * n_cells:
+        raise BundleError(
+            f"{bundle.path} sends {bundle.programs[-1].message_dim} numbers in its last step; places and maps of "
+            f"{n_agents} agents on {n_cells} cells are {4 * n_agents + 2 * n_cells}. Name an inferring one by --bundle."
+        )
     packing, layout = episodes.packing(), XLayout(len(card.actions))
     with torch.no_grad():
         said = messages(bundle.programs[-1:], extended_obs(episodes, packing, layout), packing, layout)
-    side = card.settings["field_size"]
-    n_cells, n_agents = side * side, card.n_agents
     _, agent, food = said.split([4 * n_agents, n_cells, n_cells], dim=-1)
-    access = (1 - agent - food).clamp(0, 1)
-    maps = torch.stack([agent, food * n_agents, access], dim=-2)  # with force_coop a food's level is the sum of theirs
+    level = min(3, n_agents)  # of a food with force_coop: the sum of the three lowest players' levels, each 1
+    share = food / level if n_agents > 2 else food  # the inferring 11x11 sends levels
+    access = (1 - agent - share).clamp(0, 1)
+    maps = torch.stack([agent, share * level, access], dim=-2)
     layers = maps.unflatten(-1, (side, side))
     padded = torch.nn.functional.pad(layers, (1, 1, 1, 1))  # the state's layers have a border of one cell
     return padded.flatten(-3)[..., list(bundle.important_state)]
 
 
+def played(card: TaskCard, updates: list[str], options: argparse.Namespace) -> tuple[Episodes, str]:
+    """Returns the episodes to judge on, and where they come from."""
+    if options.buffer is not None:
+        return read(options.buffer)[1], f"the held-out episodes of {options.buffer.name}"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "episodes.h5"
+        collect(path, card, "lbf", updates, 64, options.heldout, options.train_steps, seed=options.seed)
+        return read(path)[1], f"a QMIX run of {options.train_steps:,} steps, seed {options.seed}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", default="default", help="a folder, or a name below protocols/lbf/<task>")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--heldout", type=int, default=300)
     parser.add_argument("--train-steps", type=int, default=60_000)
     parser.add_argument("--alone", type=int, default=8)
-    options = parser.parse_args()
+    parser.add_argument("--buffer", type=Path, help="trajectory file, instead of playing")
+    flags, updates = split_argv(sys.argv[1:])
+    options = parser.parse_args(flags)
     torch.set_num_threads(1)
-    card = task_card("lbf", merge("qmix", "lbf")["env_args"])
-    bundle = Bundle.load(BUNDLE, schema_of(card, True, True))
+    card = task_card("lbf", merge("qmix", "lbf", updates)["env_args"])
+    folder = protocols_root() / "lbf" / card.task / options.bundle  # a full path stays as it is
+    bundle = Bundle.load(folder, schema_of(card, True, True))
     names = [card.state[i].name for i in bundle.important_state]
     groups = {group: [k for k, name in enumerate(names) if name.startswith(group)] for group in GROUPS}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "episodes.h5"
-        collect(path, card, "lbf", [], 64, options.heldout, options.train_steps, seed=options.seed)
-        _, episodes, _ = read(path)
+    episodes, source = played(card, updates, options)
     packing = episodes.packing()
     truth = packing.pack(episodes.state_BTS)[:, list(bundle.important_state)]
     rows = Rows(estimates(bundle, card, episodes), truth, packing.counts)
     maps = evaluate([(lambda u, counts: u, True)], rows, TOLERANCE, groups)
-    posterior = posterior_of("lbf", card.settings)
-    assert posterior is not None
-    ceiling = ceiling_of(posterior, episodes, bundle.important_state, TOLERANCE, groups, options.alone)
-    print(f"{len(episodes)} episodes of a QMIX run of {options.train_steps:,} steps, seed {options.seed}")
+    print(f"{card.task}, {len(episodes)} episodes of {source}")
     print("| | R2 | agents, foods, access | recall off the majority value | agents, foods |")
     print("| --- | --- | --- | --- | --- |")
     show("maps of k = 2", maps)
+    posterior = posterior_of("lbf", card.settings)
+    if posterior is None:
+        print("This field is too large for an exact posterior: what can be known is not computed.")
+        return
+    ceiling = ceiling_of(posterior, episodes, bundle.important_state, TOLERANCE, groups, options.alone)
     show("knowable together", ceiling.together)
     show(f"known alone ({ceiling.n_alone} episodes)", ceiling.alone)
     print(f"share of what can be known: {ceiling.share(maps):.3f}")

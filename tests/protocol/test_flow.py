@@ -248,7 +248,7 @@ def test_unions_equal_python_sets():
 
 
 def test_members_are_the_same_in_many_small_passes(monkeypatch):
-    program = Bundle.load(protocols_root() / "lbf" / "8x8-2p-2f-s1-coop" / "default", None).programs[2]
+    program = Bundle.load(protocols_root() / "lbf" / "8x8-2p-2f-s1-coop" / "forwarding", None).programs[2]
     flow = flow_map(program)
     monkeypatch.setattr("epymarl_lmac.protocol.analysis.sets.WORK_BYTES", 1)
     again = flow_map(program)

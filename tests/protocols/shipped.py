@@ -36,8 +36,9 @@ TASKS: dict[str, tuple[str, list[str]]] = {
     "smaclite/2s3z-150t": ("smaclite", ["env_args.map_name=2s3z"]),
 }
 
-# The default designs of LBF forward what is seen now; 8x8 also has one that infers.
-BUNDLES = [*((name, "default") for name in TASKS), ("lbf/8x8-2p-2f-s1-coop", "inferring")]
+# The default designs of LBF infer where everything is; those they replaced forward what is seen now.
+LBF = ("lbf/8x8-2p-2f-s1-coop", "lbf/11x11-6p-4f-s1-coop")
+BUNDLES = [*((name, "default") for name in TASKS), *((name, "forwarding") for name in LBF)]
 
 
 def load(name: str, which: str = "default") -> tuple[Bundle, TaskCard]:

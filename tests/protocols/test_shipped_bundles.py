@@ -77,8 +77,8 @@ def last_words(bundle, history, size, agents):
 
 
 @pytest.mark.parametrize(("name", "size", "agents"), LBF)
-def test_lbf_tells_where_teammates_beside_a_border_stand(name, size, agents):
-    bundle, _ = load(name)
+def test_forwarding_lbf_tells_where_teammates_beside_a_border_stand(name, size, agents):
+    bundle, _ = load(name, "forwarding")
     x = scene(0, 3, size, size, agents).unsqueeze(0)
     said = bundle.programs[1].message(x)[0, 0].view(agents - 1, 2, size)
     assert torch.equal(said[0, 0], torch.eye(size)[0])  # row 0 for certain
@@ -88,8 +88,8 @@ def test_lbf_tells_where_teammates_beside_a_border_stand(name, size, agents):
 
 
 @pytest.mark.parametrize(("name", "size", "agents"), LBF)
-def test_lbf_tells_what_teammates_see_the_next_id_first(name, size, agents):
-    bundle, _ = load(name)
+def test_forwarding_lbf_tells_what_teammates_see_the_next_id_first(name, size, agents):
+    bundle, _ = load(name, "forwarding")
     x = torch.zeros(1, agents, 27 + 6 + agents)
     x[0, :, 9] = torch.arange(agents) + 1.0  # the food in the first cell of agent i's window has level i + 1
     said = bundle.programs[0].message(x)[0].view(agents, agents - 1, 33)
@@ -99,8 +99,8 @@ def test_lbf_tells_what_teammates_see_the_next_id_first(name, size, agents):
 
 
 @pytest.mark.parametrize(("name", "size", "agents"), LBF)
-def test_lbf_counts_moves_since_the_border_was_seen(name, size, agents):
-    bundle, _ = load(name)
+def test_forwarding_lbf_counts_moves_since_the_border_was_seen(name, size, agents):
+    bundle, _ = load(name, "forwarding")
     where, agent_map, _ = last_words(bundle, history_of(southwards((0, 1, 2), size, agents)), size, agents)
     middle, half = where[:, 0], where[:, 1]
     torch.testing.assert_close(middle[:, 0], torch.full((agents,), 2.0))  # row 2, for certain
@@ -110,9 +110,9 @@ def test_lbf_counts_moves_since_the_border_was_seen(name, size, agents):
     assert agent_map.sum().item() == pytest.approx(agents)
 
 
-def test_lbf_doubts_a_move_that_another_player_may_have_blocked():
+def test_forwarding_lbf_doubts_a_move_that_another_player_may_have_blocked():
     size, agents = 8, 2
-    bundle, _ = load("lbf/8x8-2p-2f-s1-coop")
+    bundle, _ = load("lbf/8x8-2p-2f-s1-coop", "forwarding")
     steps = southwards((0, 1), size, agents)
     steps[0][:, 0] = 1.0  # each saw a player beside it when it chose to go south
     steps[1][:, 18:27] = steps[0][:, 18:27].clone().fill_(1.0)  # no border in sight afterwards
@@ -128,8 +128,8 @@ def test_lbf_doubts_a_move_that_another_player_may_have_blocked():
 
 
 @pytest.mark.parametrize(("name", "size", "agents"), LBF)
-def test_lbf_lays_a_seen_food_onto_the_field_and_forgets_it_once_it_is_gone(name, size, agents):
-    bundle, _ = load(name)
+def test_forwarding_lbf_lays_a_seen_food_onto_the_field_and_forgets_it_once_it_is_gone(name, size, agents):
+    bundle, _ = load(name, "forwarding")
     x = scene(0, 0, size, size, agents)
     seeing = x.clone()
     seeing[0, 9 + 8] = 2.0  # agent 0, in the corner, sees a food to its south-east
@@ -147,7 +147,7 @@ def test_lbf_lays_a_seen_food_onto_the_field_and_forgets_it_once_it_is_gone(name
 
 # -- the inferring designs ---------------------------------------------------------------------------------------
 
-INFERRING = LBF[:1]
+FOOD_UNITS = {2: 1.0, 6: 3.0}  # by agents: 8x8 says how likely a food is, 11x11 what level is to be expected
 
 
 def whole_episode(steps, length=25):
@@ -162,12 +162,12 @@ def inferred(bundle, steps, size, agents):
     assert torch.equal(said, said[:1].expand_as(said))  # everybody hears the same
     where, agent_map, food_map = said[0].split([4 * agents, size * size, size * size])
     where = torch.stack([where[: 2 * agents].view(agents, 2), where[2 * agents :].view(agents, 2)], dim=1)
-    return where * (size - 1), agent_map.view(size, size), food_map.view(size, size)
+    return where * (size - 1), agent_map.view(size, size), food_map.view(size, size) / FOOD_UNITS[agents]
 
 
-@pytest.mark.parametrize(("name", "size", "agents"), INFERRING)
+@pytest.mark.parametrize(("name", "size", "agents"), LBF)
 def test_inferring_lbf_remembers_a_wall_for_the_whole_episode(name, size, agents):
-    bundle, _ = load(name, "inferring")
+    bundle, _ = load(name)
     assert bundle.history == 25 and bundle.programs[-1].spec.history == 25
     there_and_back = [0, 1, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3]
     steps = southwards(there_and_back, size, agents)
@@ -180,9 +180,9 @@ def test_inferring_lbf_remembers_a_wall_for_the_whole_episode(name, size, agents
     assert food_map[0].sum() == food_map[:, 0].sum() == 0  # foods never lie on the border
 
 
-@pytest.mark.parametrize(("name", "size", "agents"), INFERRING)
+@pytest.mark.parametrize(("name", "size", "agents"), LBF)
 def test_inferring_lbf_remembers_a_food_until_it_was_eaten(name, size, agents):
-    bundle, _ = load(name, "inferring")
+    bundle, _ = load(name)
     empty = scene(0, 0, size, size, agents)
     empty[1:] = scene(size - 1, size - 1, size, size, agents)[1:]
     seeing = empty.clone()
@@ -200,7 +200,7 @@ def test_inferring_lbf_comes_near_the_best_possible_estimate():
     make_host_importable()
     from envs.lbf import LbfEnv
 
-    bundle, card = load("lbf/8x8-2p-2f-s1-coop", "inferring")
+    bundle, card = load("lbf/8x8-2p-2f-s1-coop")
     posterior = posterior_of("lbf", card.settings)
     least = error = 0.0
     for seed in range(12):
