@@ -1,10 +1,11 @@
 """Random play on 1o_10b_vs_1r with other terrain, for the question which cells the real game takes for walkable.
 
-    python docs/results/sc2/terrain_variants.py [--episodes 240]
+    python docs/results/sc2/terrain_variants.py [--blocks 12]
 
 Two things are varied apart: where a unit may stand and walk, and which cells are offered as moves (SMAC looks one cell
-ahead in the game's pathing grid). "Foot" are the cells marked ``~`` in the map file, "border" the outermost cells.
-Shares are of agent steps, the dead included.
+ahead in the pathing grid that the game reports). A block is 60 episodes, as many as were played in the real game; the
+line below a variant says by how many standard deviations of such a block the real game differs from it. Shares are of
+agent steps, the dead included.
 """
 
 from __future__ import annotations
@@ -19,22 +20,68 @@ from random_play import Tally, make_env, play
 from scripted import POLICIES
 
 from epymarl_lmac.paths import config_root
+from epymarl_lmac.tasks.sc2_constants import MAP_SIZE
 from epymarl_lmac.tasks.sc2_map_file import load_map
 
 MAP = "1o_10b_vs_1r"
+EPISODES = 60  # of a block
+SMALLEST_SD = 5e-4  # half of the last digit that is known of the real game
 DIRECTIONS = ("north", "south", "east", "west")
+STATISTICS = (
+    *DIRECTIONS,
+    "visible",
+    "attackable",
+    "alive",
+    "distance",
+    "health",
+    "first ally",
+    "tenth",
+    "attack",
+    "stop",
+)
+# .905 alive is what .896 of ten Banelings and all Overlords make.
+REAL = (0.811, 0.791, 0.794, 0.789, 0.121, 0.104, 0.905, 2.34, 0.931, 0.143, 0.036, 0.021, 0.192)
 Rows = list[str]  # of the map file, from north to south
 
 
+def closed_border(rows: Rows, height: int, width: int) -> Rows:
+    """Blocks the outermost ``height`` rows in the north and south and ``width`` columns in the east and west."""
+    return _bordered(rows, "#", height, width)
+
+
+def open_border(rows: Rows, width: int) -> Rows:
+    """Opens the outermost rows and columns."""
+    return _bordered(rows, ".", width, width)
+
+
+def _bordered(rows: Rows, cell: str, height: int, width: int) -> Rows:
+    side = cell * width
+    inner = [side + row[width : MAP_SIZE - width] + side for row in rows[height : MAP_SIZE - height]]
+    return [*[cell * MAP_SIZE] * height, *inner, *[cell * MAP_SIZE] * height]
+
+
+def without_cut(rows: Rows) -> Rows:
+    """Blocks the low cells that a cliff's corner cuts: in its tile of 2 x 2 cells those beside the high one."""
+    return _blocked_beside_slopes(rows, 1)
+
+
 def without_foot(rows: Rows) -> Rows:
-    """Blocks the cells at the foot of cliff corners."""
-    return [row.replace("~", "#") for row in rows]
+    """Blocks all low cells in the tiles of cliffs' corners, also the one that the slope only touches."""
+    return _blocked_beside_slopes(rows, 2)
 
 
-def without_border(rows: Rows) -> Rows:
-    """Blocks the outermost cells."""
-    wall = "#" * len(rows[0])
-    return [wall, *(f"#{row[1:-1]}#" for row in rows[1:-1]), wall]
+def _blocked_beside_slopes(rows: Rows, steps: int) -> Rows:
+    cells = [list(row) for row in rows]
+    for top in range(0, MAP_SIZE, 2):
+        for left in range(0, MAP_SIZE, 2):
+            tile = [(top + i, left + j) for i in (0, 1) for j in (0, 1)]
+            high = [cell for cell in tile if rows[cell[0]][cell[1]] == "#"]
+            low = [cell for cell in tile if rows[cell[0]][cell[1]] == "."]
+            if len(high) == 1 and len(low) == 3:
+                for i, j in low:
+                    if abs(i - high[0][0]) + abs(j - high[0][1]) <= steps:
+                        cells[i][j] = "#"
+    return ["".join(row) for row in cells]
 
 
 def walkable(folder: Path, content: dict, rows: Rows) -> tuple[str, np.ndarray]:
@@ -44,41 +91,59 @@ def walkable(folder: Path, content: dict, rows: Rows) -> tuple[str, np.ndarray]:
     return str(path), load_map(str(path)).walkable
 
 
-def statistics(standing: Rows, offered: Rows, content: dict, n_episodes: int) -> list[str]:
-    """Plays uniformly random episodes; returns the cells of a table's row."""
+def block(standing: Rows, offered: Rows, content: dict, seed: int) -> list[float]:
+    """Plays uniformly random episodes; returns ``STATISTICS``."""
     with tempfile.TemporaryDirectory() as folder:
         offered_XY = walkable(Path(folder), content, offered)[1]
-        env = make_env(walkable(Path(folder), content, standing)[0], n_episodes, seed=0)
+        env = make_env(walkable(Path(folder), content, standing)[0], EPISODES, seed)
     env._observer.rules = env._observer.rules._replace(walkable=np.ascontiguousarray(offered_XY))
     tally = Tally(env)
-    play(env, POLICIES["random"], 0, tally)
+    play(env, POLICIES["random"], seed, tally)
     sums, n, n_seen = tally.sums, tally.n_steps, tally.sums["enemies visible"]
-    moves = " / ".join(f"{sums[f'move {d} available'] / n:.3f}" for d in DIRECTIONS)
-    shares = [sums[key] / n for key in ("an enemy visible", "an enemy attackable", "alive")]
-    distance, health = sums["distance"] / n_seen, sums["health"] / n_seen
-    return [moves, *(f"{share:.3f}" for share in shares), f"{distance:.2f}", f"{health:.3f}"]
+    shares = ("an enemy visible", "an enemy attackable", "alive")
+    last = ("ally slot 0 visible", "ally slot 9 visible", "action attack or heal", "action stop")
+    return [
+        *(sums[f"move {direction} available"] / n for direction in DIRECTIONS),
+        *(sums[key] / n for key in shares),
+        sums["distance"] / n_seen,
+        sums["health"] / n_seen,
+        *(sums[key] / n for key in last),
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--episodes", type=int, default=240)
+    parser.add_argument("--blocks", type=int, default=12)
     options = parser.parse_args()
     content = yaml.safe_load((config_root() / "sc2_maps" / f"{MAP}.yaml").read_text(encoding="utf-8"))
-    rows = content["terrain"].split()
-    inner = without_border(rows)
-    neither = without_border(without_foot(rows))
+    shipped = content["terrain"].split()
+    sheet = [row.replace("~", ".") for row in open_border(shipped, 3)]  # every cell that may be walkable is
+    cut, foot = without_cut(sheet), without_foot(sheet)
+
+    def closed(width: int) -> Rows:
+        return closed_border(sheet, width, width)
+
     variants = {
-        "as shipped": (rows, rows),
-        "border not offered": (rows, inner),
-        "foot not offered": (rows, without_foot(rows)),
-        "both not offered": (rows, neither),
-        "both not offered, border blocked": (inner, neither),
-        "both blocked": (neither, neither),
+        "every uncertain cell walkable": (sheet, sheet),
+        "border of 1 not offered": (sheet, closed(1)),
+        "border of 2 in the north and south, 1 in the east and west not offered": (sheet, closed_border(sheet, 2, 1)),
+        "border of 1 and foot not offered": (sheet, closed_border(foot, 1, 1)),
+        "border of 1 closed": (closed(1), closed(1)),
+        "border of 2 closed": (closed(2), closed(2)),
+        "border of 3 closed (shipped)": (shipped, shipped),
+        "border of 4 closed": (closed(4), closed(4)),
+        "border of 2 closed, cut cells not offered": (closed(2), closed_border(cut, 2, 2)),
+        "border of 2 closed, foot not offered": (closed(2), closed_border(foot, 2, 2)),
     }
-    print("| variant | north / south / east / west | enemy visible | attackable | agents alive | distance | health |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| variant | " + " | ".join(STATISTICS) + " |")
+    print("| --- |" + " --- |" * len(STATISTICS))
+    print("| StarCraft II | " + " | ".join(f"{value:.3f}" for value in REAL) + " |", flush=True)
     for name, (standing, offered) in variants.items():
-        print(f"| {name} | " + " | ".join(statistics(standing, offered, content, options.episodes)) + " |", flush=True)
+        blocks = np.array([block(standing, offered, content, seed) for seed in range(options.blocks)])
+        mean, sd = blocks.mean(0), blocks.std(0, ddof=1)
+        print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in mean) + " |")
+        apart = (np.array(REAL) - mean) / sd.clip(SMALLEST_SD)
+        print("| | " + " | ".join(f"{value:+.1f}" for value in apart) + " |", flush=True)
 
 
 if __name__ == "__main__":

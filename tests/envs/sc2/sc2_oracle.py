@@ -147,7 +147,7 @@ def walkable(terrain: str, i: int, j: int) -> bool:
     if terrain == "ring":
         return not (7 <= i <= 24 and 5 <= j <= 26)
     if terrain == "cliffs":
-        return CLIFFS[31 - j][i] != "#"
+        return 3 <= i <= 28 and 3 <= j <= 28 and CLIFFS[31 - j][i] != "#"
     return True
 
 

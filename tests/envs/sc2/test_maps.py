@@ -14,7 +14,7 @@ from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks.sc2_constants import UNITS
 from epymarl_lmac.tasks.sc2_map_file import load_map, map_folder, map_names, read_map
 
-CELLS = {"band": 576, "flat": 1024, "tee": 160, "ring": 628, "cliffs": 948}
+CELLS = {"band": 576, "flat": 1024, "tee": 160, "ring": 628, "cliffs": 600}
 
 
 def test_the_project_brings_all_maps_of_the_oracle_and_no_other():
