@@ -107,14 +107,14 @@ def test_a_missing_package_is_named_when_its_environment_is_used(attached):
 
 
 def test_a_setting_that_the_file_leaves_out_has_its_default(attached):
-    with edited(attached, ("latent_dim: 20\n", ""), ("recon_lambda: 1.0\n", "")):
+    with edited(attached, ("latent_dim: 128\n", ""), ("recon_lambda: 1.0\n", "")):
         assert results(run_host(attached, "lmac_qmix:lookout"))["lmac_qmix:lookout"]["steps"] > 0
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("latent_dim: 20\n", "latent_dim: 0\n"), "latent_dim=0 must be at least 1 (lmac)"),
+        (("latent_dim: 128\n", "latent_dim: 0\n"), "latent_dim=0 must be at least 1 (lmac)"),
         (("", "common_reward: false\n"), "common_reward=True"),
     ],
     ids=["a value out of bounds", "rewards of single agents"],

@@ -46,7 +46,7 @@ class LmacSettings(LinkSettings):
     protocol_steps: int = setting(
         3, "how many of the bundle's protocol steps are used: 0 (no messages), 1, 2 or 3 (k = 0, 1, 2)", low=0, high=3
     )
-    latent_dim: int = setting(20, "width of the latent z that agents act on", low=1)
+    latent_dim: int = setting(128, "width of the latent z that agents act on; published: 20", low=1)
     encoder_lr: float = setting(
         0.0,
         "learning rate of encoder, decoder and cycle encoder, which then have their own optimiser and gradient "
