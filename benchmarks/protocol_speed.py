@@ -5,8 +5,8 @@
 Rows: the LBF bundles `forwarding` at B*T = 32*26 rows; a protocol of this file with N = 22 agents and D = 200 at
 32*26 and 32*121 rows; and, if --archive names a folder of published modules, those of 2o_20b_vs_2r at these sizes. The
 eager original is the text itself, executed here: these texts are trusted. ``messages`` is what training runs: the
-program without the receivers' own columns. ``cold`` includes the start of a process and of PyTorch in it, ``warm`` finds them
-started; the cache of programs is off.
+program without the receivers' own columns. ``cold`` includes the start of a process and of PyTorch in it, ``warm``
+finds them started; the cache of programs is off.
 """
 
 from __future__ import annotations
