@@ -1,0 +1,204 @@
+"""The controls of LBF: does what messages tell help the return?
+
+    python docs/results/controls/controls.py train --results results/controls [--only qmix,fullcomm] [--seeds 1,2,3]
+    python docs/results/controls/controls.py table --results results/controls
+
+``train`` runs one training after another and goes on where it was stopped: a run that is finished is not run again, one
+that was interrupted goes on from its last checkpoint. Start it on every core with other rows. ``table`` writes
+``controls.md``, ``controls.csv`` (every test) and ``controls.png`` (one point a seed) beside this file, from what is
+finished. R2 in evaluation mode is there where ``epymarl-lmac evaluate RUN`` was run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from epymarl_lmac.compare.messages import INTACT, read_evaluation  # noqa: E402
+from epymarl_lmac.compare.process import RunProcess, host_command  # noqa: E402
+from epymarl_lmac.compare.statistics import final_score, steps_to, t_interval  # noqa: E402
+from epymarl_lmac.record.metrics import read_metrics  # noqa: E402
+from epymarl_lmac.record.provenance import read_run  # noqa: E402
+
+KEY, GOAL = "test_return_mean", 0.9
+FORWARDING = "protocol_path=protocols/lbf/8x8-2p-2f-s1-coop/forwarding"
+LARGE = ("env_args.players=6", "env_args.max_food=4", "env_args.field_size=11")
+COMMON = ("use_cuda=False", "save_model_interval=100000")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table."""
+
+    says: str
+    alg: str
+    updates: tuple[str, ...] = ()
+    t_max: int = 2_000_000
+    seeds: tuple[int, ...] = (1, 2, 3)
+
+
+ROWS = {
+    "lmac_qmix": Row("`lmac_qmix`", "lmac_qmix"),
+    "forwarding": Row("with the forwarding bundle", "lmac_qmix", (FORWARDING,)),
+    "no_messages": Row("without messages", "lmac_qmix", ("comm_control=zero",)),
+    "shuffled": Row("messages of other episodes, in training too", "lmac_qmix", ("comm_control=shuffle",)),
+    "qmix": Row("`qmix`", "qmix"),
+    # 163,260 parameters of the agents; lmac_qmix has 162,254. The mixers are the same.
+    "qmix_wide": Row("`qmix`, as many parameters", "qmix", ("hidden_dim=161",)),
+    "qmix_state": Row("`qmix_state`", "qmix_state"),
+    "fullcomm": Row("`fullcomm`", "fullcomm"),
+    "published_forms": Row("`lmac_qmix`, published forms", "lmac_qmix", ("preset=official",), 300_000, (1,)),
+    "lmac_qmix_11x11": Row("11x11: `lmac_qmix`", "lmac_qmix", LARGE, 1_000_000, (1,)),
+    "qmix_11x11": Row("11x11: `qmix`", "qmix", LARGE, 1_000_000, (1,)),
+    "qmix_state_11x11": Row("11x11: `qmix_state`", "qmix_state", LARGE, 1_000_000, (1,)),
+}
+
+
+def newest_run(folder: Path) -> Path | None:
+    """Returns the folder of the newest run under a folder that has a record."""
+    return max((path.parent for path in folder.glob("*/run.json")), default=None)
+
+
+def steps_of(run: Path) -> int:
+    """Returns the environment steps of a run's last test."""
+    return max((row.t_env for row in read_metrics(run) if row.key == KEY), default=0)
+
+
+def is_finished(run: Path | None, row: Row) -> bool:
+    """Returns whether a run has reached its last step."""
+    return run is not None and read_run(run)["status"] == "finished" and steps_of(run) >= 0.98 * row.t_max
+
+
+def train(results: Path, names: Sequence[str], seeds: Sequence[int]) -> None:
+    """Runs what is missing, seed by seed."""
+    for seed in seeds:
+        for name in names:
+            row = ROWS[name]
+            folder = results / name / f"seed{seed}"
+            run = newest_run(folder)
+            if seed not in row.seeds or is_finished(run, row):
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            settings = [f"seed={seed}", f"t_max={row.t_max}", f"label={name}", *COMMON, *row.updates]
+            argv = ["--no-sacred", f"--config={row.alg}", "--env-config=lbf", "with", *settings]
+            is_saved = run is not None and (run / "checkpoint.json").is_file()
+            process = RunProcess(host_command(argv, folder, run if is_saved else None), folder / "log")
+            try:
+                while not process.wait(5):
+                    pass
+            except KeyboardInterrupt:
+                process.ask_to_stop()
+                process.wait(120)
+                raise
+            ending = "; ".join(process.last_lines()) if process.poll() else "done"
+            print(f"{name}, seed {seed}: {ending}", flush=True)
+
+
+def curves(results: Path, row: Row, name: str) -> Iterator[tuple[int, Path, np.ndarray, np.ndarray]]:
+    """Yields seed, folder, steps and test returns of a row's finished runs."""
+    for seed in row.seeds:
+        run = newest_run(results / name / f"seed{seed}")
+        if run is None or not is_finished(run, row):
+            continue
+        tests = [(line.t_env, line.value) for line in read_metrics(run) if line.key == KEY]
+        steps, values = np.array(tests, dtype=float).T
+        yield seed, run, steps, values
+
+
+def r2_of(run: Path) -> float:
+    """Returns the R2 of the estimated state in evaluation mode, NaN where it was not measured."""
+    evaluation: Any = read_evaluation(run)
+    rows = evaluation["rows"] if evaluation else []
+    found = [line["awareness"]["r2"] for line in rows if line["control"] == INTACT and line.get("awareness")]
+    return found[0] if found else math.nan
+
+
+def table(results: Path) -> None:
+    """Writes the table, the curves and the picture."""
+    heads = ("run", "seeds", "steps", "test return, mean and 95 % interval", "each seed", "steps to 0.9", "R2")
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    points: dict[str, list[float]] = {}
+    with (HERE / "controls.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["run", "seed", "t_env", KEY])
+        for name, row in ROWS.items():
+            runs = list(curves(results, row, name))
+            if not runs:
+                continue
+            for seed, _, steps, values in runs:
+                writer.writerows([name, seed, int(t), f"{v:.4f}"] for t, v in zip(steps, values, strict=True))
+            scores = [final_score(steps, values, row.t_max) for _, _, steps, values in runs]
+            points[row.says.replace("`", "")] = scores
+            lines.append(_line(row, runs, scores))
+    (HERE / "controls.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+    draw(points)
+
+
+def _line(row: Row, runs: Sequence[tuple[int, Path, np.ndarray, np.ndarray]], scores: Sequence[float]) -> str:
+    estimate = t_interval(np.array(scores))
+    shown = f"{estimate.value:.3f}"
+    if estimate.has_interval:
+        shown += f" [{estimate.low:.3f}, {estimate.high:.3f}]"
+    reached = [steps_to(steps, values, GOAL) for _, _, steps, values in runs]
+    r2 = [r2_of(run) for _, run, _, _ in runs]
+    cells = [
+        row.says,
+        ", ".join(str(seed) for seed, *_ in runs),
+        f"{row.t_max:,}",
+        shown,
+        ", ".join(f"{score:.3f}" for score in scores),
+        ", ".join("not reached" if not math.isfinite(step) else f"{step:,.0f}" for step in reached),
+        ", ".join("" if math.isnan(value) else f"{value:.3f}" for value in r2),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def draw(points: dict[str, list[float]]) -> None:
+    """Draws one point a seed and a bar at the mean."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.6 + 0.4 * len(points)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for y, scores in enumerate(points.values()):
+        axes.plot(scores, [y] * len(scores), "o", color="#0072B2", alpha=0.7)
+        axes.plot([np.mean(scores)] * 2, [y - 0.25, y + 0.25], color="#D55E00", lw=2)
+    axes.set_yticks(range(len(points)), list(points))
+    axes.invert_yaxis()
+    axes.set_xlabel("test return, mean of the last tenth of the tests")
+    axes.grid(axis="x", alpha=0.3)
+    figure.savefig(HERE / "controls.png", dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("train", "table"))
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--only", default=",".join(ROWS), help="rows, separated by commas")
+    parser.add_argument("--seeds", default="1,2,3")
+    options = parser.parse_args()
+    names = options.only.split(",")
+    if unknown := [name for name in names if name not in ROWS]:
+        parser.error(f"--only names {', '.join(unknown)}; rows are {', '.join(ROWS)}")
+    if options.action == "table":
+        table(options.results)
+    else:
+        train(options.results, names, [int(seed) for seed in options.seeds.split(",")])
+
+
+if __name__ == "__main__":
+    main()
