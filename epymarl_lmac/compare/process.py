@@ -120,6 +120,21 @@ class RunProcess:
             return False
         return True
 
+    def run_to_end(self) -> list[str]:
+        """Waits for the run; Ctrl-C lets it save and stop first, and goes on to the caller.
+
+        Returns:
+            Its last lines if it failed, else nothing.
+        """
+        try:
+            while not self.wait(5):
+                pass
+        except KeyboardInterrupt:
+            self.ask_to_stop()
+            self.wait(120)
+            raise
+        return self.last_lines() if self.poll() else []
+
     def last_lines(self) -> list[str]:
         """Returns the last lines that this run wrote."""
         return last_lines(self._log, self._start_of_log)

@@ -94,16 +94,8 @@ def train(results: Path, names: Sequence[str], seeds: Sequence[int]) -> None:
             settings = [f"seed={seed}", f"t_max={row.t_max}", f"label={name}", *COMMON, *row.updates]
             argv = ["--no-sacred", f"--config={row.alg}", "--env-config=lbf", "with", *settings]
             is_saved = run is not None and (run / "checkpoint.json").is_file()
-            process = RunProcess(host_command(argv, folder, run if is_saved else None), folder / "log")
-            try:
-                while not process.wait(5):
-                    pass
-            except KeyboardInterrupt:
-                process.ask_to_stop()
-                process.wait(120)
-                raise
-            ending = "; ".join(process.last_lines()) if process.poll() else "done"
-            print(f"{name}, seed {seed}: {ending}", flush=True)
+            failed = RunProcess(host_command(argv, folder, run if is_saved else None), folder / "log").run_to_end()
+            print(f"{name}, seed {seed}: {'; '.join(failed) or 'done'}", flush=True)
 
 
 def curves(results: Path, row: Row, name: str) -> Iterator[tuple[int, Path, np.ndarray, np.ndarray]]:

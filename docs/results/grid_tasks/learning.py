@@ -114,15 +114,8 @@ def train(cell: Cell, record: Record | None, results: Path) -> list[str]:
     results.mkdir(parents=True, exist_ok=True)
     log = results / "learning.log"
     argv = ("--no-sacred", *cell.argv)
-    process = RunProcess(host_command(argv, results, record.folder if record and record.resumable else None), log)
-    try:
-        while not process.wait(5):
-            pass
-    except KeyboardInterrupt:
-        process.ask_to_stop()
-        process.wait(120)
-        raise
-    return process.last_lines() if process.poll() else []
+    resumed = record.folder if record and record.resumable else None
+    return RunProcess(host_command(argv, results, resumed), log).run_to_end()
 
 
 def train_all(rows: Sequence[Row], algs: Sequence[str], results: Path) -> dict[str, str]:
