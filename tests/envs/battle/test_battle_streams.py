@@ -88,7 +88,9 @@ def test_allies_are_in_agent_order_and_start_where_the_map_says():
     corners = {(3.5, 2.0), (3.5, 28.86), (28.5, 28.0), (28.5, 2.0)}
     at = {(round(float(x), 2), round(float(y), 2)) for x, y in zip(t.x[:, 10], t.y[:, 10], strict=True)}
     assert at == corners
-    assert (np.hypot(t.x[:, 11] - t.x[:, 10], t.y[:, 11] - t.y[:, 10]) < 1.5).all()
+    # The Roach waits at the nearest place where it can stand: the southern corners lie in the border.
+    assert (np.hypot(t.x[:, 11] - t.x[:, 10], t.y[:, 11] - t.y[:, 10]) < 2.0).all()
+    assert load_map("1o_10b_vs_1r").walkable[t.x[:, 11].astype(int), t.y[:, 11].astype(int)].all()
 
 
 def test_generated_teams_mirror_each_other_in_types():
