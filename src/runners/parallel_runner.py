@@ -44,6 +44,7 @@ class ParallelRunner(Runner):
         if self._is_pipelined:
             return
         if self._num_envs < self.batch_size:
+            self.close_env()
             raise SettingsError(
                 f"num_envs={self._num_envs} is less than batch_size_run={self.batch_size}, so episodes would be at "
                 f"different steps, which {type(mac).__name__} cannot play; set num_envs=0.",

@@ -1,6 +1,7 @@
 """More episodes than processes in a round, in two groups that take turns: which episodes are played, and how."""
 
 import functools
+import multiprocessing
 
 import fake_envs as fake
 import pytest
@@ -271,3 +272,4 @@ def test_a_controller_without_rows_needs_a_process_an_episode(play):
 
     with pytest.raises(SettingsError, match=r"num_envs=2 is less than batch_size_run=3.*InStep.*num_envs=0"):
         play(mac=InStep, batch_size_run=3, num_envs=2)
+    assert multiprocessing.active_children() == []  # its processes are closed
