@@ -120,7 +120,7 @@ def r2_of(run: Path) -> float:
 def table(results: Path) -> None:
     """Writes the table, the curves and the picture."""
     heads = ("run", "seeds", "steps", "test return, mean and 95 % interval", "each seed", "steps to 0.9", "R2")
-    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    lines = ["# Controls of LBF", "", "| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     points: dict[str, list[float]] = {}
     with (HERE / "controls.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
