@@ -10,7 +10,6 @@ from __future__ import annotations
 import faulthandler
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -34,7 +33,7 @@ def run_worker(pipe: Connection, make_env: Callable[[], MultiAgentEnv], log_path
     """Serves one environment until it is told to close.
 
     Args:
-        pipe: receives ``(command, data)``, sends ``("ok", answer)`` or ``("error", description)``, all pickled.
+        pipe: receives ``(command, data)``, sends ``("ok", answer)`` or ``("error", description)``.
         make_env: makes the environment, in this process.
         log_path: file for everything the environment prints.
     """
@@ -48,7 +47,7 @@ def run_worker(pipe: Connection, make_env: Callable[[], MultiAgentEnv], log_path
     env: OneEnv | None = None
     while True:
         try:
-            command, data = pickle.loads(pipe.recv_bytes())
+            command, data = pipe.recv()
         except (EOFError, OSError):
             break
         if command == "close":
@@ -59,19 +58,14 @@ def run_worker(pipe: Connection, make_env: Callable[[], MultiAgentEnv], log_path
             answer = _COMMANDS[command](env, data)
         except Exception as error:  # whatever the environment raises is told to the parent, which stops the run
             sys.stdout.flush()  # the parent reads what was printed as soon as it has the answer
-            pipe.send_bytes(packed(("error", _describe(error))))
+            pipe.send(("error", _describe(error)))
             continue
         sys.stdout.flush()
         if os.fstat(log_fd).st_size > LOG_LIMIT_BYTES:
             os.ftruncate(log_fd, 0)
-        pipe.send_bytes(packed(("ok", answer)))
+        pipe.send(("ok", answer))
     if env is not None:
         env.close()
-
-
-def packed(message: tuple[str, Any]) -> bytes:
-    """Returns a message as bytes. ``Connection.send`` would look up how to share memory and pipes, every time."""
-    return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
 
 
 def _follow_parent() -> None:
@@ -96,9 +90,8 @@ def _describe_env(env: OneEnv, _: None) -> tuple[EnvInfo, str]:
     return env.describe(), env.rules
 
 
-def _views(env: OneEnv) -> tuple[bytes, bytes, bytes]:
-    """Returns observations (N, O), state (S,) and available actions (N, A) in ``OneEnv``'s types."""
-    return env.obs_BNO.tobytes(), env.state_BS.tobytes(), env.avail_BNA.tobytes()
+def _views(env: OneEnv) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return env.obs_BNO[0], env.state_BS[0], env.avail_BNA[0]
 
 
 def _reset(env: OneEnv, _: None) -> Any:
@@ -106,8 +99,8 @@ def _reset(env: OneEnv, _: None) -> Any:
     return _views(env)
 
 
-def _step(env: OneEnv, actions: list[int]) -> Any:
-    result = env.step(np.array([actions], np.int64))
+def _step(env: OneEnv, actions_N: np.ndarray) -> Any:
+    result = env.step(actions_N[None])
     info = {key: float(value[0]) for key, value in result.info.items()}
     ends = bool(result.terminated_B[0]), bool(result.truncated_B[0])
     optional = [None if array is None else array[0] for array in (result.alive_BN, result.reward_BN)]

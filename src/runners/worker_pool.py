@@ -11,7 +11,6 @@ import contextlib
 import multiprocessing
 import multiprocessing.util  # registers its exit hook, which waits for children: ours must run before it
 import pickle
-import select
 import shutil
 import signal
 import tempfile
@@ -26,7 +25,7 @@ from envs.batched import BatchedEnv, StepResult
 from envs.multiagentenv import MultiAgentEnv
 from envs.scene import Scene
 from epymarl_lmac.errors import TaskError, UserError
-from runners.env_worker import packed, run_worker
+from runners.env_worker import run_worker
 
 START_TIMEOUT_S = 300.0  # a game engine may take a minute to start, and many start at once
 ANSWER_TIMEOUT_S = 120.0
@@ -106,7 +105,6 @@ class WorkerPool(BatchedEnv):
         # "spawn": a forked child would hold copies of its siblings' pipes and hide that one of them ended.
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Any] = []
-        self._polls: list[Any] = []
         self._processes: list[Any] = []
         atexit.register(self.close)
         for i, factory in enumerate(factories):
@@ -127,8 +125,6 @@ class WorkerPool(BatchedEnv):
                 ) from error
             theirs.close()
             self._pipes.append(ours)
-            self._polls.append(select.poll())  # ``Connection.poll`` makes and frees a selector at every call
-            self._polls[-1].register(ours, select.POLLIN)
             self._processes.append(process)
         described = self._ask_all("describe", [None] * self.num_envs, start_timeout_s)
         info, self._rules = described[0]
@@ -190,7 +186,7 @@ class WorkerPool(BatchedEnv):
 
     def begin_step(self, i: int, actions_N: np.ndarray) -> None:
         """Asks worker i for a step; actions int64 (N,)."""
-        self._send(i, "step", actions_N.tolist())
+        self._send(i, "step", actions_N)
 
     def finish_step(self, i: int) -> WorkerStep:
         """Waits for worker i's step; what is observed then stands in row i of the pool's arrays."""
@@ -199,9 +195,8 @@ class WorkerPool(BatchedEnv):
         self._see(i, views)
         return WorkerStep(*rest)
 
-    def _see(self, i: int, views: tuple[bytes, bytes, bytes]) -> None:
-        for array, view in zip((self.obs_BNO, self.state_BS, self.avail_BNA), views, strict=True):
-            array[i].reshape(-1)[:] = np.frombuffer(view, array.dtype)
+    def _see(self, i: int, views: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+        self.obs_BNO[i], self.state_BS[i], self.avail_BNA[i] = views
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Returns the states of all workers' environments, named ``"<worker>.<array>"``."""
@@ -246,7 +241,7 @@ class WorkerPool(BatchedEnv):
             self._receive(i)
         self._unanswered[i] = command
         try:
-            self._pipes[i].send_bytes(packed((command, data)))
+            self._pipes[i].send((command, data))
         except (BrokenPipeError, ConnectionResetError):
             self._fail_ended(i, command)
 
@@ -262,10 +257,10 @@ class WorkerPool(BatchedEnv):
         self._unanswered[i] = None
         deadline = time.monotonic() + self._timeout_s if deadline is None else deadline
         try:
-            if not self._polls[i].poll(max(0.0, deadline - time.monotonic()) * 1000):
+            if not pipe.poll(max(0.0, deadline - time.monotonic())):
                 self._processes[i].kill()
                 self._fail(i, f"gave no answer to {command}() in time and was ended", self._log_tail(i))
-            status, answer = pickle.loads(pipe.recv_bytes())
+            status, answer = pipe.recv()
         except (EOFError, ConnectionResetError):
             self._fail_ended(i, command)
         if status == "error":
@@ -315,7 +310,7 @@ class WorkerPool(BatchedEnv):
         atexit.unregister(self.close)
         for pipe in self._pipes:
             with contextlib.suppress(OSError):  # already gone, which is what we want
-                pipe.send_bytes(packed(("close", None)))
+                pipe.send(("close", None))
             pipe.close()
         deadline = time.monotonic() + CLOSE_TIMEOUT_S
         for process in self._processes:
