@@ -73,7 +73,7 @@ class Networks:
     def heard(self, batch: Any) -> Tensor:
         """Returns [x, messages]."""
         with torch.no_grad():
-            return self.mac.comm.heard(self.mac.steps(batch, TEST))
+            return torch.cat(self.mac.comm.heard(self.mac.steps(batch, TEST)), dim=-1)
 
     def estimate(self, batch: Any) -> Tensor:
         """Returns the run's own estimate of the important state."""
