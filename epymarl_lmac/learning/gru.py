@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from epymarl_lmac.learning import gru_kernels, mlp_kernels
 from epymarl_lmac.learning.forms import is_compiled
-from epymarl_lmac.learning.mlp import add_product, linear_of_parts
+from epymarl_lmac.learning.input_parts import add_product, add_weight_gradient, input_gradients, linear
 
 BLOCK_ROWS = 512  # a block ends with the step that reaches so many rows
 
@@ -68,12 +68,7 @@ class _Weights(NamedTuple):
 
 
 class _GruSequenceCpu(torch.autograd.Function):
-    """The first layer and ``_GruSequence`` for float32 on the CPU; gives the same results to rounding.
-
-    It is kept because blocks stay in the cache where there are many rows: an update of ``qmix`` takes 0.82 of the time
-    that products over all steps at once took on 2o_20b_vs_2r (35,904 rows of agents), and between 0.94 and 0.99 on 3m
-    (2,754).
-    """
+    """The first layer and ``_GruSequence`` for float32 on the CPU; gives the same results to rounding."""
 
     @staticmethod
     def forward(
@@ -131,8 +126,8 @@ def _run_cpu(
             a_K = a[rows_K]
         else:
             a_K = a[rows_K] if keeps else a[:n]
-            linear_of_parts([part[rows_K] for part in parts], w.first_weight, a_K)
-            mlp_kernels.add_bias_relu(a_K.numpy(), first_bias)
+            linear([part[rows_K] for part in parts], w.first_weight, a_K)
+            mlp_kernels.add_bias(a_K.numpy(), first_bias, True)
         torch.mm(a_K, to_gates, out=gates[:n])
         for row, rows, before in block.steps:
             if rows != last_rows:
@@ -217,13 +212,10 @@ class _Backward:
         torch.mm(d_input, weights.weight_ih, out=d_a)
         mlp_kernels.through_relu(d_a.numpy(), a_K.numpy(), np.float32(1.0))
         self.d_first_bias += d_a.sum(0)
-        start = 0
-        for part, d_part in zip(self.parts, self.d_parts, strict=True):
-            columns = slice(start, start + part.shape[1])
-            add_product(self.d_first[:, columns], d_a.t(), part[rows])
-            if d_part is not None:
-                torch.mm(d_a, weights.first_weight[:, columns], out=d_part[rows])
-            start += part.shape[1]
+        parts = [part[rows] for part in self.parts]
+        add_weight_gradient(self.d_first, d_a, parts)
+        d_parts = [None if d_part is None else d_part[rows] for d_part in self.d_parts]
+        input_gradients(d_a, weights.first_weight, d_parts, parts)
 
     def gradients(self) -> list[Tensor | None]:
         """Returns the gradients of the parts and of all weights, in the order of ``_Weights``."""

@@ -1,14 +1,29 @@
-"""LMAC's losses on what its decoder says."""
+"""LMAC's losses on what its decoder says.
+
+Letters: V transitions, N agents, Z latent, I important state columns, J = 2 I.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from epymarl_lmac.learning import loss_kernels
+from epymarl_lmac.learning.forms import is_compiled
+from epymarl_lmac.learning.mlp import Pass, Plan, blocks, mlp, stages_of, weights_of
+
+
+class RecoveryLosses(NamedTuple):
+    """What ``recovery_losses`` returns."""
+
+    joined_VNJ: Tensor  # [state estimate, awareness probability], (V, N, 2 I), without gradient
+    recon_loss: Tensor  # mean squared error, scalar
+    awareness_loss: Tensor  # mean binary cross-entropy, scalar
+    cycle_loss: Tensor  # mean squared difference of the cycle encoder's output and z, scalar
 
 
 class _RecoveryHead(torch.autograd.Function):
@@ -41,63 +56,124 @@ class _RecoveryHead(torch.autograd.Function):
         return grad, None, None
 
 
-class _RecoveryHeadCpu(torch.autograd.Function):
-    """``_RecoveryHead`` for float32 on the CPU; gives the same results to rounding.
+class _Recovery(NamedTuple):
+    """What the compiled form needs besides tensors."""
 
-    It is kept beside the form for all devices because forward and backward take half the time
-    (``benchmarks/recovery_losses.py``: 1.9 to 2.4 times as fast on one core), 4 to 30 ms less an update on LBF.
+    decoder: Plan
+    cycle: Plan
+    tolerance: np.float32
+    is_target_fixed: bool
+    n_agents: int
+
+    def blocks(self) -> Iterator[slice]:
+        """Yields the rows of every block; a transition's agents stay together."""
+        rows = min(self.decoder.block_rows, self.cycle.block_rows)
+        return blocks(self.decoder.n_rows, max(1, rows // self.n_agents) * self.n_agents)
+
+    def transitions(self, rows: slice) -> slice:
+        """Returns the transitions of a block."""
+        return slice(rows.start // self.n_agents, rows.stop // self.n_agents)
+
+    def split(self, weights: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Returns the decoder's and the cycle encoder's part."""
+        return weights[: self.decoder.n_weights], weights[self.decoder.n_weights :]
+
+
+class _RecoveryCpu(torch.autograd.Function):
+    """``recovery_losses`` for float32 on the CPU; gives the same results to rounding.
+
+    Rows are worked off in blocks that stay in the cache from z to the cycle encoder's output and back.
+    Letters: P = V N rows.
     """
 
     @staticmethod
-    def forward(ctx: Any, decoded_VNJ: Tensor, truth_VI: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
-        columns = truth_VI.shape[-1]
-        joined = decoded_VNJ.clone(memory_format=torch.contiguous_format)
-        joined[..., columns:].sigmoid_()
-        truth = truth_VI.contiguous()
-        likelihood = joined.new_empty(*joined.shape[:-1], columns)
-        ctx.tolerance = np.float32(tolerance)
-        total = loss_kernels.judge(joined.numpy(), truth.numpy(), ctx.tolerance, likelihood.numpy())
-        ctx.save_for_backward(joined, truth)
-        return joined, joined.new_tensor(total / max(1, likelihood.numel())), -likelihood.log_().mean()
+    def forward(
+        ctx: Any, plan: _Recovery, z_PZ: Tensor, truth_VI: Tensor, *weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        of_decoder, of_cycle = plan.split(weights)
+        decoder, cycle = Pass(plan.decoder, of_decoder, keeps=True), Pass(plan.cycle, of_cycle, keeps=True)
+        (P, Z), I = z_PZ.shape, truth_VI.shape[1]
+        squared_error, log_likelihood, cycle_error = 0.0, 0.0, 0.0
+        for rows in plan.blocks():
+            z = z_PZ[rows]
+            joined = decoder.forward(rows, [z])
+            joined[:, I:].sigmoid_()
+            likelihood = z.new_empty(len(z), I)
+            truth = truth_VI[plan.transitions(rows)]
+            squared_error += loss_kernels.judge(joined.numpy(), truth.numpy(), plan.tolerance, likelihood.numpy())
+            log_likelihood += float(likelihood.log_().sum())
+            cycle_error += float((cycle.forward(rows, [joined]) - z).square_().sum())
+        ctx.save_for_backward(z_PZ, truth_VI, *weights, *decoder.tensors, *cycle.tensors)
+        ctx.plan, ctx.n_weights, ctx.n_decoder = plan, len(weights), len(decoder.tensors)
+        joined = decoder.outs[-1]
+        ctx.mark_non_differentiable(joined)
+        means = squared_error / (P * I), -log_likelihood / (P * I), cycle_error / (P * Z)
+        recon, awareness, again = (z_PZ.new_tensor(mean) for mean in means)
+        return joined, recon, awareness, again
 
     @staticmethod
     def backward(
-        ctx: Any, grad_joined: Tensor, grad_recon: Tensor, grad_awareness: Tensor
+        ctx: Any, _: Tensor, grad_recon: Tensor, grad_awareness: Tensor, grad_cycle: Tensor
     ) -> tuple[Tensor | None, ...]:
-        joined, truth = ctx.saved_tensors
-        count = joined.numel() // 2
-        scales = np.float32(2 * float(grad_recon) / count), np.float32(float(grad_awareness) / count)
-        grad = torch.empty_like(joined)
-        passed = grad_joined.contiguous().numpy()
-        loss_kernels.gradient(joined.numpy(), truth.numpy(), ctx.tolerance, passed, *scales, grad.numpy())
-        return grad, None, None
+        plan: _Recovery = ctx.plan
+        z_PZ, truth_VI, *rest = ctx.saved_tensors
+        weights, kept = rest[: ctx.n_weights], rest[ctx.n_weights :]
+        of_decoder, of_cycle = plan.split(weights)
+        decoder = Pass(plan.decoder, of_decoder, True, kept[: ctx.n_decoder])
+        cycle = Pass(plan.cycle, of_cycle, True, kept[ctx.n_decoder :])
+        (P, Z), I = z_PZ.shape, truth_VI.shape[1]
+        scales = np.float32(2 * float(grad_recon) / (P * I)), np.float32(float(grad_awareness) / (P * I))
+        cycle_scale = 2 * float(grad_cycle) / (P * Z)
+        d_z = torch.empty_like(z_PZ)
+        for rows in plan.blocks():
+            z, joined = z_PZ[rows], decoder.outs[-1][rows]
+            d_again = (cycle.outs[-1][rows] - z).mul_(cycle_scale)
+            d_target = None if plan.is_target_fixed else d_again.clone()
+            d_joined = torch.empty_like(joined)
+            cycle.backward(rows, d_again, [joined], [d_joined])
+            truth = truth_VI[plan.transitions(rows)]
+            loss_kernels.gradient(joined.numpy(), truth.numpy(), plan.tolerance, *scales, d_joined.numpy())
+            decoder.backward(rows, d_joined, [z], [d_z[rows]])
+            if d_target is not None:
+                d_z[rows].sub_(d_target)
+        return None, d_z, None, *decoder.gradients(), *cycle.gradients()
 
 
-class RecoveryLosses(NamedTuple):
-    """What ``recovery_losses`` returns."""
-
-    joined_VNJ: Tensor  # [state estimate, awareness probability], (V, N, 2 I)
-    recon_loss: Tensor  # mean squared error, scalar
-    awareness_loss: Tensor  # mean binary cross-entropy, scalar
-
-
-def recovery_losses(decoded_VNJ: Tensor, truth_VI: Tensor, tolerance: float) -> RecoveryLosses:
-    """Returns LMAC's reconstruction and state-awareness losses of a decoder's output.
+def recovery_losses(
+    decoder: nn.Sequential,
+    cycle: nn.Sequential,
+    z_VNZ: Tensor,
+    truth_VI: Tensor,
+    tolerance: float,
+    is_target_fixed: bool = True,
+) -> RecoveryLosses:
+    """Returns LMAC's reconstruction, state-awareness and cycle losses of a latent.
 
     The awareness target is whether the estimate is within tolerance of the truth now; no gradient passes through it.
     The cross-entropy's gradient is that of the logits (probability minus target), which does not vanish where the
     probability saturates; its value is limited to about 87 a column by float32.
 
     Args:
-        decoded_VNJ: valid rows V, agents N, J = 2 I: state estimates, then awareness logits.
+        decoder: z -> state estimates, then awareness logits, 2 I columns.
+        cycle: [state estimates, awareness probabilities] -> z.
+        z_VNZ: latents of valid rows V, agents N.
         truth_VI: the important state columns.
         tolerance: squared error below which a column counts as known (``mse_thres``).
+        is_target_fixed: whether the cycle loss passes no gradient to z as its target.
 
-    Source: Bae et al., ICML 2026, section 4 (L_rec and L_sai).
+    Source: Bae et al., ICML 2026, section 4 (L_rec, L_sai and L_cyc).
     """
-    compiled = decoded_VNJ.device.type == "cpu" and decoded_VNJ.dtype == truth_VI.dtype == torch.float32
-    head = _RecoveryHeadCpu if compiled else _RecoveryHead
-    return RecoveryLosses(*head.apply(decoded_VNJ, truth_VI, tolerance))
+    V, N, Z = z_VNZ.shape
+    of_decoder, of_cycle = stages_of(decoder), stages_of(cycle)
+    weights = [*decoder.parameters(), *cycle.parameters()]
+    if of_decoder is None or of_cycle is None or not is_compiled(z_VNZ, truth_VI, *weights) or z_VNZ.numel() == 0:
+        joined, recon, awareness = _RecoveryHead.apply(mlp(decoder, z_VNZ), truth_VI, tolerance)
+        target = z_VNZ.detach() if is_target_fixed else z_VNZ
+        return RecoveryLosses(joined.detach(), recon, awareness, (target - mlp(cycle, joined)).square().mean())
+    plan = _Recovery(Plan(of_decoder, V * N), Plan(of_cycle, V * N), np.float32(tolerance), is_target_fixed, N)
+    rows, truth = z_VNZ.reshape(V * N, Z), truth_VI.contiguous()
+    joined, *losses = _RecoveryCpu.apply(plan, rows, truth, *weights_of(of_decoder), *weights_of(of_cycle))
+    return RecoveryLosses(joined.view(V, N, -1), *losses)
 
 
 def reconstruction_r2(estimate_RI: Tensor, truth_RI: Tensor) -> Tensor:

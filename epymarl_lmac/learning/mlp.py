@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from epymarl_lmac.learning import mlp_kernels
+from epymarl_lmac.learning import input_parts, mlp_kernels
 from epymarl_lmac.learning.dropout import Dropout
 from epymarl_lmac.learning.forms import is_compiled
 
 BLOCK_NUMBERS = 2**17  # a block of the widest layer's rows has at most so many numbers (512 KiB)
 
 
-class _Stage(NamedTuple):
+class Stage(NamedTuple):
     """A linear layer and what follows it: nothing, ReLU, ReLU and layer norm, or ReLU and dropout."""
 
     linear: nn.Linear
@@ -38,13 +38,13 @@ class _Stage(NamedTuple):
         return own if self.norm is None else [*own, self.norm.weight, self.norm.bias]
 
 
-def _stages(network: nn.Sequential) -> list[_Stage] | None:
+def stages_of(network: nn.Sequential) -> list[Stage] | None:
     """Returns a network's stages; None if it has layers that the compiled form does not know."""
-    stages: list[_Stage] = []
+    stages: list[Stage] = []
     for layer in network:
         last = stages[-1] if stages else None
         if isinstance(layer, nn.Linear):
-            stages.append(_Stage(layer))
+            stages.append(Stage(layer))
         elif last is None or last.norm is not None or last.dropout is not None:
             return None
         elif isinstance(layer, nn.ReLU) and not last.has_relu:
@@ -59,25 +59,27 @@ def _stages(network: nn.Sequential) -> list[_Stage] | None:
     return stages if all(stage.linear.bias is not None for stage in stages) else None
 
 
-class _Plan:
-    """What one pass of a network needs besides its tensors.
+def weights_of(stages: Sequence[Stage]) -> list[Tensor]:
+    """Returns what is trained in all stages."""
+    return [weight for stage in stages for weight in stage.weights()]
+
+
+class Plan:
+    """What one pass of a network needs besides its tensors; draws what dropout leaves out.
 
     Args:
         stages: of the network.
-        n_parts: how many inputs are read side by side.
         n_rows: P.
     """
 
-    def __init__(self, stages: Sequence[_Stage], n_parts: int, n_rows: int) -> None:
+    def __init__(self, stages: Sequence[Stage], n_rows: int) -> None:
         self.kinds = [(s.has_relu, s.norm.eps if s.norm is not None else None) for s in stages]
-        self.n_parts = n_parts
-        widest = max(max(s.linear.in_features, s.linear.out_features) for s in stages)
-        self.block_rows = max(1, BLOCK_NUMBERS // widest)
+        self.widths = [s.linear.out_features for s in stages]
+        self.n_rows = n_rows
+        self.n_weights = len(weights_of(stages))
+        self.block_rows = max(1, BLOCK_NUMBERS // max(stages[0].linear.in_features, *self.widths))
         self.dropouts = [s.dropout for s in stages]
-        draws = [
-            None if d is None else d.draw((n_rows, s.linear.out_features))
-            for s, d in zip(stages, self.dropouts, strict=True)
-        ]
+        draws = [None if d is None else d.draw((n_rows, H)) for d, H in zip(self.dropouts, self.widths, strict=True)]
         self.levels = [None if draw is None else draw.numpy() for draw in draws]
 
     def scale(self, k: int) -> np.float32:
@@ -85,57 +87,54 @@ class _Plan:
         dropout = self.dropouts[k]
         return np.float32(1.0 if dropout is None else dropout.scale)
 
-    def split(self, tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], list[list[Tensor]]]:
-        """Returns the inputs, and the weights of every stage."""
-        rest = list(tensors[self.n_parts :])
-        weights = []
-        for _, eps in self.kinds:
-            n = 2 if eps is None else 4
-            weights.append(rest[:n])
-            rest = rest[n:]
-        return tensors[: self.n_parts], weights
-
-    def blocks(self, n_rows: int) -> Iterator[slice]:
-        """Yields the rows of every block."""
-        for start in range(0, n_rows, self.block_rows):
-            yield slice(start, min(start + self.block_rows, n_rows))
+    def by_stage(self, weights: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Returns the weights of every stage."""
+        rest = iter(weights)
+        return [[next(rest) for _ in range(2 if eps is None else 4)] for _, eps in self.kinds]
 
 
-def linear_of_parts(parts: Sequence[Tensor], weight: Tensor, out: Tensor) -> None:
-    """Writes the product of the parts, side by side, with a layer's weight."""
-    start = 0
-    for k, part in enumerate(parts):
-        columns = weight[:, start : start + part.shape[1]].t()
-        if k == 0:
-            torch.mm(part, columns, out=out)
-        else:
-            torch.addmm(out, part, columns, out=out)
-        start += part.shape[1]
+class Pass:
+    """A pass of a network over P rows, which its caller leads through it block by block, forwards and then backwards.
 
+    Args:
+        plan: of this pass.
+        weights: the network's, as ``weights_of`` returns them, without gradient.
+        keeps: whether a backward pass follows. Else only the last stage's output is complete.
+        tensors: what ``tensors`` was after the forward pass, to go backwards with; None: a new pass.
 
-def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Adds a matrix product in place; PyTorch's counter of floating-point operations does not see ``addmm_``."""
-    torch.addmm(total, left, right, out=total)
+    ``outs`` is what every stage puts out (P, H), ``normed`` what its layer norm reads. After the backward pass
+    ``d_weights`` is the gradient of every weight, by stage.
+    """
 
+    def __init__(
+        self, plan: Plan, weights: Sequence[Tensor], keeps: bool, tensors: Sequence[Tensor] | None = None
+    ) -> None:
+        self._plan, self._weights = plan, plan.by_stage(weights)
+        n_stages = len(plan.kinds)
+        self._stored = [
+            plan.n_rows if keeps or k == n_stages - 1 else min(plan.n_rows, plan.block_rows) for k in range(n_stages)
+        ]
+        sizes = list(zip(self._stored, plan.widths, strict=True))
+        normed_sizes = [size for size, (_, eps) in zip(sizes, plan.kinds, strict=True) if eps is not None]
+        new = weights[0].new_empty
+        self.tensors = list(tensors) if tensors is not None else [new(*size) for size in (*sizes, *normed_sizes)]
+        self.outs, rest = self.tensors[:n_stages], iter(self.tensors[n_stages:])
+        self.normed = [None if eps is None else next(rest) for _, eps in plan.kinds]
+        self.d_weights = [] if tensors is None else [[torch.zeros_like(t) for t in stage] for stage in self._weights]
 
-def _run(plan: _Plan, tensors: Sequence[Tensor], keeps: bool) -> tuple[list[Tensor], list[Tensor | None]]:
-    """Returns what every stage puts out, (P, H), and what its layer norm reads; complete for the last one only,
-    unless ``keeps``."""
-    parts, weights = plan.split([t.detach() for t in tensors])
-    P = len(parts[0])
-    new, last = parts[0].new_empty, len(weights) - 1
-    stored = [P if keeps or k == last else min(P, plan.block_rows) for k in range(len(weights))]
-    outs = [new(n, len(w[0])) for n, w in zip(stored, weights, strict=True)]
-    normed: list[Tensor | None] = [
-        None if eps is None else new(n, len(w[0])) for n, w, (_, eps) in zip(stored, weights, plan.kinds, strict=True)
-    ]
-    for rows in plan.blocks(P):
-        here: Sequence[Tensor] = [part[rows] for part in parts]
-        for k, ((weight, bias, *affine), (has_relu, eps)) in enumerate(zip(weights, plan.kinds, strict=True)):
-            within = rows if stored[k] == P else slice(0, rows.stop - rows.start)
-            out, levels, norm_input = outs[k][within], plan.levels[k], normed[k]
+    def forward(self, rows: slice, parts: Sequence[Tensor]) -> Tensor:
+        """Returns the network's output for a block.
+
+        Args:
+            rows: of the block.
+            parts: these rows of the inputs, which are read side by side.
+        """
+        plan, here = self._plan, parts
+        for k, ((weight, bias, *affine), (has_relu, eps)) in enumerate(zip(self._weights, plan.kinds, strict=True)):
+            within = rows if self._stored[k] == plan.n_rows else slice(0, rows.stop - rows.start)
+            out, levels, norm_input = self.outs[k][within], plan.levels[k], self.normed[k]
             y = out if norm_input is None else norm_input[within]
-            linear_of_parts(here, weight, y)
+            input_parts.linear(here, weight, y)
             if norm_input is not None:
                 gain, shift = affine
                 mlp_kernels.add_bias_relu_norm(
@@ -147,86 +146,86 @@ def _run(plan: _Plan, tensors: Sequence[Tensor], keeps: bool) -> tuple[list[Tens
                 mlp_kernels.add_bias_relu_drop(
                     y.numpy(), bias.numpy(), levels, rows.start, np.float32(dropout.first_kept), plan.scale(k)
                 )
-            elif has_relu:
-                mlp_kernels.add_bias_relu(y.numpy(), bias.numpy())
             else:
-                mlp_kernels.add_bias(y.numpy(), bias.numpy())
+                mlp_kernels.add_bias(y.numpy(), bias.numpy(), has_relu)
             here = [out]
-    return outs, normed
+        return here[0]
+
+    def backward(self, rows: slice, d: Tensor, parts: Sequence[Tensor], d_parts: Sequence[Tensor | None]) -> None:
+        """Adds a block's share of the weights' gradients and writes those of its inputs.
+
+        Args:
+            rows, parts: as in the forward pass.
+            d: gradient of the output for these rows; is changed.
+            d_parts: written, for each part that wants a gradient.
+        """
+        for k in range(len(self._weights) - 1, -1, -1):
+            self._through(k, d, rows)
+            d_weight, d_bias = self.d_weights[k][:2]
+            d_bias.add_(d.sum(0))
+            input_parts.add_weight_gradient(d_weight, d, [self.outs[k - 1][rows]] if k > 0 else parts)
+            if k > 0:
+                d = torch.mm(d, self._weights[k][0])
+        input_parts.input_gradients(d, self._weights[0][0], d_parts, parts)
+
+    def _through(self, k: int, d: Tensor, rows: slice) -> None:
+        """Turns the gradient of what stage k puts out into that of its linear layer's, in place."""
+        norm_input, (has_relu, eps) = self.normed[k], self._plan.kinds[k]
+        if norm_input is not None:
+            gain = self._weights[k][2]
+            d_affine = gain.new_zeros(2, len(gain))  # a block's own sums, which round less than one running sum
+            d_gain, d_shift = d_affine.numpy()
+            mlp_kernels.through_norm_relu(
+                d.numpy(), norm_input[rows].numpy(), gain.numpy(), np.float32(eps), d_gain, d_shift
+            )
+            self.d_weights[k][2].add_(d_affine[0])
+            self.d_weights[k][3].add_(d_affine[1])
+        elif has_relu:
+            mlp_kernels.through_relu(d.numpy(), self.outs[k][rows].numpy(), self._plan.scale(k))
+
+    def gradients(self) -> list[Tensor]:
+        """Returns the gradient of every weight."""
+        return [d for stage in self.d_weights for d in stage]
+
+
+def blocks(n_rows: int, block_rows: int) -> Iterator[slice]:
+    """Yields the rows of every block."""
+    for start in range(0, n_rows, block_rows):
+        yield slice(start, min(start + block_rows, n_rows))
+
+
+def _forward(plan: Plan, tensors: Sequence[Tensor], keeps: bool) -> Pass:
+    """Leads the parts, which stand before the weights, through a network."""
+    tensors = [t.detach() for t in tensors]
+    parts, weights = tensors[: -plan.n_weights], tensors[-plan.n_weights :]
+    network = Pass(plan, weights, keeps)
+    for rows in blocks(plan.n_rows, plan.block_rows):
+        network.forward(rows, [part[rows] for part in parts])
+    return network
 
 
 class _MlpCpu(torch.autograd.Function):
     """A network in the compiled form."""
 
     @staticmethod
-    def forward(ctx: Any, plan: _Plan, *tensors: Tensor) -> Tensor:
-        outs, normed = _run(plan, tensors, keeps=True)
-        ctx.save_for_backward(*tensors, *outs, *(y for y in normed if y is not None))
+    def forward(ctx: Any, plan: Plan, *tensors: Tensor) -> Tensor:
+        network = _forward(plan, tensors, keeps=True)
+        ctx.save_for_backward(*tensors, *network.tensors)
         ctx.plan, ctx.n_tensors = plan, len(tensors)
-        return outs[-1]
+        return network.outs[-1]
 
     @staticmethod
     def backward(ctx: Any, grad_PH: Tensor) -> tuple[Tensor | None, ...]:
-        plan: _Plan = ctx.plan
-        saved = list(ctx.saved_tensors)
-        parts, weights = plan.split(saved[: ctx.n_tensors])
-        outs = saved[ctx.n_tensors : ctx.n_tensors + len(weights)]
-        rest = iter(saved[ctx.n_tensors + len(weights) :])
-        normed = [None if eps is None else next(rest) for _, eps in plan.kinds]
-        wants = ctx.needs_input_grad[1 : 1 + plan.n_parts]
+        plan: Plan = ctx.plan
+        given, kept = ctx.saved_tensors[: ctx.n_tensors], ctx.saved_tensors[ctx.n_tensors :]
+        parts, weights = given[: -plan.n_weights], given[-plan.n_weights :]
+        wants = ctx.needs_input_grad[1 : 1 + len(parts)]
         d_parts = [torch.empty_like(part) if wanted else None for part, wanted in zip(parts, wants, strict=True)]
-        d_weights = [[torch.zeros_like(t) for t in stage] for stage in weights]
-        for rows in plan.blocks(len(grad_PH)):
-            d = grad_PH[rows]
-            for k in range(len(weights) - 1, -1, -1):
-                if k == len(weights) - 1 and plan.kinds[k][0]:
-                    d = d.clone(memory_format=torch.contiguous_format)  # the gradient given is not ours to change
-                norm_input = normed[k]
-                _through(
-                    plan, k, d, outs[k][rows], None if norm_input is None else norm_input[rows], weights, d_weights
-                )
-                before = [part[rows] for part in parts] if k == 0 else [outs[k - 1][rows]]
-                _add_linear(d, before, d_weights[k])
-                if k > 0:
-                    d = torch.mm(d, weights[k][0])
-            start = 0
-            for part, d_part in zip(parts, d_parts, strict=True):
-                if d_part is not None:
-                    torch.mm(d, weights[0][0][:, start : start + part.shape[1]], out=d_part[rows])
-                start += part.shape[1]
-        return None, *d_parts, *(t for stage in d_weights for t in stage)
-
-
-def _through(
-    plan: _Plan,
-    k: int,
-    d: Tensor,
-    out: Tensor,
-    norm_input: Tensor | None,
-    weights: Sequence[Sequence[Tensor]],
-    d_weights: Sequence[Sequence[Tensor]],
-) -> None:
-    """Turns the gradient of what stage k puts out into that of its linear layer's, in place."""
-    has_relu, eps = plan.kinds[k]
-    if norm_input is not None:
-        _, _, gain, _ = weights[k]
-        d_affine = gain.new_zeros(2, len(gain))  # a block's own sums, which round less than one running sum
-        d_gain, d_shift = d_affine.numpy()
-        mlp_kernels.through_norm_relu(d.numpy(), norm_input.numpy(), gain.numpy(), np.float32(eps), d_gain, d_shift)
-        d_weights[k][2].add_(d_affine[0])
-        d_weights[k][3].add_(d_affine[1])
-    elif has_relu:
-        mlp_kernels.through_relu(d.numpy(), out.numpy(), plan.scale(k))
-
-
-def _add_linear(d: Tensor, parts: Sequence[Tensor], d_weights: Sequence[Tensor]) -> None:
-    """Adds a block's share of a linear layer's gradients."""
-    d_weight, d_bias = d_weights[:2]
-    d_bias.add_(d.sum(0))
-    start = 0
-    for part in parts:
-        add_product(d_weight[:, start : start + part.shape[1]], d.t(), part)
-        start += part.shape[1]
+        network = Pass(plan, weights, keeps=True, tensors=kept)
+        for rows in blocks(plan.n_rows, plan.block_rows):
+            d = grad_PH[rows].clone(memory_format=torch.contiguous_format)  # what is given is not ours to change
+            network.backward(rows, d, [part[rows] for part in parts], [None if d is None else d[rows] for d in d_parts])
+        return None, *d_parts, *network.gradients()
 
 
 def mlp(network: nn.Sequential, *parts: Tensor) -> Tensor:
@@ -240,12 +239,12 @@ def mlp(network: nn.Sequential, *parts: Tensor) -> Tensor:
     Returns:
         (..., H).
     """
-    stages = _stages(network)
+    stages = stages_of(network)
     if stages is None or not is_compiled(*parts, *network.parameters()) or parts[0].numel() == 0:
         return network(parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1))
     lead = parts[0].shape[:-1]
     rows = [part.reshape(-1, part.shape[-1]) for part in parts]
-    plan = _Plan(stages, len(parts), len(rows[0]))
-    tensors = [*rows, *(t for stage in stages for t in stage.weights())]
-    out = _MlpCpu.apply(plan, *tensors) if torch.is_grad_enabled() else _run(plan, tensors, keeps=False)[0][-1]
+    plan = Plan(stages, len(rows[0]))
+    tensors = [*rows, *weights_of(stages)]
+    out = _MlpCpu.apply(plan, *tensors) if torch.is_grad_enabled() else _forward(plan, tensors, keeps=False).outs[-1]
     return out.view(*lead, -1)

@@ -16,28 +16,22 @@ _compiled: Any = partial(njit, cache=True, nogil=True, error_model="numpy", fast
 
 
 @_compiled()
-def add_bias(y_KH, bias_H):
-    """Adds the bias in place."""
+def add_bias(y_KH, bias_H, has_relu):
+    """Turns y into y + bias, or into relu(y + bias), in place."""
     K, H = y_KH.shape
     for i in range(K):
         y = y_KH[i]
-        for j in range(H):
-            y[j] += bias_H[j]
-
-
-@_compiled()
-def add_bias_relu(y_KH, bias_H):
-    """Turns y into relu(y + bias) in place."""
-    K, H = y_KH.shape
-    for i in range(K):
-        y = y_KH[i]
-        for j in range(H):
-            y[j] = max(y[j] + bias_H[j], _ZERO)
+        if has_relu:
+            for j in range(H):
+                y[j] = max(y[j] + bias_H[j], _ZERO)
+        else:
+            for j in range(H):
+                y[j] += bias_H[j]
 
 
 @_compiled()
 def add_bias_relu_drop(y_KH, bias_H, levels_PH, start, first_kept, scale):
-    """As ``add_bias_relu``, times ``scale`` where the level (row ``start`` on) reaches ``first_kept``, else 0."""
+    """As ``add_bias`` with ReLU, times ``scale`` where the level (row ``start`` on) reaches ``first_kept``, else 0."""
     K, H = y_KH.shape
     for i in range(K):
         y, levels = y_KH[i], levels_PH[start + i]
@@ -61,7 +55,7 @@ def _moments(y, eps):
 
 @_compiled()
 def add_bias_relu_norm(y_KH, bias_H, gain_H, shift_H, eps, out_KH):
-    """As ``add_bias_relu``; writes the layer norm of the result to ``out_KH``."""
+    """As ``add_bias`` with ReLU; writes the layer norm of the result to ``out_KH``."""
     K, H = y_KH.shape
     for i in range(K):
         y, out = y_KH[i], out_KH[i]

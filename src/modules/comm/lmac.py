@@ -240,19 +240,18 @@ class LmacComm(Comm):
         s, transitions = self.settings, context.transitions
         z_VNZ = context.online.kept["latent"][transitions.packing.now_V]
         truth_VI = transitions.state_VS.index_select(1, self.important_state)
-        recovery = recovery_losses(mlp(self.decoder, z_VNZ), truth_VI, s.mse_thres)
+        is_target_fixed = s.cycle_form == "stop_latent"
+        recovery = recovery_losses(self.decoder, self.cycle, z_VNZ, truth_VI, s.mse_thres, is_target_fixed)
         recon_loss = recovery.recon_loss
         if s.recon_form == "variance":
             spread = (truth_VI - truth_VI.mean(0)).square().mean()
             recon_loss = recon_loss / spread.clamp(min=SMALLEST_VARIANCE)
-        z_target = z_VNZ.detach() if s.cycle_form == "stop_latent" else z_VNZ
-        cycle_loss = (z_target - mlp(self.cycle, recovery.joined_VNJ)).square().mean()
         if context.with_stats:
             context.stats.update(self._metrics(recovery.joined_VNJ, truth_VI, z_VNZ))
         return {
             "recon_loss": (s.recon_lambda, recon_loss),
             "awareness_loss": (s.meta_lambda, recovery.awareness_loss),
-            "cycle_loss": (s.consistency_lambda, cycle_loss),
+            "cycle_loss": (s.consistency_lambda, recovery.cycle_loss),
         }
 
     @torch.no_grad()
