@@ -45,7 +45,7 @@ class ChildLimits:
     """What one child may use."""
 
     # Seconds until the whole process group is killed. What a text may compute is bounded by cpu_s; this bounds waiting,
-    # its own and that for a busy machine: 38 s were seen for 400 operations on a core that five processes shared.
+    # its own and that for a busy machine.
     wall_s: float = 180.0
     cpu_s: int = 60  # processor seconds
     memory_bytes: int = 3 * 2**30  # address space beyond what PyTorch itself maps
