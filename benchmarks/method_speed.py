@@ -1,4 +1,4 @@
-"""Training speed of every algorithm beside ``qmix``, one core, one update an episode, batch 32, in one run.
+"""Training speed of every algorithm beside ``qmix``, one update an episode, batch 32, in one run, one core or more.
 
     python benchmarks/method_speed.py [--tasks 8x8-2p-2f-s1-coop] [--algs tarmac ndq] [--episodes 160]
     python benchmarks/method_speed.py --env sc2 --tasks 3m bane_vs_hM 2o_20b_vs_2r --algs qmix lmac_qmix --episodes 64
@@ -6,9 +6,9 @@
 Every algorithm plays and learns in turns of ``--episodes`` episodes, ``qmix`` before and after each, so that both see
 the same machine; the ratio is against the mean of the two. Agents act at random (epsilon 1), so that what they learn
 changes no episode's length. The floor of an update is its floating-point operations in matrix products at the rate
-this core reaches on a warm product of 1600 x 64 x 384, measured once at the start: memory traffic, what stands between
-two products and the calls themselves are not in it. The share is floor over update. The last column is what the
-environment's buffer takes when full.
+one core reaches on a warm product of 1600 x 64 x 384, measured once at the start, times ``--threads``: memory traffic,
+what stands between two products and the calls themselves are not in it. The share is floor over update. The last
+column is what the environment's buffer takes when full.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ TASKS = {"lbf": ["8x8-2p-2f-s1-coop", "11x11-6p-4f-s1-coop"], "sc2": ["3m", "ban
 STORED = 128  # episodes in the buffer here; how many there are changes no update's time
 
 
-def make(alg: str, env: str, task: str) -> Experiment:
+def make(alg: str, env: str, task: str, threads: int = 1) -> Experiment:
     """Returns an experiment whose buffer is full enough to learn from."""
     updates = [f"env_args.map_name={task}", "env_args.engine=embedded"] if env == "sc2" else [f"task={task}"]
     updates += ["t_max=100000000", "save_model=False", "use_cuda=False", "epsilon_finish=1.0", f"buffer_size={STORED}"]
+    updates += [f"n_threads={threads}"]
     experiment = Experiment(load_settings(alg, env, updates), Logger(get_logger()))
     while not experiment.buffer.can_sample(experiment.args.batch_size):
         experiment.advance()
@@ -56,16 +57,17 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", help="tasks of lbf, or maps of sc2")
     parser.add_argument("--algs", nargs="+", default=[alg for alg in algorithms() if alg != OPPONENT])
     parser.add_argument("--episodes", type=int, default=160, help="episodes of a turn")
+    parser.add_argument("--threads", type=int, default=1, help="threads that PyTorch computes with")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rate = matmul_rate()
+    rate = options.threads * matmul_rate()
     print("| task | algorithm | steps/s | `qmix` beside it | ratio | update, ms | floor, ms | share | buffer |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for task in options.tasks or TASKS[options.env]:
-        opponent = make(OPPONENT, options.env, task)
+        opponent = make(OPPONENT, options.env, task, options.threads)
         for alg in options.algs:
             try:
-                experiment = make(alg, options.env, task)
+                experiment = make(alg, options.env, task, options.threads)
             except UserError as err:
                 print(f"| {task} | {alg} | not run: {err} | | | | | | |")
                 continue
