@@ -102,6 +102,27 @@ class RememberingController(ActingController, Protocol):
         """Returns whether all episodes of a call must be at the same step."""
 
 
+class PortableController(RememberingController, Protocol):
+    """A controller of which copies can act in other processes; only our own host lets them."""
+
+    def __init__(self, scheme: Any, groups: Any, args: Any) -> None: ...
+
+    def acting_state(self) -> Any:
+        """Returns what acting depends on beside the settings; it can be pickled."""
+
+    def load_acting_state(self, state: Any) -> None:
+        """Lets this copy act as the controller whose ``acting_state`` it is."""
+
+    def seed_acting(self, seed: int) -> None:
+        """Begins everything anew that acting draws."""
+
+    def take_tally(self) -> Any:
+        """Returns what was counted while acting since the last call; it can be pickled."""
+
+    def add_tally(self, tally: Any) -> None:
+        """Adds what ``take_tally`` of another copy returned."""
+
+
 # -- settings --------------------------------------------------------------------------------------------------------
 
 
@@ -220,6 +241,7 @@ class RunnerArgs(Protocol):
     seed: int
     batch_size_run: int
     num_envs: int
+    acting: str
     test_nepisode: int
     runner_log_interval: int
     common_reward: bool

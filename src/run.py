@@ -298,6 +298,7 @@ def _describe(experiment: Experiment, folder: Path) -> dict[str, Any]:
         "task": task_name(args),
         "environment_rules": experiment.runner.rules,
         "runner": experiment.runner.name,
+        "acting": experiment.runner.acting,
         "seed": args.seed,
         "run_id": run_id(vars(args)),
         "settings_hash": settings_hash(vars(args)),
@@ -369,7 +370,7 @@ def _train_recorded(
             _connect_sacred(logger, sacred_run, folder, screen)
         for mirror in board_mirrors(vars(args), folder, runner.t_env, screen.line):
             logger.add_sink(mirror)
-        screen.line(f"environment: {runner.rules}, {runner.name} runner")
+        screen.line(", ".join(filter(None, [f"environment: {runner.rules}", f"{runner.name} runner", runner.note])))
         screen.line(f"replay buffer: {args.buffer_size:,} episodes, {experiment.buffer_bytes / GIB:.2f} GiB when full")
         screen.line(f"record: {folder}")
         started = time.perf_counter()

@@ -6,12 +6,12 @@ The schedule decides what is started, tried again and stopped; a launcher only s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from epymarl_lmac.compare.process import RunProcess
+from epymarl_lmac.cores import n_cores
 
 
 class StartedRun(Protocol):
@@ -61,11 +61,6 @@ class Launcher(Protocol):
 
     def close(self) -> None:
         """Gives back what was taken for starting runs."""
-
-
-def n_cores() -> int:
-    """Returns how many cores of this machine this process may use."""
-    return max(1, len(os.sched_getaffinity(0)))
 
 
 class LocalLauncher:

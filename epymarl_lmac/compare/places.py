@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from epymarl_lmac.compare.launch import Launcher, LocalLauncher, n_cores
+from epymarl_lmac.compare.launch import Launcher, LocalLauncher
+from epymarl_lmac.cores import n_cores
 from epymarl_lmac.errors import SettingsError
 
 LOCAL, RAY, SLURM = "local", "ray", "slurm"

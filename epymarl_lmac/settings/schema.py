@@ -55,8 +55,15 @@ class RunSettings:
     num_envs: int = setting(
         0,
         "runner=parallel: environment processes that play the batch_size_run episodes, at most as many; one that ends "
-        "an episode starts the next one that is left; 0: as many processes as episodes",
+        "an episode starts the next one that is left; 0: one a core where they choose actions, else one an episode",
         low=0,
+        runner=True,
+    )
+    acting: str = setting(
+        "auto",
+        "runner=parallel: who chooses actions: workers (each environment process, with a copy of the networks), main "
+        "(this process, for all), or auto: workers wherever they can",
+        choices=("auto", "workers", "main"),
         runner=True,
     )
     updates_per_episode: float = setting(

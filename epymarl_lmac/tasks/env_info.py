@@ -19,6 +19,7 @@ class EnvInfo:
     episode_limit: int  # longest episode, steps
     has_alive: bool = False  # every step says which agents are alive (StepResult.alive_BN)
     reward_per_agent: bool = False  # every step has a reward for each agent too (StepResult.reward_BN)
+    seeds_episodes: bool = False  # reset(seed=...) decides the whole episode but for the actions; one copy only
 
     def as_epymarl(self) -> dict[str, int]:
         """Returns the sizes under EPyMARL's names."""

@@ -69,6 +69,11 @@ class ActionSelector(abc.ABC):
         explored = draws[..., :A].masked_fill(is_unavailable_BNA, -1.0).argmax(-1)
         return torch.where(draws[..., A] < epsilon, explored, chosen_BN)
 
+    def seed(self, seed: int) -> None:
+        """Begins both streams anew."""
+        self._train_generator.manual_seed(derive_seed(seed, "exploration"))
+        self._test_generator.manual_seed(derive_seed(seed, "test_exploration"))
+
     def state_dict(self) -> dict[str, Any]:
         """Returns what later choices depend on."""
         return {

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +25,7 @@ from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.learning.episode_transform import EpisodeTransform
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.learning.packing import Packing
+from epymarl_lmac.seeding import derive_seed
 from modules.agents import REGISTRY as agent_REGISTRY
 from modules.comm.base import Comm, Kept, Team
 from modules.comm.registry import REGISTRY as comm_REGISTRY
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from epymarl_lmac.seam import ActionSelector, ControllerArgs, Episodes, Groups, Rows, Scheme
 
 NO_OP = 0  # SMAC's action of dead agents
+EPSILON = "epsilon"  # where a selector shows the exploration of its latest training step
+EPSILONS = ("fixed_epsilon", EPSILON)
 HIDDEN = "hidden_states"  # the agents' states in a controller's memory; no method may use the name
 KEYS_OF_EVERY_HOST = frozenset({"obs", "state", "avail_actions", "actions", "actions_onehot", "reward", "terminated"})
 
@@ -325,6 +329,54 @@ class SequenceMac:
         if "floats" in self.last_costs and self.comm is not None:
             tables["bits"] = (self.last_costs["floats"] * self.comm.link.bits_per_float).tolist()
         return tables
+
+    # -- copies that act elsewhere -----------------------------------------------------------------------
+
+    def acting_state(self) -> dict[str, Any]:
+        """Returns what acting depends on beside the settings, as NumPy arrays and plain values."""
+        return {
+            "networks": {
+                name: {key: value.cpu().numpy() for key, value in state.items()}
+                for name, state in self.state_dict().items()
+            },
+            "link": None if self.comm is None else self.comm.link.settings,
+            "epsilons": {
+                key: getattr(self.action_selector, key) for key in EPSILONS if hasattr(self.action_selector, key)
+            },
+        }
+
+    def load_acting_state(self, state: Mapping[str, Any]) -> None:
+        """Lets this copy act as the controller whose ``acting_state`` it is."""
+        networks = state["networks"]
+        self.load_state_dict(
+            {
+                name: {key: torch.from_numpy(np.array(value)) for key, value in of.items()}
+                for name, of in networks.items()
+            }
+        )
+        if self.comm is not None:
+            self.comm.link.settings = state["link"]
+        for key, value in state["epsilons"].items():
+            setattr(self.action_selector, key, value)
+        self.train(False)
+
+    def seed_acting(self, seed: int) -> None:
+        """Begins everything anew that acting draws: exploration, and what methods and channels draw."""
+        torch.manual_seed(derive_seed(seed, "acting"))
+        selector: Any = self.action_selector
+        selector.seed(seed)
+
+    def take_tally(self) -> dict[str, Any]:
+        """Returns what was counted while acting since the last call, for ``add_tally`` of another copy."""
+        costs = {} if self.comm is None else self.comm.link.take_sums()
+        return {"costs": costs, "epsilon": getattr(self.action_selector, EPSILON, None)}
+
+    def add_tally(self, tally: Mapping[str, Any]) -> None:
+        """Adds what another copy counted; the exploration shown is the other's."""
+        if self.comm is not None:
+            self.comm.link.add_sums(tally["costs"])
+        if tally["epsilon"] is not None:
+            setattr(self.action_selector, EPSILON, tally["epsilon"])
 
     # -- parameters --------------------------------------------------------------------------------------
 

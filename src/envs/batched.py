@@ -51,6 +51,7 @@ class BatchedEnv(abc.ABC):
     alive_BN: np.ndarray | None = None  # 0/1 (B, N), who lives in the current step, where the environment keeps it
     has_alive: bool = False  # every StepResult has alive_BN
     reward_per_agent: bool = False  # every StepResult has reward_BN
+    seeds_episodes: bool = False  # see EnvInfo
 
     @abc.abstractmethod
     def reset(self) -> None:
@@ -98,6 +99,7 @@ class BatchedEnv(abc.ABC):
             episode_limit=self.episode_limit,
             has_alive=self.has_alive,
             reward_per_agent=self.reward_per_agent,
+            seeds_episodes=self.seeds_episodes,
         )
 
     def env_info(self) -> dict[str, int]:

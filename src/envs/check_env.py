@@ -45,6 +45,26 @@ def _resets(subject: Subject) -> Iterator[str]:
         )
 
 
+def _seeded_episodes(subject: Subject) -> Iterator[str]:
+    """Where the environment says so, an episode follows from its own seed, whatever was played before."""
+    from runners.adapters import OneEnv
+
+    fresh, used = subject.env(), subject.env(subject.seed + 1)
+    if not fresh.seeds_episodes or not isinstance(fresh, OneEnv) or not isinstance(used, OneEnv):
+        return
+    play(used, subject.draws(used, salt=1), 1)
+    plays = []
+    for env in (fresh, used):
+        env.seed_next(subject.seed + 2)
+        plays.append(play(env, subject.draws(env), 1))
+    difference = first_difference(plays[0], plays[1])
+    if difference is not None:
+        yield (
+            f"After reset(seed=...) with one seed and the same actions two episodes differ in {difference}, though "
+            "seeds_episodes is set; draw everything from that seed, or leave seeds_episodes out."
+        )
+
+
 def _same_seed(subject: Subject) -> Iterator[str]:
     """The seed alone decides, whatever else the process draws or steps."""
     plays = []
@@ -217,7 +237,7 @@ def _hosts_views(subject: Subject) -> Iterator[str]:
                 break
 
 
-PLAYED = (_resets, _same_seed, _copies, _saves, _card, _score, _hosts_views)
+PLAYED = (_resets, _same_seed, _seeded_episodes, _copies, _saves, _card, _score, _hosts_views)
 
 
 def check_env(subject: Subject) -> list[str]:

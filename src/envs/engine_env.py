@@ -78,6 +78,7 @@ class EngineEnv(MultiAgentEnv):
         TaskError: an action space that is not discrete, or a time limit that is none.
     """
 
+    seeds_episodes = True
     has_own_state = False  # whether the engine declares a state, see ``_own_state``
     env: Any  # the engine's own object
 

@@ -14,13 +14,16 @@ class MultiAgentEnv(abc.ABC):
     """One environment with N agents and a common reward.
 
     Optional, for our runners: an environment with ``has_alive`` also has ``get_alive() -> bool (N,)``, the agents alive
-    now; one with ``reward_per_agent`` has ``get_agent_rewards() -> float32 (N,)``, the rewards of the last step.
+    now; one with ``reward_per_agent`` has ``get_agent_rewards() -> float32 (N,)``, the rewards of the last step. With
+    ``seeds_episodes`` an episode after ``reset(seed=...)`` follows from that seed and the actions alone, whatever was
+    played before; the ``parallel`` runner then lets the environment's process choose the actions.
     """
 
     n_agents: int
     episode_limit: int  # longest episode, steps
     has_alive: bool = False
     reward_per_agent: bool = False
+    seeds_episodes: bool = False
 
     @abc.abstractmethod
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[list, dict]:

@@ -52,6 +52,7 @@ class SmacliteEnv(EngineEnv):
     """
 
     has_alive = has_own_state = True
+    seeds_episodes = False  # the first state of an episode still has the last actions of the one before
 
     def __init__(self, map_name: str, time_limit: int, use_cpp_rvo2: bool, seed: int) -> None:
         import_engine("smaclite", "smaclite")

@@ -36,14 +36,21 @@ class OneEnv(BatchedEnv):
         self.avail_BNA = np.zeros((1, self.n_agents, self.n_actions), np.uint8)
         self.has_alive = bool(getattr(env, "has_alive", False))
         self.reward_per_agent = bool(getattr(env, "reward_per_agent", False))
+        self.seeds_episodes = bool(getattr(env, "seeds_episodes", False))
+        self._next_seed: int | None = None
 
     def _observe(self) -> None:
         self.obs_BNO[0] = np.asarray(self.env.get_obs(), np.float32).reshape(self.n_agents, self.obs_dim)
         self.state_BS[0] = np.asarray(self.env.get_state(), np.float32).reshape(self.state_dim)
         self.avail_BNA[0] = self.env.get_avail_actions()
 
+    def seed_next(self, seed: int) -> None:
+        """Lets the next episode follow from a seed alone; only where ``seeds_episodes`` says so."""
+        self._next_seed = seed
+
     def reset(self) -> None:
-        self.env.reset()
+        self.env.reset(seed=self._next_seed) if self._next_seed is not None else self.env.reset()
+        self._next_seed = None
         self._observe()
 
     def step(self, actions_BN: np.ndarray) -> StepResult:

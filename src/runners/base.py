@@ -64,6 +64,8 @@ class Runner(abc.ABC):
     """
 
     name: str  # in the registry of runners
+    acting = "main"  # which process chooses the actions of training
+    note = ""  # what else to say of how episodes are played
     max_test_copies = 128  # most test episodes of one round; bounds the memory of the test batch
 
     def __init__(self, args: RunnerArgs, logger: RunLogger) -> None:
@@ -84,6 +86,7 @@ class Runner(abc.ABC):
         self._log_train_stats_t = -args.runner_log_interval - 1  # the first run is logged
         self._train_stats = _Statistics()
         self._test_env: BatchedEnv | None = None
+        self._test_round = 0  # of the test that is played
         self._env = self._make_env("train", self.batch_size)
 
     # -- what a runner defines -----------------------------------------------------------------------------
@@ -196,7 +199,7 @@ class Runner(abc.ABC):
 
     def _test_rounds(self, env: BatchedEnv) -> Iterator[tuple[EpisodeBatch, Outcome, int]]:
         """Plays ``test_nepisode`` episodes; yields every round with how many of its episodes count."""
-        n_left = self.args.test_nepisode
+        n_left, self._test_round = self.args.test_nepisode, 0
         while n_left > 0:
             # Which episodes count in a last, smaller round is settled before they are played: short ones get no larger
             # share.
@@ -204,6 +207,7 @@ class Runner(abc.ABC):
             batch, outcome = self._play(env, n_counted, test_mode=True)
             yield batch, outcome, n_counted
             n_left -= n_counted
+            self._test_round += 1
 
     def evaluate(self, look: Callable[[EpisodeBatch], None] | None = None) -> dict[str, np.ndarray]:
         """Plays ``test_nepisode`` test episodes from the first seed on; the same episodes at every call.

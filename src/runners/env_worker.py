@@ -2,7 +2,7 @@
 
 A worker ends when it is told to, when the other end of its pipe is gone, or when its parent is. It ignores
 Ctrl-C and SIGTERM: the parent can still save the environments' states when the whole group is signalled.
-Nothing here imports torch: a worker starts in the time its environment takes.
+Nothing here imports torch unless the worker gets a controller: it starts in the time its environment takes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from envs.multiagentenv import MultiAgentEnv
 from epymarl_lmac.errors import UserError
 from epymarl_lmac.tasks.env_info import EnvInfo
 from runners.adapters import OneEnv
+
+if TYPE_CHECKING:
+    from runners.episode_player import EpisodePlayer
 
 LOG_LIMIT_BYTES = 1_000_000  # what an environment prints is kept for error messages only
 TRACEBACK_LINES = 8
@@ -44,7 +47,7 @@ def run_worker(pipe: Connection, make_env: Callable[[], MultiAgentEnv], log_path
     os.dup2(log_fd, 2)
     faulthandler.enable()
     threading.Thread(target=_follow_parent, daemon=True).start()
-    env: OneEnv | None = None
+    served: _Served | None = None
     while True:
         try:
             command, data = pipe.recv()
@@ -53,9 +56,9 @@ def run_worker(pipe: Connection, make_env: Callable[[], MultiAgentEnv], log_path
         if command == "close":
             break
         try:
-            if env is None:
-                env = OneEnv(make_env())
-            answer = _COMMANDS[command](env, data)
+            if served is None:
+                served = _Served(OneEnv(make_env()))
+            answer = _COMMANDS[command](served, data)
         except Exception as error:  # whatever the environment raises is told to the parent, which stops the run
             sys.stdout.flush()  # the parent reads what was printed as soon as it has the answer
             pipe.send(("error", _describe(error)))
@@ -64,8 +67,28 @@ def run_worker(pipe: Connection, make_env: Callable[[], MultiAgentEnv], log_path
         if os.fstat(log_fd).st_size > LOG_LIMIT_BYTES:
             os.ftruncate(log_fd, 0)
         pipe.send(("ok", answer))
-    if env is not None:
-        env.close()
+    if served is not None:
+        served.env.close()
+
+
+class _Served:
+    """What a worker has: an environment, and where the worker chooses its actions itself, who plays it."""
+
+    def __init__(self, env: OneEnv) -> None:
+        self.env = env
+        self._player: EpisodePlayer | None = None
+
+    @property
+    def player(self) -> EpisodePlayer:
+        """Who plays."""
+        assert self._player is not None
+        return self._player
+
+    def make_controller(self, source: Any) -> None:
+        """Makes the controller."""
+        from runners.episode_player import EpisodePlayer
+
+        self._player = EpisodePlayer(self.env, source)
 
 
 def _follow_parent() -> None:
@@ -86,38 +109,41 @@ def _describe(error: Exception) -> dict[str, Any]:
     }
 
 
-def _describe_env(env: OneEnv, _: None) -> tuple[EnvInfo, str]:
-    return env.describe(), env.rules
+def _describe_env(served: _Served, _: None) -> tuple[EnvInfo, str]:
+    return served.env.describe(), served.env.rules
 
 
 def _views(env: OneEnv) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return env.obs_BNO[0], env.state_BS[0], env.avail_BNA[0]
 
 
-def _reset(env: OneEnv, _: None) -> Any:
-    env.reset()
-    return _views(env)
+def _reset(served: _Served, _: None) -> Any:
+    served.env.reset()
+    return _views(served.env)
 
 
-def _step(env: OneEnv, actions_N: np.ndarray) -> Any:
-    result = env.step(actions_N[None])
+def _step(served: _Served, actions_N: np.ndarray) -> Any:
+    result = served.env.step(actions_N[None])
     info = {key: float(value[0]) for key, value in result.info.items()}
     ends = bool(result.terminated_B[0]), bool(result.truncated_B[0])
     optional = [None if array is None else array[0] for array in (result.alive_BN, result.reward_BN)]
-    return _views(env), float(result.reward_B[0]), *ends, info, *optional
+    return _views(served.env), float(result.reward_B[0]), *ends, info, *optional
 
 
-def _load(env: OneEnv, state: dict[str, np.ndarray]) -> Any:
-    env.load_state_dict(state)
-    return _views(env)
+def _load(served: _Served, state: dict[str, np.ndarray]) -> Any:
+    served.env.load_state_dict(state)
+    return _views(served.env)
 
 
-_COMMANDS: dict[str, Callable[[OneEnv, Any], Any]] = {
+_COMMANDS: dict[str, Callable[[_Served, Any], Any]] = {
     "describe": _describe_env,
     "reset": _reset,
     "step": _step,
-    "state_dict": lambda env, _: env.state_dict(),
+    "state_dict": lambda served, _: served.env.state_dict(),
     "load_state_dict": _load,
-    "render": lambda env, mode: env.render(0, mode),
-    "scene": lambda env, _: env.scene(),
+    "render": lambda served, mode: served.env.render(0, mode),
+    "scene": lambda served, _: served.env.scene(),
+    "make_controller": lambda served, source: served.make_controller(source),
+    "load_acting_state": lambda served, state: served.player.load(state),
+    "play": lambda served, request: served.player.play(request),
 }

@@ -9,25 +9,38 @@ from components.episode_buffer import EpisodeBatch, Scheme
 from components.transforms import Preprocess
 from envs import REGISTRY
 from envs.batched import BatchedEnv
+from epymarl_lmac.cores import n_cores
 from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.seeding import derive_seed
 from runners.base import Runner
 from runners.pipelined_rollout import pipelined_rollout
 from runners.rollout import Outcome
 from runners.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
-    from epymarl_lmac.seam import ActingController, Groups, RememberingController, RunLogger, RunnerArgs
+    from epymarl_lmac.seam import (
+        ActingController,
+        Groups,
+        PortableController,
+        RememberingController,
+        RunLogger,
+        RunnerArgs,
+    )
+
+WORKERS, MAIN = "workers", "main"  # who chooses actions
 
 
 class ParallelRunner(Runner):
     """Plays ``batch_size_run`` episodes with ``num_envs`` processes, each with one environment of EPyMARL's interface.
 
-    Test episodes are played by processes of their own, as many at most, started at the first test. A controller that
-    cannot have its episodes at different steps (``epymarl_lmac.seam.RememberingController``) has all of a round start
-    and step together.
+    Test episodes are played by processes of their own, as many at most, started at the first test. Where they can, the
+    processes choose their actions themselves, with copies of the controller (``worker_rollout.py``). Else this process
+    chooses for all (``pipelined_rollout.py``); a controller that cannot have its episodes at different steps
+    (``epymarl_lmac.seam.RememberingController``) then has all of a round start and step together.
 
     Raises:
-        SettingsError: fewer processes than episodes for a controller that needs all of them together.
+        SettingsError: fewer processes than episodes for a controller that needs all of them together, or
+            ``acting=workers`` where they cannot.
         TaskError: an unknown environment, or settings it refuses.
         EnvWorkerError: an environment process failed, was killed or gave no answer.
     """
@@ -35,12 +48,16 @@ class ParallelRunner(Runner):
     name = "parallel"
 
     def __init__(self, args: RunnerArgs, logger: RunLogger) -> None:
-        self._num_envs = args.num_envs or args.batch_size_run
+        self._num_envs = 1  # until it is known who chooses actions
         super().__init__(args, logger)
 
     def setup(self, scheme: Scheme, groups: Groups, preprocess: Preprocess, mac: ActingController) -> None:
         super().setup(scheme, groups, preprocess, mac)
         self._is_pipelined = hasattr(mac, "needs_one_step")
+        self._settle_acting()
+        self._num_envs = self.args.num_envs or self._usual_num_envs()
+        workers = cast("WorkerPool", self._env)
+        workers.add(*self._factories("train", range(workers.num_envs, self._num_envs)))
         if self._is_pipelined:
             return
         if self._num_envs < self.batch_size:
@@ -52,10 +69,49 @@ class ParallelRunner(Runner):
             )
         self.max_test_copies = self._num_envs
 
+    def _settle_acting(self) -> None:
+        """Settles who chooses actions in training.
+
+        Raises:
+            SettingsError: ``acting=workers``, and they cannot.
+        """
+        why_not = self._why_not_workers(self._env, test_mode=False)
+        self.acting = MAIN if why_not else WORKERS
+        if why_not and self.args.acting == WORKERS:
+            self.close_env()
+            raise SettingsError(f"acting=workers is not possible: {why_not}; set acting=auto or acting=main.", "acting")
+        self.note = f"actions chosen in the main process ({why_not})" if why_not else "whose processes choose actions"
+
+    def _why_not_workers(self, env: BatchedEnv, test_mode: bool) -> str:
+        """Returns why environment processes cannot choose their actions themselves; "" where they can."""
+        if self.args.acting == MAIN:
+            return "acting=main"
+        if not env.seeds_episodes:
+            return f"episodes of env {self.args.env} do not follow from a seed each"
+        if not hasattr(self.mac, "acting_state"):
+            return f"{type(self.mac).__name__} cannot act in other processes"
+        if str(self.args.device) != "cpu":
+            return f"the networks are on {self.args.device}"
+        if cast("RememberingController", self.mac).needs_one_step(test_mode):
+            return "messages are exchanged between episodes"
+        return "the environment is drawn at every step" if self._on_step(test_mode) else ""
+
+    def _usual_num_envs(self) -> int:
+        """Returns how many processes play where the settings leave it open.
+
+        Those that choose their actions themselves keep a core busy each, and their number changes no episode. Where the
+        main process chooses, it does: as many as episodes, on any machine.
+        """
+        return min(self.batch_size, n_cores()) if self.acting == WORKERS else self.batch_size
+
     def _make_env(self, role: str, n_copies: int) -> WorkerPool:
+        return WorkerPool(self.args.env, *self._factories(role, range(min(n_copies, self._num_envs))))
+
+    def _factories(self, role: str, copies: range) -> tuple[list[partial], list[int]]:
+        """Returns what makes some of a role's environments, and their seeds."""
         args = self.args
         make = REGISTRY[args.env]
-        seeds = [self._env_seed(role, i) for i in range(min(n_copies, self._num_envs))]
+        seeds = [self._env_seed(role, i) for i in copies]
         factories = [
             partial(
                 make,
@@ -66,7 +122,7 @@ class ParallelRunner(Runner):
             )
             for seed in seeds
         ]
-        return WorkerPool(args.env, factories, seeds)
+        return factories, seeds
 
     def _round_size(self, env: BatchedEnv, n_wanted: int) -> int:
         return n_wanted if self._is_pipelined else env.num_envs
@@ -74,5 +130,25 @@ class ParallelRunner(Runner):
     def _rollout(self, env: BatchedEnv, batch: EpisodeBatch, test_mode: bool) -> Outcome:
         if not self._is_pipelined or not isinstance(env, WorkerPool):  # one that is watched steps in one call
             return super()._rollout(env, batch, test_mode)
-        mac = cast("RememberingController", self.mac)
-        return pipelined_rollout(env, mac, batch, self.t_env, test_mode, self._on_step(test_mode))
+        if self._why_not_workers(env, test_mode):
+            mac = cast("RememberingController", self.mac)
+            return pipelined_rollout(env, mac, batch, self.t_env, test_mode, self._on_step(test_mode))
+        return self._play_in_workers(env, batch, test_mode)
+
+    def _play_in_workers(self, env: WorkerPool, batch: EpisodeBatch, test_mode: bool) -> Outcome:
+        from runners.worker_rollout import worker_rollout
+
+        mac = self._bring_controllers(env)
+        # A round's seed says which it is, not what was played before: a resumed run goes on with the same episodes.
+        role = f"test_round.{self.t_env}.{self._test_round}" if test_mode else f"train_round.{self.t_env}"
+        return worker_rollout(env, mac, batch, self.t_env, test_mode, derive_seed(self.args.seed, role))
+
+    def _bring_controllers(self, env: WorkerPool) -> PortableController:
+        """Sees to it that the processes have copies of the controller, and returns it."""
+        from runners.episode_player import ControllerSource
+
+        mac = cast("PortableController", self.mac)
+        if env.controllers_of is not mac:
+            source = ControllerSource(type(mac), self._scheme, self._groups, self._preprocess, self.args)
+            env.make_controllers(source, mac)
+        return mac

@@ -15,9 +15,10 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -27,9 +28,13 @@ from envs.scene import Scene
 from epymarl_lmac.errors import TaskError, UserError
 from runners.env_worker import run_worker
 
+if TYPE_CHECKING:
+    from runners.episode_player import ControllerSource, EpisodeRequest, PlayedEpisode
+
 START_TIMEOUT_S = 300.0  # a game engine may take a minute to start, and many start at once
 ANSWER_TIMEOUT_S = 120.0
 CLOSE_TIMEOUT_S = 10.0
+EPISODE_STEP_S = 1.0  # longest a step may take on average, where a worker plays whole episodes
 LOG_LINES = 8
 
 
@@ -41,7 +46,7 @@ class EnvWorkerError(UserError):
         worker: index of the worker.
         env: name of the environment.
         seed: its seed.
-        step: steps that this worker has taken since it started.
+        step: steps that this worker has taken since it started; where it plays whole episodes, those of finished ones.
     """
 
     def __init__(self, message: str, worker: int, env: str, seed: int, step: int) -> None:
@@ -68,7 +73,8 @@ class WorkerPool(BatchedEnv):
 
     As a ``BatchedEnv`` all environments step together. Each can also be asked on its own: ``begin_reset`` or
     ``begin_step``, and ``finish_reset`` or ``finish_step`` for the answer; in between the process works while this one
-    does something else.
+    does something else. With a controller of its own (``make_controllers``) a worker plays whole episodes:
+    ``begin_episode`` and ``finish_episode``.
 
     Attributes:
         name: name of the environment, for messages.
@@ -94,20 +100,38 @@ class WorkerPool(BatchedEnv):
         start_timeout_s: float = START_TIMEOUT_S,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> None:
-        self.num_envs = len(factories)
         self.name = name
-        self._seeds = list(seeds)
-        self._timeout_s = answer_timeout_s
-        self._n_steps = [0] * self.num_envs
-        self._unanswered: list[str | None] = [None] * self.num_envs  # the command that a worker works on
+        self._timeout_s, self._start_timeout_s = answer_timeout_s, start_timeout_s
         self._is_closed = False
+        self.controllers_of: object = None
         self._logs = Path(tempfile.mkdtemp(prefix="epymarl-lmac-workers-"))
-        # "spawn": a forked child would hold copies of its siblings' pipes and hide that one of them ended.
-        context = multiprocessing.get_context("spawn")
+        self.num_envs = 0
+        self._seeds: list[int] = []
+        self._n_steps: list[int] = []
+        self._unanswered: list[str | None] = []  # the command that a worker works on
+        self._due: list[float] = []  # when a worker's episode must have ended, seconds of the monotonic clock
         self._pipes: list[Any] = []
         self._processes: list[Any] = []
         atexit.register(self.close)
-        for i, factory in enumerate(factories):
+        info, self._rules = self._start(factories, seeds)[0]
+        self.n_agents, self.n_actions, self.episode_limit = info.n_agents, info.n_actions, info.episode_limit
+        self.obs_dim, self.state_dim = info.obs_dim, info.state_dim
+        self.has_alive, self.reward_per_agent = info.has_alive, info.reward_per_agent
+        self.seeds_episodes = info.seeds_episodes
+        self._make_room()
+
+    def add(self, factories: Sequence[Callable[[], MultiAgentEnv]], seeds: Sequence[int]) -> None:
+        """Starts more workers; before the first episode. Arguments and errors as of the class."""
+        if factories:
+            self._start(factories, seeds)
+            self._make_room()
+
+    def _start(self, factories: Sequence[Callable[[], MultiAgentEnv]], seeds: Sequence[int]) -> list[Any]:
+        """Starts workers side by side; returns what they say of their environments."""
+        # "spawn": a forked child would hold copies of its siblings' pipes and hide that one of them ended.
+        context = multiprocessing.get_context("spawn")
+        started = range(self.num_envs, self.num_envs + len(factories))
+        for i, factory, seed in zip(started, factories, seeds, strict=True):
             ours, theirs = context.Pipe()
             process = context.Process(
                 target=run_worker,
@@ -120,17 +144,20 @@ class WorkerPool(BatchedEnv):
             except (pickle.PicklingError, AttributeError, TypeError) as error:
                 self.close()
                 raise TaskError(
-                    f"env {name!r} cannot be started in another process: {error}. Register a function or "
+                    f"env {self.name!r} cannot be started in another process: {error}. Register a function or "
                     "class of a module, or use runner=episode."
                 ) from error
             theirs.close()
             self._pipes.append(ours)
             self._processes.append(process)
-        described = self._ask_all("describe", [None] * self.num_envs, start_timeout_s)
-        info, self._rules = described[0]
-        self.n_agents, self.n_actions, self.episode_limit = info.n_agents, info.n_actions, info.episode_limit
-        self.obs_dim, self.state_dim = info.obs_dim, info.state_dim
-        self.has_alive, self.reward_per_agent = info.has_alive, info.reward_per_agent
+            self._seeds.append(seed)
+            self._n_steps.append(0)
+            self._unanswered.append(None)
+            self._due.append(0.0)
+        self.num_envs = len(self._processes)
+        return self._ask_each(started, "describe", [None] * len(started), self._start_timeout_s)
+
+    def _make_room(self) -> None:
         self.obs_BNO = np.zeros((self.num_envs, self.n_agents, self.obs_dim), np.float32)
         self.state_BS = np.zeros((self.num_envs, self.state_dim), np.float32)
         self.avail_BNA = np.zeros((self.num_envs, self.n_agents, self.n_actions), np.uint8)
@@ -222,6 +249,39 @@ class WorkerPool(BatchedEnv):
     def scene(self, copy: int = 0) -> Scene | None:
         return self._ask(copy, "scene", None)
 
+    # -- whole episodes ------------------------------------------------------------------------------------
+
+    def make_controllers(self, source: ControllerSource, original: object) -> None:
+        """Gives every worker a controller of its own.
+
+        Args:
+            source: what they are made of.
+            original: the controller that they are copies of, kept as ``controllers_of``.
+        """
+        self._ask_all("make_controller", [source] * self.num_envs, self._start_timeout_s)
+        self.controllers_of = original
+
+    def load_acting_state(self, state: Any) -> None:
+        """Brings the workers' controllers up to date with ``PortableController.acting_state``."""
+        self._ask_all("load_acting_state", [state] * self.num_envs)
+
+    def begin_episode(self, i: int, request: EpisodeRequest) -> None:
+        """Asks worker i to play an episode."""
+        self._due[i] = time.monotonic() + self._timeout_s + EPISODE_STEP_S * self.episode_limit
+        self._send(i, "play", request)
+
+    def wait_for_any(self, workers: Collection[int]) -> list[int]:
+        """Waits until some of these workers have answered, or are late; returns them, lowest number first."""
+        due = min(self._due[i] for i in workers)
+        ready = wait([self._pipes[i] for i in workers], max(0.0, due - time.monotonic()))
+        return sorted(i for i in workers if self._pipes[i] in ready or self._due[i] <= time.monotonic())
+
+    def finish_episode(self, i: int) -> PlayedEpisode:
+        """Waits for worker i's episode."""
+        episode: PlayedEpisode = self._receive(i, self._due[i])
+        self._n_steps[i] += episode.length
+        return episode
+
     # -- talking to workers --------------------------------------------------------------------------------
 
     def _ask(self, i: int, command: str, data: Any) -> Any:
@@ -229,10 +289,13 @@ class WorkerPool(BatchedEnv):
         return self._receive(i)
 
     def _ask_all(self, command: str, data: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
-        deadline = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
-        for i in range(self.num_envs):
-            self._send(i, command, data[i])
-        return [self._receive(i, deadline) for i in range(self.num_envs)]
+        return self._ask_each(range(self.num_envs), command, data, self._timeout_s if timeout_s is None else timeout_s)
+
+    def _ask_each(self, workers: Sequence[int], command: str, data: Sequence[Any], timeout_s: float) -> list[Any]:
+        deadline = time.monotonic() + timeout_s
+        for i, item in zip(workers, data, strict=True):
+            self._send(i, command, item)
+        return [self._receive(i, deadline) for i in workers]
 
     def _send(self, i: int, command: str, data: Any) -> None:
         if self._is_closed:

@@ -202,11 +202,14 @@ class ForgetsToShow(Walk):
 class OneWalk(MultiAgentEnv):
     """A walk under EPyMARL's interface, sound as it stands."""
 
-    def __init__(self, seed, aliased=False, keys=("won",)):
+    def __init__(self, seed, aliased=False, keys=("won",), seeds_episodes=False, obeys=True):
         self.inner, self.aliased, self.keys = Walk(1, seed), aliased, keys
+        self.seeds_episodes, self.obeys = seeds_episodes, obeys
         self.n_agents, self.episode_limit = N, LIMIT
 
     def reset(self, seed=None, options=None):
+        if seed is not None and self.obeys:
+            self.inner.rng_B = [np.random.default_rng(seed)]
         self.inner.reset()
         return self.get_obs(), {}
 

@@ -1,13 +1,21 @@
-"""Every communication method acts the same when episodes start one by one, beside others at other steps, as alone."""
+"""Every communication method acts the same as alone when episodes start one by one, beside others at other steps.
 
+And in a copy of the controller that another process could have.
+"""
+
+import pickle
+
+import numpy as np
 import pytest
 import torch
 from learner_fixtures import GROUPS, PREPROCESS, SCHEME, SMS_POLICY, A, N, O, S, T, full_scheme, settings
 
 from components.episode_buffer import EpisodeBatch
 from controllers import REGISTRY as mac_REGISTRY
+from envs.batched import BatchedEnv, StepResult
 from modules.comm import REGISTRY
 from runners.pipelined_rollout import pipelined_rollout
+from runners.rollout import rollout
 from runners.worker_pool import WorkerStep
 
 FORMS = {
@@ -54,6 +62,33 @@ class Pool:
         return WorkerStep(1.0, has_ended, False, {}, None, None)
 
 
+class Drawn(BatchedEnv):
+    """One copy whose episodes last as long as they may; what is observed is the same in all of them."""
+
+    num_envs, n_agents, n_actions, episode_limit, obs_dim, state_dim = 1, N, A, T - 1, O, S
+    rules = "drawn 1"
+
+    def _see(self):
+        self.obs_BNO = torch.randn(1, N, O, generator=self.draws).numpy()
+        self.state_BS = torch.randn(1, S, generator=self.draws).numpy()
+
+    def reset(self):
+        self.draws, self.t = torch.Generator().manual_seed(1), 0
+        self.avail_BNA = np.ones((1, N, A), np.uint8)
+        self._see()
+
+    def step(self, actions_BN):
+        self.t += 1
+        self._see()
+        return StepResult(np.ones(1, np.float32), np.zeros(1, bool), np.array([self.t == T - 1]), {})
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        """There is nothing to load."""
+
+
 class Recorder:
     """A controller that keeps the Q-values of every observation."""
 
@@ -94,3 +129,24 @@ def test_rows_must_be_at_one_step_where_messages_are_exchanged(control, expected
     args = settings(comm="fullcomm", comm_control=control, comm_control_when="test")
     mac = mac_REGISTRY[args.mac](full_scheme(), GROUPS, args)
     assert mac.needs_one_step(test_mode=True) == expected and not mac.needs_one_step(test_mode=False)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_copy_in_another_process_acts_as_the_controller_does(form):
+    torch.manual_seed(0)
+    args = settings(**FORMS[form], epsilon_start=0.3, epsilon_finish=0.3)
+    original, copy = (mac_REGISTRY[args.mac](full_scheme(), GROUPS, args) for _ in range(2))
+    original.train(False)
+    copy.load_acting_state(pickle.loads(pickle.dumps(original.acting_state())))
+    played = []
+    for mac in (original, copy):
+        mac.seed_acting(5)
+        batch = EpisodeBatch(dict(SCHEME), GROUPS, 1, T, preprocess=PREPROCESS)
+        rollout(Drawn(), mac, batch, t_env=0)
+        rollout(Drawn(), mac, batch, t_env=0, test_mode=True)
+        played.append((batch, mac.take_tally()))
+    (one, tally), (other, other_tally) = played
+    assert all(torch.equal(one[key], other[key]) for key in one.scheme)
+    assert pickle.dumps(tally) == pickle.dumps(other_tally)
+    original.add_tally(other_tally)
+    assert pickle.dumps(original.take_tally()) == pickle.dumps(tally)

@@ -167,6 +167,31 @@ class Engine(MultiAgentEnv):
         return f"step {self.t}"
 
 
+class Seeded(Engine):
+    """An engine whose episodes follow from their seed: which game it is, and how long it lasts."""
+
+    seeds_episodes = True
+
+    def __init__(self, seed, fault="", fault_step=2):
+        super().__init__(seed, fault, fault_step)
+        self.game, self.length = 0, LIMIT
+
+    def reset(self, seed=None, options=None):
+        self.game, self.length = np.random.default_rng(seed).integers(1, [10_000, LIMIT + 1]).tolist()
+        return super().reset()
+
+    def step(self, actions):
+        obs, _, cut, _, info = super().step(actions)
+        ended = self.t == self.length and not cut
+        return obs, reward_of(self.game, self.t, actions), cut or ended, False, info | {"won": self.game % 2}
+
+    def get_obs(self):
+        return list(obs_of(self.game % 7, self.t))
+
+    def get_state(self):
+        return state_of(self.game, self.t)
+
+
 class FakeEndless(Engine):
     """Says that its limit is one step earlier than it is."""
 
@@ -175,3 +200,7 @@ class FakeEndless(Engine):
 
 def make_engine(*, seed, common_reward, reward_scalarisation, engine="", **env_args):
     return Engine(seed, **env_args)
+
+
+def make_seeded(*, seed, common_reward, reward_scalarisation, **env_args):
+    return Seeded(seed, **env_args)

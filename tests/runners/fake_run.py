@@ -65,6 +65,35 @@ class RememberingMac(ScriptedMac):
         return self.action_selector.select_action(q[bs], avail[bs], t_env, test_mode)
 
 
+class PortableMac(RememberingMac):
+    """The same with a weight that training changes; copies of it can act in other processes. Counts its calls."""
+
+    def __init__(self, *given):
+        super().__init__(given[-1])
+        self.weight, self.n_calls = 1.0, 0
+
+    def select_actions(self, ep_batch, t_ep, t_env, bs=slice(None), test_mode=False):
+        self.n_calls += 1
+        self.memory["sum"] = self.memory["sum"] + self.weight
+        return super().select_actions(ep_batch, t_ep, t_env, bs, test_mode)
+
+    def acting_state(self):
+        return {"weight": self.weight, "fixed_epsilon": self.action_selector.fixed_epsilon}
+
+    def load_acting_state(self, state):
+        self.weight, self.action_selector.fixed_epsilon = state["weight"], state["fixed_epsilon"]
+
+    def seed_acting(self, seed):
+        self.action_selector.seed(seed)
+
+    def take_tally(self):
+        n_calls, self.n_calls = self.n_calls, 0
+        return n_calls
+
+    def add_tally(self, tally):
+        self.n_calls += tally
+
+
 class Log:
     """Keeps what is logged."""
 
@@ -90,6 +119,7 @@ def make_args(**changes):
         env_args={"lengths": [2, 5, 3, 1]},
         batch_size_run=3,
         num_envs=0,
+        acting="auto",
         test_nepisode=4,
         runner_log_interval=1,
         common_reward=True,
@@ -110,6 +140,7 @@ def register(monkeypatch):
     """Makes the fakes known for the time of a test."""
     monkeypatch.setitem(envs.ENTRIES, "fake", EnvEntry(batched=fake.FakeBatched))
     monkeypatch.setitem(envs.ENTRIES, "engine", EnvEntry(single=fake.make_engine))
+    monkeypatch.setitem(envs.ENTRIES, "seeded", EnvEntry(single=fake.make_seeded))
     monkeypatch.setitem(
         envs.ENTRIES,
         "either",

@@ -14,10 +14,11 @@ Letters: R rows (steps of episodes), N receivers, S senders (S = N), M numbers o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -397,6 +398,20 @@ class Link:
             yield
         finally:
             self.costs = costs
+
+    def take_sums(self) -> dict[str, tuple[np.ndarray, np.ndarray, float]]:
+        """Returns the sums of what tests cost since the last call, and forgets them; another link can add them."""
+        costs, self.costs = self.costs, {}
+        return {
+            name: (cost.floats.cpu().numpy(), cost.opened.cpu().numpy(), cost.rows)
+            for name, cost in costs.items()
+            if cost.floats is not None and cost.opened is not None
+        }
+
+    def add_sums(self, sums: Mapping[str, tuple[np.ndarray, np.ndarray, float]]) -> None:
+        """Adds what ``take_sums`` of another link returned."""
+        for name, (floats_NS, opened_NS, rows) in sums.items():
+            self.costs.setdefault(name, LinkCost()).add(torch.from_numpy(floats_NS), torch.from_numpy(opened_NS), rows)
 
     def take_costs(self) -> dict[str, Tensor]:
         """Returns what tests cost since the last call, means a step, and forgets it.
