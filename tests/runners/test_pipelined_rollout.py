@@ -6,7 +6,7 @@ import multiprocessing
 import fake_envs as fake
 import pytest
 import torch
-from fake_run import GROUPS, PREPROCESS, SCHEME, RememberingMac, ScriptedMac, make_args, make_runner, register, same
+from fake_run import GROUPS, PREPROCESS, SCHEME, RememberingMac, ScriptedMac, make_args, make_runner, same
 
 from components.episode_buffer import EpisodeBatch
 from epymarl_lmac.errors import SettingsError, TaskError
@@ -18,24 +18,14 @@ from runners.worker_pool import EnvWorkerError, WorkerPool
 LENGTHS = [2, 5, 3, 1]
 
 
-@pytest.fixture(autouse=True)
-def _fakes(monkeypatch):
-    register(monkeypatch)
-
-
 @pytest.fixture
-def play():
-    """Returns a function that makes a parallel runner; all of them are closed at the end."""
-    runners = []
+def play(parallel):
+    """Returns a function that makes a parallel runner."""
 
     def make(mac=RememberingMac, **changes):
-        runner, log = make_runner("parallel", make_args(**{"env_args": {"lengths": LENGTHS}, **changes}), mac)
-        runners.append(runner)
-        return runner, log
+        return parallel(mac, **{"env_args": {"lengths": LENGTHS}, **changes})
 
-    yield make
-    for runner in runners:
-        runner.close_env()
+    return make
 
 
 def alone(mac, env, n_episodes):

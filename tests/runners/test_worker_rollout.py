@@ -7,7 +7,7 @@ import fake_envs as fake
 import numpy as np
 import pytest
 import torch
-from fake_run import GROUPS, PREPROCESS, SCHEME, PortableMac, RememberingMac, make_args, make_runner, register, same
+from fake_run import GROUPS, PREPROCESS, SCHEME, PortableMac, RememberingMac, make_args, same
 
 from components.episode_buffer import EpisodeBatch
 from epymarl_lmac.errors import SettingsError, TaskError
@@ -18,25 +18,14 @@ from runners.rollout import rollout
 from runners.worker_pool import EnvWorkerError, WorkerPool
 
 
-@pytest.fixture(autouse=True)
-def _fakes(monkeypatch):
-    register(monkeypatch)
-
-
 @pytest.fixture
-def play():
-    """Returns a function that makes a parallel runner; all of them are closed at the end."""
-    runners = []
+def play(parallel):
+    """Returns a function that makes a parallel runner whose episodes follow from their seed."""
 
     def make(mac=PortableMac, **changes):
-        args = make_args(**{"env": "seeded", "env_args": {}, "batch_size_run": 7, "num_envs": 1, **changes})
-        runner, log = make_runner("parallel", args, mac)
-        runners.append(runner)
-        return runner, log
+        return parallel(mac, **{"env": "seeded", "env_args": {}, "batch_size_run": 7, "num_envs": 1, **changes})
 
-    yield make
-    for runner in runners:
-        runner.close_env()
+    return make
 
 
 def exploring(**changes):
