@@ -33,6 +33,7 @@ TASKS: dict[str, tuple[str, list[str]]] = {
     "gymma/Foraging-2s-8x8-2p-2f-coop-v3-50t": ("gymma", FORAGING),
     "gymma/rware-tiny-2ag-v2-500t": ("gymma", WAREHOUSE),
     **{f"sc2/{name}": ("sc2", [f"env_args.map_name={name}"]) for name in SC2_MAPS},
+    "sc2/3m": ("sc2", ["env_args.map_name=3m"]),
     "smaclite/2s3z-150t": ("smaclite", ["env_args.map_name=2s3z"]),
 }
 

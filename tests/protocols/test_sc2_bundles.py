@@ -14,7 +14,8 @@ from epymarl_lmac.settings.load import merge
 from protocol_gen.answers import step_of_design
 
 make_host_importable()
-NEAREST_WAY = {"1o_10b_vs_1r": (6, 1, 2), "2o_20b_vs_2r": (4, 0, 1), "5z_vs_1ul": (8, 1, 2)}  # width, known, way
+# Of each map: how many numbers tell of a teammate and an enemy, and which of them are the flag "known" and the way.
+NEAREST_WAY = {"1o_10b_vs_1r": (6, 1, 2), "2o_20b_vs_2r": (4, 0, 1), "5z_vs_1ul": (8, 1, 2), "3m": (6, 1, 2)}
 
 
 def battles(name, num_envs=4, seed=2):
@@ -56,9 +57,9 @@ def place_of(env):
 def test_a_way_through_a_teammate_is_the_receivers_own_way_to_the_enemy(name):
     env = battles(name, 8)
     x = history(env, 6, 1)[:, 0]
-    said = protocol(name, 0).message(x).numpy()
     width, known, way = NEAREST_WAY[name]
     n, m = env.n_agents, env.settings.n_enemies
+    said = protocol(name, 0).message(x).numpy()[..., : (n - 1) * m * width]
     told = said.reshape(8, n, n - 1, m, width)
     is_known = told[..., known] > 0.5
     to_enemy = place_of(env)[:, None, n:] - place_of(env)[:, :n, None]  # (B, N, M, 2)
@@ -66,6 +67,20 @@ def test_a_way_through_a_teammate_is_the_receivers_own_way_to_the_enemy(name):
     assert is_known.sum() > 5
     assert np.allclose((told[..., way : way + 2] * 18)[is_known], expected[is_known], atol=1e-3)
     assert (told[..., way : way + 2][~is_known] == 0).all()
+
+
+def test_marines_that_hear_of_one_target_are_told_the_same_one():
+    env = battles("3m", 1)
+    rows = env.read_battle(0)
+    rows["x"][:], rows["y"][:] = (10.0, 10.0, 10.0, 14.0, 14.0, 17.0), (15.0, 16.0, 17.0, 15.0, 17.0, 16.0)
+    rows["health"][2], rows["health"][4] = 20.0, 10.0  # enemy 1 is weak, enemy 2 out of reach
+    env.write_battle(0, {name: rows[name] for name in ("x", "y", "health")})
+    said = protocol("3m", 0).message(history(env, 0, 1)[:, 0]).numpy()[0]
+    assert (said[:, -3:] == (0, 1, 0)).all()
+    assert np.allclose(said[:, -5:-3] * 45, [(45, 20), (20, 45), (45, 45)])  # of the next two, in a circle
+    rows["x"][3:] = 30.0
+    env.write_battle(0, {"x": rows["x"]})
+    assert (protocol("3m", 0).message(history(env, 0, 1)[:, 0])[0, :, -3:] == 0).all()
 
 
 def test_bane_vs_hm_follows_the_teammates_through_the_t():
