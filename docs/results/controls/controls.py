@@ -145,7 +145,7 @@ def _line(row: Row, runs: Sequence[tuple[int, Path, np.ndarray, np.ndarray]], sc
     if estimate.has_interval:
         shown += f" [{estimate.low:.3f}, {estimate.high:.3f}]"
     reached = [steps_to(steps, values, GOAL) for _, _, steps, values in runs]
-    r2 = [r2_of(run) for _, run, _, _ in runs]
+    r2 = [value for _, run, _, _ in runs if not math.isnan(value := r2_of(run))]
     cells = [
         row.says,
         ", ".join(str(seed) for seed, *_ in runs),
@@ -153,7 +153,7 @@ def _line(row: Row, runs: Sequence[tuple[int, Path, np.ndarray, np.ndarray]], sc
         shown,
         ", ".join(f"{score:.3f}" for score in scores),
         ", ".join("not reached" if not math.isfinite(step) else f"{step:,.0f}" for step in reached),
-        ", ".join("" if math.isnan(value) else f"{value:.3f}" for value in r2),
+        ", ".join(f"{value:.3f}" for value in r2),
     ]
     return "| " + " | ".join(cells) + " |"
 
