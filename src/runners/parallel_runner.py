@@ -48,26 +48,26 @@ class ParallelRunner(Runner):
     name = "parallel"
 
     def __init__(self, args: RunnerArgs, logger: RunLogger) -> None:
-        self._num_envs = 1  # until it is known who chooses actions
+        self._is_set_up = False
         super().__init__(args, logger)
 
     def setup(self, scheme: Scheme, groups: Groups, preprocess: Preprocess, mac: ActingController) -> None:
         super().setup(scheme, groups, preprocess, mac)
         self._is_pipelined = hasattr(mac, "needs_one_step")
         self._settle_acting()
-        self._num_envs = self.args.num_envs or self._usual_num_envs()
-        workers = cast("WorkerPool", self._env)
-        workers.add(*self._factories("train", range(workers.num_envs, self._num_envs)))
+        self._is_set_up = True
+        workers, num_envs = cast("WorkerPool", self._env), self._most_envs("train")
+        workers.add(*self._factories("train", range(workers.num_envs, num_envs)))
         if self._is_pipelined:
             return
-        if self._num_envs < self.batch_size:
+        if num_envs < self.batch_size:
             self.close_env()
             raise SettingsError(
-                f"num_envs={self._num_envs} is less than batch_size_run={self.batch_size}, so episodes would be at "
+                f"num_envs={num_envs} is less than batch_size_run={self.batch_size}, so episodes would be at "
                 f"different steps, which {type(mac).__name__} cannot play; set num_envs=0.",
                 "num_envs",
             )
-        self.max_test_copies = self._num_envs
+        self.max_test_copies = num_envs
 
     def _settle_acting(self) -> None:
         """Settles who chooses actions in training.
@@ -96,16 +96,19 @@ class ParallelRunner(Runner):
             return "messages are exchanged between episodes"
         return "the environment is drawn at every step" if self._on_step(test_mode) else ""
 
-    def _usual_num_envs(self) -> int:
-        """Returns how many processes play where the settings leave it open.
+    def _most_envs(self, role: str) -> int:
+        """Returns how many processes play at most; where the settings leave it open, it follows from who chooses.
 
         Those that choose their actions themselves keep a core busy each, and their number changes no episode. Where the
         main process chooses, it does: as many as episodes, on any machine.
         """
-        return min(self.batch_size, n_cores()) if self.acting == WORKERS else self.batch_size
+        if not self._is_set_up:
+            return 1  # says what the environment is; the others follow
+        chosen_here = bool(self._why_not_workers(self._env, test_mode=role == "test"))
+        return self.args.num_envs or (self.batch_size if chosen_here else min(self.batch_size, n_cores()))
 
     def _make_env(self, role: str, n_copies: int) -> WorkerPool:
-        return WorkerPool(self.args.env, *self._factories(role, range(min(n_copies, self._num_envs))))
+        return WorkerPool(self.args.env, *self._factories(role, range(min(n_copies, self._most_envs(role)))))
 
     def _factories(self, role: str, copies: range) -> tuple[list[partial], list[int]]:
         """Returns what makes some of a role's environments, and their seeds."""

@@ -12,7 +12,7 @@ from fake_run import GROUPS, PREPROCESS, SCHEME, PortableMac, RememberingMac, ma
 from components.episode_buffer import EpisodeBatch
 from epymarl_lmac.errors import SettingsError, TaskError
 from epymarl_lmac.seeding import derive_seed
-from runners import worker_pool
+from runners import parallel_runner, worker_pool
 from runners.adapters import OneEnv
 from runners.rollout import rollout
 from runners.worker_pool import EnvWorkerError, WorkerPool
@@ -101,6 +101,19 @@ def test_test_rounds_differ_and_evaluation_is_the_same_at_every_call(play, monke
 
 class InStep(PortableMac):
     in_step = True
+
+
+class InStepInTests(PortableMac):
+    def needs_one_step(self, test_mode):
+        return test_mode
+
+
+def test_as_many_processes_as_cores_play_where_they_choose_and_as_many_as_episodes_else(play, monkeypatch):
+    monkeypatch.setattr(parallel_runner, "n_cores", lambda: 2)
+    runner, _ = play(mac=InStepInTests, batch_size_run=3, num_envs=0)
+    assert runner._env.num_envs == 2  # as many as cores
+    runner.run(test_mode=True)
+    assert runner._test_env.num_envs == 3  # not as many as this machine has cores
 
 
 @pytest.mark.parametrize(
