@@ -86,7 +86,6 @@ class Runner(abc.ABC):
         self._log_train_stats_t = -args.runner_log_interval - 1  # the first run is logged
         self._train_stats = _Statistics()
         self._test_env: BatchedEnv | None = None
-        self._test_round = 0  # of the test that is played
         self._env = self._make_env("train", self.batch_size)
 
     # -- what a runner defines -----------------------------------------------------------------------------
@@ -130,7 +129,7 @@ class Runner(abc.ABC):
             return self._run_tests()
         self.mac.action_selector.fixed_epsilon = epsilon
         try:
-            batch, outcome = self._play(self._env, self.batch_size, test_mode=False)
+            batch, outcome = self._play(self._env, self.batch_size, f"train {self.t_env}", test_mode=False)
         finally:
             self.mac.action_selector.fixed_epsilon = None
         self.timers["env"] += outcome.env_s
@@ -157,8 +156,8 @@ class Runner(abc.ABC):
         """Returns the seed of a role's environment in one process."""
         return derive_seed(self.args.seed, f"{role}_env.{process}")
 
-    def _play(self, env: BatchedEnv, n_wanted: int, test_mode: bool) -> tuple[EpisodeBatch, Outcome]:
-        """Plays one round of at least ``n_wanted`` episodes."""
+    def _play(self, env: BatchedEnv, n_wanted: int, name: str, test_mode: bool) -> tuple[EpisodeBatch, Outcome]:
+        """Plays one round of at least ``n_wanted`` episodes; its name tells it from all others of the run."""
         batch = EpisodeBatch(
             self._scheme,
             self._groups,
@@ -167,14 +166,14 @@ class Runner(abc.ABC):
             preprocess=self._preprocess,
             device=self.args.device,
         )
-        return batch, self._rollout(env, batch, test_mode)
+        return batch, self._rollout(env, batch, name, test_mode)
 
     def _round_size(self, env: BatchedEnv, n_wanted: int) -> int:
         """Returns how many episodes a round plays that ``n_wanted`` are taken of: here, one in every copy."""
         return env.num_envs
 
-    def _rollout(self, env: BatchedEnv, batch: EpisodeBatch, test_mode: bool) -> Outcome:
-        """Fills a batch with episodes."""
+    def _rollout(self, env: BatchedEnv, batch: EpisodeBatch, name: str, test_mode: bool) -> Outcome:
+        """Fills a batch with episodes. Here they go on in the copies' own streams, whatever the round's name is."""
         return rollout(env, self.mac, batch, self.t_env, test_mode, self._on_step(test_mode))
 
     def _on_step(self, test_mode: bool) -> Callable[[], None] | None:
@@ -190,24 +189,23 @@ class Runner(abc.ABC):
         if self._test_env is None:
             self._test_env = self._make_env("test", self._test_copies())
         stats = _Statistics()
-        for episodes, outcome, n_counted in self._test_rounds(self._test_env):
+        for episodes, outcome, n_counted in self._test_rounds(self._test_env, f"test {self.t_env}"):
             stats.add(outcome, n_counted)
             last = episodes[:n_counted]
         stats.log(self.logger, "test_", self.t_env)
         self.timers["test"] += time.perf_counter() - began
         return last
 
-    def _test_rounds(self, env: BatchedEnv) -> Iterator[tuple[EpisodeBatch, Outcome, int]]:
+    def _test_rounds(self, env: BatchedEnv, name: str) -> Iterator[tuple[EpisodeBatch, Outcome, int]]:
         """Plays ``test_nepisode`` episodes; yields every round with how many of its episodes count."""
-        n_left, self._test_round = self.args.test_nepisode, 0
+        n_left = self.args.test_nepisode
         while n_left > 0:
             # Which episodes count in a last, smaller round is settled before they are played: short ones get no larger
             # share.
             n_counted = min(n_left, self._test_copies())
-            batch, outcome = self._play(env, n_counted, test_mode=True)
+            batch, outcome = self._play(env, n_counted, f"{name}, {n_left} left", test_mode=True)
             yield batch, outcome, n_counted
             n_left -= n_counted
-            self._test_round += 1
 
     def evaluate(self, look: Callable[[EpisodeBatch], None] | None = None) -> dict[str, np.ndarray]:
         """Plays ``test_nepisode`` test episodes from the first seed on; the same episodes at every call.
@@ -221,7 +219,7 @@ class Runner(abc.ABC):
         env = self._make_env("test", self._test_copies())
         parts: dict[str, list[np.ndarray]] = {}
         try:
-            for batch, outcome, n_counted in self._test_rounds(env):
+            for batch, outcome, n_counted in self._test_rounds(env, "evaluation"):
                 if look is not None:
                     look(batch[:n_counted])
                 for key, value_B in {"return": outcome.return_B, "ep_length": outcome.length_B, **outcome.info}.items():
@@ -240,8 +238,8 @@ class Runner(abc.ABC):
         env = self._make_env("test", 1)
         try:
             wrapped = wrap(env)
-            for _ in range(episodes):
-                yield self._play(wrapped, 1, test_mode=True)[1]
+            for e in range(episodes):
+                yield self._play(wrapped, 1, f"watched {e}", test_mode=True)[1]
         finally:
             env.close()
 

@@ -130,21 +130,17 @@ class ParallelRunner(Runner):
     def _round_size(self, env: BatchedEnv, n_wanted: int) -> int:
         return n_wanted if self._is_pipelined else env.num_envs
 
-    def _rollout(self, env: BatchedEnv, batch: EpisodeBatch, test_mode: bool) -> Outcome:
+    def _rollout(self, env: BatchedEnv, batch: EpisodeBatch, name: str, test_mode: bool) -> Outcome:
         if not self._is_pipelined or not isinstance(env, WorkerPool):  # one that is watched steps in one call
-            return super()._rollout(env, batch, test_mode)
+            return super()._rollout(env, batch, name, test_mode)
         if self._why_not_workers(env, test_mode):
             mac = cast("RememberingController", self.mac)
             return pipelined_rollout(env, mac, batch, self.t_env, test_mode, self._on_step(test_mode))
-        return self._play_in_workers(env, batch, test_mode)
-
-    def _play_in_workers(self, env: WorkerPool, batch: EpisodeBatch, test_mode: bool) -> Outcome:
         from runners.worker_rollout import worker_rollout
 
-        mac = self._bring_controllers(env)
-        # A round's seed says which it is, not what was played before: a resumed run goes on with the same episodes.
-        role = f"test_round.{self.t_env}.{self._test_round}" if test_mode else f"train_round.{self.t_env}"
-        return worker_rollout(env, mac, batch, self.t_env, test_mode, derive_seed(self.args.seed, role))
+        # From the round's name, not from what was played before: a resumed run plays the same episodes.
+        seed = derive_seed(self.args.seed, f"round {name}")
+        return worker_rollout(env, self._bring_controllers(env), batch, self.t_env, test_mode, seed)
 
     def _bring_controllers(self, env: WorkerPool) -> PortableController:
         """Sees to it that the processes have copies of the controller, and returns it."""
