@@ -35,6 +35,7 @@ START_TIMEOUT_S = 300.0  # a game engine may take a minute to start, and many st
 ANSWER_TIMEOUT_S = 120.0
 CLOSE_TIMEOUT_S = 10.0
 EPISODE_STEP_S = 1.0  # longest a step may take on average, where a worker plays whole episodes
+SLICE_S = 5.0  # waiting is counted in slices: a run that is suspended for hours spends one of them
 LOG_LINES = 8
 
 
@@ -109,7 +110,7 @@ class WorkerPool(BatchedEnv):
         self._seeds: list[int] = []
         self._n_steps: list[int] = []
         self._unanswered: list[str | None] = []  # the command that a worker works on
-        self._due: list[float] = []  # when a worker's episode must have ended, seconds of the monotonic clock
+        self._patience_s: list[float] = []  # how much longer a worker's answer is waited for
         self._pipes: list[Any] = []
         self._processes: list[Any] = []
         atexit.register(self.close)
@@ -153,7 +154,7 @@ class WorkerPool(BatchedEnv):
             self._seeds.append(seed)
             self._n_steps.append(0)
             self._unanswered.append(None)
-            self._due.append(0.0)
+            self._patience_s.append(0.0)
         self.num_envs = len(self._processes)
         return self._ask_each(started, "describe", [None] * len(started), self._start_timeout_s)
 
@@ -267,18 +268,11 @@ class WorkerPool(BatchedEnv):
 
     def begin_episode(self, i: int, request: EpisodeRequest) -> None:
         """Asks worker i to play an episode."""
-        self._due[i] = time.monotonic() + self._timeout_s + EPISODE_STEP_S * self.episode_limit
-        self._send(i, "play", request)
-
-    def wait_for_any(self, workers: Collection[int]) -> list[int]:
-        """Waits until some of these workers have answered, or are late; returns them, lowest number first."""
-        due = min(self._due[i] for i in workers)
-        ready = wait([self._pipes[i] for i in workers], max(0.0, due - time.monotonic()))
-        return sorted(i for i in workers if self._pipes[i] in ready or self._due[i] <= time.monotonic())
+        self._send(i, "play", request, self._timeout_s + EPISODE_STEP_S * self.episode_limit)
 
     def finish_episode(self, i: int) -> PlayedEpisode:
         """Waits for worker i's episode."""
-        episode: PlayedEpisode = self._receive(i, self._due[i])
+        episode: PlayedEpisode = self._receive(i)
         self._n_steps[i] += episode.length
         return episode
 
@@ -292,37 +286,44 @@ class WorkerPool(BatchedEnv):
         return self._ask_each(range(self.num_envs), command, data, self._timeout_s if timeout_s is None else timeout_s)
 
     def _ask_each(self, workers: Sequence[int], command: str, data: Sequence[Any], timeout_s: float) -> list[Any]:
-        deadline = time.monotonic() + timeout_s
         for i, item in zip(workers, data, strict=True):
-            self._send(i, command, item)
-        return [self._receive(i, deadline) for i in workers]
+            self._send(i, command, item, timeout_s)
+        return [self._receive(i) for i in workers]
 
-    def _send(self, i: int, command: str, data: Any) -> None:
+    def _send(self, i: int, command: str, data: Any, timeout_s: float | None = None) -> None:
         if self._is_closed:
             raise RuntimeError(f"the environment processes of {self.name} are closed.")
         if self._unanswered[i] is not None:  # whoever asked was interrupted before it took the answer
             self._receive(i)
         self._unanswered[i] = command
+        self._patience_s[i] = self._timeout_s if timeout_s is None else timeout_s
         try:
             self._pipes[i].send((command, data))
         except (BrokenPipeError, ConnectionResetError):
             self._fail_ended(i, command)
 
-    def _receive(self, i: int, deadline: float | None = None) -> Any:
-        """Returns worker i's answer to what it was last asked.
+    def wait_for_any(self, workers: Collection[int]) -> list[int]:
+        """Waits until some of these workers have answered, or are late; returns them, lowest number first."""
+        pipes = {self._pipes[i]: i for i in workers}
+        while True:
+            slice_s = min(SLICE_S, *(self._patience_s[i] for i in workers))
+            if ready := wait(list(pipes), max(0.0, slice_s)):
+                return sorted(pipes[pipe] for pipe in ready)
+            for i in workers:
+                self._patience_s[i] -= slice_s
+            if late := sorted(i for i in workers if self._patience_s[i] <= 0):
+                return late
 
-        Args:
-            i: the worker.
-            deadline: time of the monotonic clock, seconds; None: the usual time from now.
-        """
+    def _receive(self, i: int) -> Any:
+        """Returns worker i's answer to what it was last asked."""
         pipe, command = self._pipes[i], self._unanswered[i]
         assert command is not None
-        self._unanswered[i] = None
-        deadline = time.monotonic() + self._timeout_s if deadline is None else deadline
         try:
-            if not pipe.poll(max(0.0, deadline - time.monotonic())):
+            self.wait_for_any([i])
+            if self._patience_s[i] <= 0 and not pipe.poll():
                 self._processes[i].kill()
                 self._fail(i, f"gave no answer to {command}() in time and was ended", self._log_tail(i))
+            self._unanswered[i] = None  # not before: whoever is interrupted while it waits has not taken the answer
             status, answer = pipe.recv()
         except (EOFError, ConnectionResetError):
             self._fail_ended(i, command)

@@ -13,6 +13,7 @@ import pytest
 from fake_run import make_args, make_runner, register, same
 
 from epymarl_lmac.errors import TaskError
+from runners import worker_pool
 from runners.worker_pool import EnvWorkerError, WorkerPool
 
 
@@ -72,6 +73,25 @@ def test_a_worker_that_hangs_is_ended_at_the_deadline():
         play(pool, 3)
     assert time.monotonic() - began < 5  # 0.5 s of waiting; the rest is room for a busy machine
     assert all(is_gone(pid) for pid in pids)
+
+
+def test_a_run_that_was_suspended_waits_on(monkeypatch):
+    monkeypatch.setattr(worker_pool, "SLICE_S", 0.5)
+    pool = pool_of("", answer_timeout_s=2.0)
+    wait, stopped = worker_pool.wait, pool.pids
+
+    def wait_in_a_suspended_run(pipes, timeout):
+        if not stopped:
+            return wait(pipes, timeout)
+        time.sleep(2.5)  # longer than any answer may take
+        os.kill(stopped.pop(), signal.SIGCONT)
+        return []
+
+    monkeypatch.setattr(worker_pool, "wait", wait_in_a_suspended_run)
+    os.kill(stopped[0], signal.SIGSTOP)
+    pool.reset()
+    assert not stopped
+    pool.close()
 
 
 def test_a_worker_killed_from_outside_is_told():
