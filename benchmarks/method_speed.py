@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 import torch
-from training_speed import floor_and_update, matmul_rate, sample, steps_per_second
+from training_speed import floor_and_update, make, matmul_rate, sample, steps_per_second
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
@@ -27,22 +27,15 @@ from components.buffer_memory import GIB  # noqa: E402
 from epymarl_lmac.errors import UserError  # noqa: E402
 from epymarl_lmac.settings import algorithms, load_settings  # noqa: E402
 from run import Experiment  # noqa: E402
-from utils.logging import Logger, get_logger  # noqa: E402
 
 OPPONENT = "qmix"
 TASKS = {"lbf": ["8x8-2p-2f-s1-coop", "11x11-6p-4f-s1-coop"], "sc2": ["3m", "bane_vs_hM", "2o_20b_vs_2r"]}
 STORED = 128  # episodes in the buffer here; how many there are changes no update's time
 
 
-def make(alg: str, env: str, task: str, threads: int = 1) -> Experiment:
-    """Returns an experiment whose buffer is full enough to learn from."""
-    updates = [f"env_args.map_name={task}", "env_args.engine=embedded"] if env == "sc2" else [f"task={task}"]
-    updates += ["t_max=100000000", "save_model=False", "use_cuda=False", "epsilon_finish=1.0", f"buffer_size={STORED}"]
-    updates += [f"n_threads={threads}"]
-    experiment = Experiment(load_settings(alg, env, updates), Logger(get_logger()))
-    while not experiment.buffer.can_sample(experiment.args.batch_size):
-        experiment.advance()
-    return experiment
+def task_words(env: str, task: str) -> list[str]:
+    """Returns the settings that choose a task."""
+    return [f"env_args.map_name={task}", "env_args.engine=embedded"] if env == "sc2" else [f"task={task}"]
 
 
 def full_buffer(alg: str, env: str, experiment: Experiment) -> str:
@@ -64,10 +57,11 @@ def main() -> None:
     print("| task | algorithm | steps/s | `qmix` beside it | ratio | update, ms | floor, ms | share | buffer |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for task in options.tasks or TASKS[options.env]:
-        opponent = make(OPPONENT, options.env, task, options.threads)
+        words = [*task_words(options.env, task), f"buffer_size={STORED}", f"n_threads={options.threads}"]
+        opponent = make(OPPONENT, options.env, words)
         for alg in options.algs:
             try:
-                experiment = make(alg, options.env, task, options.threads)
+                experiment = make(alg, options.env, words)
             except UserError as err:
                 print(f"| {task} | {alg} | not run: {err} | | | | | | |")
                 continue

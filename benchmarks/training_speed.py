@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -41,10 +42,10 @@ from run import Experiment  # noqa: E402
 from utils.logging import Logger, get_logger  # noqa: E402
 
 
-def make(alg: str) -> Experiment:
-    """Returns an experiment whose buffer is full enough to learn from."""
-    updates = ["t_max=100000000", "save_model=False", "use_cuda=False", "epsilon_finish=1.0"]
-    experiment = Experiment(load_settings(alg, "lbf", updates), Logger(get_logger()))
+def make(alg: str, env: str = "lbf", updates: Sequence[str] = ()) -> Experiment:
+    """Returns an experiment whose buffer is full enough to learn from; agents act at random."""
+    fixed = ["t_max=100000000", "save_model=False", "use_cuda=False", "epsilon_finish=1.0"]
+    experiment = Experiment(load_settings(alg, env, [*updates, *fixed]), Logger(get_logger()))
     while not experiment.buffer.can_sample(experiment.args.batch_size):
         experiment.advance()
     return experiment

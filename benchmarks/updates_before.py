@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
-TASKS = {"lbf": ["8x8-2p-2f-s1-coop", "11x11-6p-4f-s1-coop"], "sc2": ["3m", "bane_vs_hM", "2o_20b_vs_2r"]}
 TURN = 5  # updates of one turn
 
 
@@ -108,6 +107,8 @@ def main() -> None:
         os.dup2(2, 1)  # what training prints must not come between the answers
         serve(Path(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5:], answers)
         return
+    from method_speed import TASKS, task_words  # not above: the process of a version imports that version only
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("commit")
     parser.add_argument("--env", choices=sorted(TASKS), default="lbf")
@@ -119,9 +120,7 @@ def main() -> None:
     print("| task | algorithm | before, ms | now, ms | ratio |\n| --- | --- | --- | --- | --- |")
     with checkout(options.commit) as before:
         for task in options.tasks or TASKS[options.env]:
-            where = (
-                [f"env_args.map_name={task}", "env_args.engine=embedded"] if options.env == "sc2" else [f"task={task}"]
-            )
+            where = task_words(options.env, task)
             for alg in options.algs:
                 versions = [Version(root, alg, options.env, *where, *options.set) for root in (before, ROOT)]
                 for _ in range(options.turns):

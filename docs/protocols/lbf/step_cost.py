@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "benchmarks")]
 
 from epymarl_lmac.learning.extended_obs import XLayout  # noqa: E402
 from epymarl_lmac.learning.packing import Packing  # noqa: E402
@@ -31,16 +31,7 @@ from epymarl_lmac.settings import load_settings  # noqa: E402
 from epymarl_lmac.settings.command_line import split_argv  # noqa: E402
 from epymarl_lmac.tasks import task_card  # noqa: E402
 from run import Experiment  # noqa: E402
-from utils.logging import Logger, get_logger  # noqa: E402
-
-
-def make(bundle: Path, updates: list[str]) -> Experiment:
-    """Returns an experiment whose buffer is full enough to learn from."""
-    fixed = ["t_max=100000000", "save_model=False", "use_cuda=False", "epsilon_finish=1.0", f"protocol_path={bundle}"]
-    experiment = Experiment(load_settings("lmac_qmix", "lbf", [*updates, *fixed]), Logger(get_logger()))
-    while not experiment.buffer.can_sample(experiment.args.batch_size):
-        experiment.advance()
-    return experiment
+from training_speed import make  # noqa: E402
 
 
 def milliseconds(call: Callable[[], object]) -> float:
@@ -95,7 +86,8 @@ def main() -> None:
     torch.set_num_threads(1)
     card = task_card("lbf", load_settings("lmac_qmix", "lbf", updates).env_args)
     folder = protocols_root() / "lbf" / card.task
-    experiments = {name: make(folder / name, updates) for name in options.bundles}
+    paths = {name: f"protocol_path={folder / name}" for name in options.bundles}
+    experiments = {name: make("lmac_qmix", updates=[*updates, path]) for name, path in paths.items()}
     steps: dict[str, list[float]] = {name: [] for name in options.bundles}
     for _ in range(options.rounds):
         for name, experiment in experiments.items():
