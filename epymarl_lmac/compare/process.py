@@ -121,11 +121,12 @@ class RunProcess:
         return True
 
     def run_to_end(self) -> list[str]:
-        """Waits for the run; Ctrl-C lets it save and stop first, and goes on to the caller.
+        """Waits for the run; Ctrl-C and SIGTERM let it save and stop first, and go on to the caller as Ctrl-C does.
 
         Returns:
             Its last lines if it failed, else nothing.
         """
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             while not self.wait(5):
                 pass
@@ -133,6 +134,8 @@ class RunProcess:
             self.ask_to_stop()
             self.wait(120)
             raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
         return self.last_lines() if self.poll() else []
 
     def last_lines(self) -> list[str]:

@@ -1,5 +1,7 @@
 """A run as a process of its own: how it is waited for."""
 
+import os
+import signal
 import sys
 import threading
 
@@ -27,7 +29,8 @@ def test_a_run_that_fails_gives_its_last_lines(tmp_path):
     assert start(tmp_path, "print('no memory'); raise SystemExit(3)").run_to_end() == ["no memory"]
 
 
-def test_ctrl_c_lets_the_run_save_first(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_let_the_run_save_first(number, tmp_path, monkeypatch):
     process = start(tmp_path, SLEEPS_UNTIL_ASKED)
     waits = []
 
@@ -37,7 +40,7 @@ def test_ctrl_c_lets_the_run_save_first(tmp_path, monkeypatch):
             return real(timeout_s)
         while b"started" not in (tmp_path / "log").read_bytes():
             threading.Event().wait(0.01)
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
 
     monkeypatch.setattr(process, "wait", wait)
     with pytest.raises(KeyboardInterrupt):
