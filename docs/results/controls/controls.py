@@ -5,8 +5,9 @@
 
 ``train`` runs one training after another and goes on where it was stopped: a run that is finished is not run again, one
 that was interrupted goes on from its last checkpoint. Start it on every core with other rows. ``table`` writes
-``controls.md``, ``controls.csv`` (every test) and ``controls.png`` (one point a seed) beside this file, from what is
-finished. R2 in evaluation mode is there where ``epymarl-lmac evaluate RUN`` was run.
+``controls.md`` (final scores of finished runs; means by stage of all), ``controls.csv`` (every test of every run) and
+``controls.png`` (one point a finished seed) beside this file. R2 in evaluation mode is there where
+``epymarl-lmac evaluate RUN`` was run.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from epymarl_lmac.record.metrics import read_metrics  # noqa: E402
 from epymarl_lmac.record.provenance import read_run  # noqa: E402
 
 KEY, GOAL = "test_return_mean", 0.9
+STAGE = 200_000  # steps whose tests are averaged in the second table
 FORWARDING = "protocol_path=protocols/lbf/8x8-2p-2f-s1-coop/forwarding"
 LARGE = ("env_args.players=6", "env_args.max_food=4", "env_args.field_size=11")
 COMMON = ("use_cuda=False", "save_model_interval=100000")
@@ -98,15 +100,27 @@ def train(results: Path, names: Sequence[str], seeds: Sequence[int]) -> None:
             print(f"{name}, seed {seed}: {'; '.join(failed) or 'done'}", flush=True)
 
 
-def curves(results: Path, row: Row, name: str) -> Iterator[tuple[int, Path, np.ndarray, np.ndarray]]:
-    """Yields seed, folder, steps and test returns of a row's finished runs."""
+@dataclass(frozen=True)
+class Curve:
+    """The tests of one run."""
+
+    seed: int
+    run: Path
+    steps: np.ndarray
+    values: np.ndarray
+    is_finished: bool
+
+
+def curves(results: Path, row: Row, name: str) -> list[Curve]:
+    """Returns the curves of a row's runs that have been tested at all."""
+    found = []
     for seed in row.seeds:
         run = newest_run(results / name / f"seed{seed}")
-        if run is None or not is_finished(run, row):
-            continue
-        tests = [(line.t_env, line.value) for line in read_metrics(run) if line.key == KEY]
-        steps, values = np.array(tests, dtype=float).T
-        yield seed, run, steps, values
+        tests = [(line.t_env, line.value) for line in read_metrics(run) if line.key == KEY] if run else []
+        if run is not None and tests:
+            steps, values = np.array(tests, dtype=float).T
+            found.append(Curve(seed, run, steps, values, is_finished(run, row)))
+    return found
 
 
 def r2_of(run: Path) -> float:
@@ -118,44 +132,66 @@ def r2_of(run: Path) -> float:
 
 
 def table(results: Path) -> None:
-    """Writes the table, the curves and the picture."""
-    heads = ("run", "seeds", "steps", "test return, mean and 95 % interval", "each seed", "steps to 0.9", "R2")
-    lines = ["# Controls of LBF", "", "| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    points: dict[str, list[float]] = {}
+    """Writes the tables, the curves and the picture."""
+    found = {name: curves(results, row, name) for name, row in ROWS.items()}
     with (HERE / "controls.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["run", "seed", "t_env", KEY])
-        for name, row in ROWS.items():
-            runs = list(curves(results, row, name))
-            if not runs:
-                continue
-            for seed, _, steps, values in runs:
-                writer.writerows([name, seed, int(t), f"{v:.4f}"] for t, v in zip(steps, values, strict=True))
-            scores = [final_score(steps, values, row.t_max) for _, _, steps, values in runs]
-            points[row.says.replace("`", "")] = scores
-            lines.append(_line(row, runs, scores))
+        for name, runs in found.items():
+            for curve in runs:
+                tests = zip(curve.steps, curve.values, strict=True)
+                writer.writerows([name, curve.seed, int(t), f"{v:.4f}"] for t, v in tests)
+    finished = {name: [curve for curve in runs if curve.is_finished] for name, runs in found.items()}
+    finished = {name: runs for name, runs in finished.items() if runs}
+    lines = ["# Controls of LBF", "", "Finished runs.", "", *_final_scores(finished), ""]
+    lines += [
+        "Every run, also unfinished ones: mean of the tests of each stage, which ends at the steps named above it.",
+        "",
+    ]
+    lines += _by_stage(found)
     (HERE / "controls.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
-    draw(points)
+    draw({ROWS[name].says.replace("`", ""): _scores(ROWS[name], runs) for name, runs in finished.items()})
 
 
-def _line(row: Row, runs: Sequence[tuple[int, Path, np.ndarray, np.ndarray]], scores: Sequence[float]) -> str:
-    estimate = t_interval(np.array(scores))
-    shown = f"{estimate.value:.3f}"
-    if estimate.has_interval:
-        shown += f" [{estimate.low:.3f}, {estimate.high:.3f}]"
-    reached = [steps_to(steps, values, GOAL) for _, _, steps, values in runs]
-    r2 = [value for _, run, _, _ in runs if not math.isnan(value := r2_of(run))]
-    cells = [
-        row.says,
-        ", ".join(str(seed) for seed, *_ in runs),
-        f"{row.t_max:,}",
-        shown,
-        ", ".join(f"{score:.3f}" for score in scores),
-        ", ".join("not reached" if not math.isfinite(step) else f"{step:,.0f}" for step in reached),
-        ", ".join(f"{value:.3f}" for value in r2),
-    ]
-    return "| " + " | ".join(cells) + " |"
+def _final_scores(finished: dict[str, list[Curve]]) -> Iterator[str]:
+    heads = ("run", "seeds", "steps", "test return, mean and 95 % interval", "each seed", "steps to 0.9", "R2")
+    yield "| " + " | ".join(heads) + " |"
+    yield "|" + " --- |" * len(heads)
+    for name, runs in finished.items():
+        row = ROWS[name]
+        scores = _scores(row, runs)
+        estimate = t_interval(np.array(scores))
+        shown = f"{estimate.value:.3f}"
+        if estimate.has_interval:
+            shown += f" [{estimate.low:.3f}, {estimate.high:.3f}]"
+        reached = [steps_to(curve.steps, curve.values, GOAL) for curve in runs]
+        r2 = [value for curve in runs if not math.isnan(value := r2_of(curve.run))]
+        cells = [
+            row.says,
+            ", ".join(str(curve.seed) for curve in runs),
+            f"{row.t_max:,}",
+            shown,
+            ", ".join(f"{score:.3f}" for score in scores),
+            ", ".join("not reached" if not math.isfinite(step) else f"{step:,.0f}" for step in reached),
+            ", ".join(f"{value:.3f}" for value in r2),
+        ]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def _scores(row: Row, runs: Sequence[Curve]) -> list[float]:
+    return [final_score(curve.steps, curve.values, row.t_max) for curve in runs]
+
+
+def _by_stage(found: dict[str, list[Curve]]) -> Iterator[str]:
+    ends = range(STAGE, max(row.t_max for row in ROWS.values()) + 1, STAGE)
+    yield "| run | seed | " + " | ".join(f"{end / 1e6:.1f}M" for end in ends) + " |"
+    yield "|" + " --- |" * (2 + len(ends))
+    for name, runs in found.items():
+        for curve in runs:
+            of_stage = [curve.values[(curve.steps > end - STAGE) & (curve.steps <= end)] for end in ends]
+            cells = [f"{values.mean():.3f}" if len(values) else "" for values in of_stage]
+            yield f"| {ROWS[name].says} | {curve.seed} | " + " | ".join(cells) + " |"
 
 
 def draw(points: dict[str, list[float]]) -> None:
