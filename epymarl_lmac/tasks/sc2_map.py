@@ -22,8 +22,9 @@ OVERRIDE_FIELDS = (
     "scan",  # distance at which the unit acquires targets, all its weapons, cells, edge to edge
     "range",  # of the main weapon, cells, edge to edge
     "damage",  # of the main weapon, a hit
-    "period_s",  # of the main weapon, game seconds
+    "period_s",  # of all weapons, game seconds
     "melee_damage",  # of the second, short weapon, a hit
+    "melee_period_s",  # of the second, short weapon, game seconds
     "heal_rate",  # of a Medivac, hit points a game second
     "regen",  # of hit points, a game second
 )

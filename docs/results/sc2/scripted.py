@@ -15,7 +15,8 @@ from envs.sc2 import Sc2Env
 
 STOP = 1
 MOVES = ((0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0))  # actions 2 to 5
-GATHER_DISTANCE = 4.5  # of the rush, from the target, cells: outside every scan range of the maps it is meant for
+GATHER_DISTANCE = 4.5  # of the rush, from the target, cells: outside the Hydralisk's scan range on bane_vs_hM
+GATHER_DISTANCES = {"Roach": 7.4}  # the same from targets that find agents from farther away
 GATHER_SHARE = 0.8  # the rush goes on once this share of the attackers has come near
 SUPPORT = ("Overlord", "Medivac")  # types that cannot attack
 
@@ -133,8 +134,9 @@ def _rush(battle: _Battle, i: int) -> int:
     if not targets:
         return STOP
     goal = min(targets, key=lambda k: sum(battle.gap(a, k) for a in fighters))
-    gathered = sum(battle.gap(a, goal) <= GATHER_DISTANCE + 1 for a in fighters)
-    if gathered < GATHER_SHARE * len(fighters) and battle.gap(i, goal) <= GATHER_DISTANCE:
+    distance = GATHER_DISTANCES.get(battle.names[goal], GATHER_DISTANCE)
+    gathered = sum(battle.gap(a, goal) <= distance + 1 for a in fighters)
+    if gathered < GATHER_SHARE * len(fighters) and battle.gap(i, goal) <= distance:
         return STOP
     return battle.attack(i, goal) if goal in battle.attacks(i) else battle.walk(i, goal)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import yaml
 from random_play import Tally, make_env, play
 from scripted import POLICIES
 
+from envs.sc2 import Sc2Env
 from epymarl_lmac.paths import config_root
 from epymarl_lmac.tasks.sc2_constants import MAP_SIZE
 from epymarl_lmac.tasks.sc2_map_file import load_map
@@ -97,6 +99,11 @@ def block(standing: Rows, offered: Rows, content: dict, seed: int) -> list[float
         offered_XY = walkable(Path(folder), content, offered)[1]
         env = make_env(walkable(Path(folder), content, standing)[0], EPISODES, seed)
     env._observer.rules = env._observer.rules._replace(walkable=np.ascontiguousarray(offered_XY))
+    return measured(env, seed)
+
+
+def measured(env: Sc2Env, seed: int) -> list[float]:
+    """Plays one uniformly random episode in every battle; returns ``STATISTICS``."""
     tally = Tally(env)
     play(env, POLICIES["random"], seed, tally)
     sums, n, n_seen = tally.sums, tally.n_steps, tally.sums["enemies visible"]
@@ -109,6 +116,22 @@ def block(standing: Rows, offered: Rows, content: dict, seed: int) -> list[float
         sums["health"] / n_seen,
         *(sums[key] / n for key in last),
     ]
+
+
+def print_head() -> None:
+    """Prints the first lines of the table."""
+    print("| variant | " + " | ".join(STATISTICS) + " |")
+    print("| --- |" + " --- |" * len(STATISTICS))
+    print("| StarCraft II | " + " | ".join(f"{value:.3f}" for value in REAL) + " |", flush=True)
+
+
+def print_variant(name: str, blocks: Sequence[list[float]]) -> None:
+    """Prints the means of a variant's blocks, and how far the real game lies from them."""
+    values = np.array(blocks)
+    mean, sd = values.mean(0), values.std(0, ddof=1)
+    print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in mean) + " |")
+    apart = (np.array(REAL) - mean) / sd.clip(SMALLEST_SD)
+    print("| | " + " | ".join(f"{value:+.1f}" for value in apart) + " |", flush=True)
 
 
 def main() -> None:
@@ -135,15 +158,9 @@ def main() -> None:
         "border of 2 closed, cut cells not offered": (closed(2), closed_border(cut, 2, 2)),
         "border of 2 closed, foot not offered": (closed(2), closed_border(foot, 2, 2)),
     }
-    print("| variant | " + " | ".join(STATISTICS) + " |")
-    print("| --- |" + " --- |" * len(STATISTICS))
-    print("| StarCraft II | " + " | ".join(f"{value:.3f}" for value in REAL) + " |", flush=True)
+    print_head()
     for name, (standing, offered) in variants.items():
-        blocks = np.array([block(standing, offered, content, seed) for seed in range(options.blocks)])
-        mean, sd = blocks.mean(0), blocks.std(0, ddof=1)
-        print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in mean) + " |")
-        apart = (np.array(REAL) - mean) / sd.clip(SMALLEST_SD)
-        print("| | " + " | ".join(f"{value:+.1f}" for value in apart) + " |", flush=True)
+        print_variant(name, [block(standing, offered, content, seed) for seed in range(options.blocks)])
 
 
 if __name__ == "__main__":

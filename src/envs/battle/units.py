@@ -20,7 +20,7 @@ DEFAULT_SCAN = 5.0  # an idle or attack-moving unit sees targets this far, or as
 
 @dataclass(frozen=True)
 class Weapon:
-    """One weapon. The weapons of a unit share their cooldown.
+    """One weapon. The weapons of a unit share their cooldown; it lasts for the period of the one that fired.
 
     Attributes:
         range: reach between the edges of the two bodies.
@@ -232,7 +232,7 @@ def with_override(unit_type: UnitType, name: str, value: float) -> UnitType:
     Args:
         unit_type: what is changed.
         name: ``sight``, ``scan``, ``heal_rate``, ``regen``; of the primary weapon ``range``, ``damage``; of all
-            weapons, which share the cooldown, ``period_s``; of the second weapon ``melee_damage``.
+            weapons ``period_s``; of the second weapon ``melee_damage``, ``melee_period_s``.
         value: the new number.
 
     Raises:
@@ -242,7 +242,12 @@ def with_override(unit_type: UnitType, name: str, value: float) -> UnitType:
     if name in direct:
         change: dict[str, Any] = {direct[name]: value}
         return replace(unit_type, **change)
-    place = {"range": (0, "range"), "damage": (0, "damage"), "melee_damage": (1, "damage")}
+    place = {
+        "range": (0, "range"),
+        "damage": (0, "damage"),
+        "melee_damage": (1, "damage"),
+        "melee_period_s": (1, "period"),
+    }
     weapons = list(unit_type.weapons)
     if name == "period_s" and weapons:
         weapons = [replace(weapon, period=value) for weapon in weapons]
@@ -253,6 +258,7 @@ def with_override(unit_type: UnitType, name: str, value: float) -> UnitType:
     else:
         raise TaskError(
             f"Unit type {unit_type.name} has no number {name!r} to change; a map can change sight, scan, heal_rate and "
-            f"regen, and with {len(weapons)} weapons here: range, damage, period_s (one), melee_damage (two)."
+            f"regen, and with {len(weapons)} weapons here: range, damage, period_s (one), melee_damage, "
+            "melee_period_s (two)."
         )
     return replace(unit_type, weapons=tuple(weapons))

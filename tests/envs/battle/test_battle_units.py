@@ -49,7 +49,9 @@ def test_maps_change_single_numbers():
     assert [weapon.damage for weapon in changed.weapons] == [30, 31]
     assert with_override(hydralisk, "scan", 2).acquire_range == 2
     assert hydralisk.acquire_range == 5 and UNIT_TYPES["Marauder"].acquire_range == 6
-    assert {weapon.period for weapon in with_override(UNIT_TYPES["Roach"], "period_s", 1).weapons} == {1}
+    faster = with_override(UNIT_TYPES["Roach"], "period_s", 1)
+    assert [weapon.period for weapon in faster.weapons] == [1, 1]
+    assert [weapon.period for weapon in with_override(faster, "melee_period_s", 2).weapons] == [1, 2]
 
 
 @pytest.mark.parametrize("name, number", [("Overlord", "damage"), ("Marine", "melee_damage"), ("Marine", "luck")])

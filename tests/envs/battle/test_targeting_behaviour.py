@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from arena import ATTACK, MOVE, battle, each, everyone, no_orders, place
 
+from envs.battle.simulator import Simulator
 from epymarl_lmac.tasks.sc2_map import Opponent
+from epymarl_lmac.tasks.sc2_map_file import load_map
 
 
 def test_agents_units_never_act_by_themselves():
@@ -32,6 +34,27 @@ def test_a_map_can_shorten_the_scan_range():
     for _ in range(5):
         sim.step(no_orders(1, 1))
     assert sim.table.shield[0, 0] == 50 and sim.table.x[0, 1] == pytest.approx(14.2)
+
+
+@pytest.mark.parametrize("name", ["1o_10b_vs_1r", "1o_10b_vs_1r_v2", "2o_20b_vs_2r"])
+@pytest.mark.parametrize("edge, sees", [(4.9, True), (5.2, False)])
+def test_the_roach_of_the_overlord_maps_scans_as_far_as_its_claws_do(name, edge, sees):
+    """The maps shorten the scan of the acid to 3; that of the claws stays the game's 5 and counts for the unit."""
+    sim = Simulator(load_map(name), 1, 0)
+    n, roach = sim.table.n_allies, sim.table.n_allies
+    spots = np.full((sim.table.n_slots, 2), 29.5)  # out of sight in the north-east
+    spots[roach], spots[0] = (4.5, 4.5), (4.5 + 0.875 + edge, 4.5)
+    place(sim, spots, alive=[True] + [False] * (n - 2) + [True] + [True] * (sim.table.n_slots - n))
+    for _ in range(2):
+        sim.step(no_orders(1, n))
+    assert (sim.table.x[0, roach] > 4.6) == sees
+
+
+def test_claws_that_are_slower_than_the_acid_hold_back_the_next_shot():
+    sim = battle([("Overlord", 1), ("Zealot", 1)], [("Roach", 1)], overrides=[("Roach", "melee_period_s", 4)])
+    place(sim, [(30, 30), (16.9, 16), (16, 16)], cooldown=[0, 1e6, 0])
+    sim.step(no_orders(1, 2))
+    assert 48 < sim.table.cooldown[0, 2] <= 66  # loops; 4 s are 64
 
 
 def test_the_closest_target_is_chosen_and_threats_come_first():
