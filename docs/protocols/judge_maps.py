@@ -5,8 +5,9 @@
 
 Plays fresh episodes of a learning QMIX run, or takes the held-out ones of a trajectory file, takes the maps of the
 bundle's last program as they are (no decoder), and prints R2 (1 - MSE / variance) and recall off the majority value
-beside the exact posterior's, where the task has one: of the histories of all agents, and of each agent's own history on
-``--alone`` of the episodes, which takes seconds each.
+beside the posterior's: of the histories of all agents, and of each agent's own history on ``--alone`` of the episodes,
+which takes seconds each. Where the field is too large to enumerate, both are sampled on these episodes, and the maps
+are judged on them as well.
 """
 
 from __future__ import annotations
@@ -92,29 +93,34 @@ def main() -> None:
     names = [card.state[i].name for i in bundle.important_state]
     groups = {group: [k for k, name in enumerate(names) if name.startswith(group)] for group in GROUPS}
     episodes, source = played(card, updates, options)
+    posterior = posterior_of("lbf", card.settings)
+    assert posterior is not None  # an inferring bundle was made for grids and known levels
+    ceiling = ceiling_of(posterior, episodes, bundle.important_state, TOLERANCE, groups, options.alone)
+    judged = [judge(bundle, card, part, groups) for part in (episodes, episodes.spread(ceiling.n_together))]
+    print(f"{card.task}, {len(episodes)} episodes of {source}")
+    print("| | episodes | R2 | agents, foods, access | recall off the majority value | agents, foods |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    show("maps of k = 2", len(episodes), judged[0])
+    if ceiling.n_together < len(episodes):
+        show("maps of k = 2", ceiling.n_together, judged[1])
+    show("knowable together", ceiling.n_together, ceiling.together)
+    show("known alone", ceiling.n_alone, ceiling.alone)
+    print(f"share of what can be known: {ceiling.share(judged[1]):.3f}; {posterior.note}")
+
+
+def judge(bundle: Bundle, card: TaskCard, episodes: Episodes, groups: dict[str, list[int]]) -> Recovery:
+    """Returns how well the maps of the last program recover the state."""
     packing = episodes.packing()
     truth = packing.pack(episodes.state_BTS)[:, list(bundle.important_state)]
     rows = Rows(estimates(bundle, card, episodes), truth, packing.counts)
-    maps = evaluate([(lambda u, counts: u, True)], rows, TOLERANCE, groups)
-    print(f"{card.task}, {len(episodes)} episodes of {source}")
-    print("| | R2 | agents, foods, access | recall off the majority value | agents, foods |")
-    print("| --- | --- | --- | --- | --- |")
-    show("maps of k = 2", maps)
-    posterior = posterior_of("lbf", card.settings)
-    if posterior is None:
-        print("This field is too large for an exact posterior: what can be known is not computed.")
-        return
-    ceiling = ceiling_of(posterior, episodes, bundle.important_state, TOLERANCE, groups, options.alone)
-    show("knowable together", ceiling.together)
-    show(f"known alone ({ceiling.n_alone} episodes)", ceiling.alone)
-    print(f"share of what can be known: {ceiling.share(maps):.3f}")
+    return evaluate([(lambda u, counts: u, True)], rows, TOLERANCE, groups)
 
 
-def show(name: str, recovery: Recovery) -> None:
+def show(name: str, n_episodes: int, recovery: Recovery) -> None:
     """Prints one row."""
     r2 = ", ".join(f"{recovery.r2_by_group[group]:.3f}" for group in GROUPS)
     recall = ", ".join(f"{recovery.recall_by_group[group]:.3f}" for group in GROUPS[:2])
-    print(f"| {name} | {recovery.r2:.3f} | {r2} | {recovery.recall:.3f} | {recall} |")
+    print(f"| {name} | {n_episodes} | {recovery.r2:.3f} | {r2} | {recovery.recall:.3f} | {recall} |")
 
 
 if __name__ == "__main__":

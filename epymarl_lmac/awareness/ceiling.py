@@ -19,7 +19,7 @@ from torch import Tensor
 
 from epymarl_lmac.awareness.inputs import Episodes
 from epymarl_lmac.awareness.measure import Recovery, Rows, evaluate
-from epymarl_lmac.tasks.posterior import Belief, Posterior
+from epymarl_lmac.tasks.posterior import SAMPLED, Belief, Posterior
 
 LEARNED = "learned"  # form of a ceiling without a posterior
 ALONE, TOGETHER, SHARE = "known alone", "knowable together", "share of what can be known"
@@ -83,12 +83,14 @@ def ceiling_of(
         important: state columns.
         tolerance: squared error that counts as success (alpha).
         groups: names and columns of groups of columns.
-        n_alone: episodes, spread evenly, on which single agents are judged; that takes longer.
+        n_alone: episodes, spread evenly, on which single agents are judged; that takes longer. Where the posterior is
+            sampled, what can be known together is judged on these too.
     """
     some = episodes.spread(n_alone)
+    all_or_some = some if posterior.form == SAMPLED else episodes
     alone = _judged(posterior.alone, some, important, tolerance, groups)
-    together = _judged(posterior.together, episodes, important, tolerance, groups)
-    return Ceiling(alone, together, posterior.form, posterior.note, len(some), len(episodes))
+    together = _judged(posterior.together, all_or_some, important, tolerance, groups)
+    return Ceiling(alone, together, posterior.form, posterior.note, len(some), len(all_or_some))
 
 
 def _judged(

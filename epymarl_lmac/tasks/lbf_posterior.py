@@ -6,7 +6,7 @@ sets that fit are weighted by the game's own placing rule. Agents act on their o
 so what they choose tells nothing more, and this holds for any behaviour. "Alone": an agent does not know what its
 team-mate does; it is taken to act uniformly at random, which is exact for random play only.
 
-A field that is too large to enumerate has no posterior here; its size is said, and a learned bound stands in.
+A field that is too large to enumerate has a sampled one (``lbf_posterior_sampled.py``); its size is said.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from epymarl_lmac.tasks import lbf_posterior_kernels as kernels
-from epymarl_lmac.tasks.lbf_settings import LAYERS, LbfSettings
+from epymarl_lmac.tasks.lbf_belief import belief, known_levels, windows
+from epymarl_lmac.tasks.lbf_posterior_sampled import SampledLbfPosterior
+from epymarl_lmac.tasks.lbf_settings import LbfSettings
 from epymarl_lmac.tasks.posterior import EXACT, Belief
 
 MAX_CELLS = 64  # a set of cells is one 64-bit number
@@ -29,35 +31,25 @@ MAX_SETS = 50_000  # placements of all foods
 _log = logging.getLogger(__name__)
 
 
-def posterior(env_args: Mapping[str, Any]) -> LbfPosterior | None:
-    """Returns the posterior of a game; None where it cannot be enumerated, with a warning that says why.
+def posterior(env_args: Mapping[str, Any]) -> LbfPosterior | SampledLbfPosterior | None:
+    """Returns the posterior of a game: sampled where it cannot be enumerated, with a warning that says why.
+
+    Returns:
+        None where not even samples are known to be right; a warning says why.
 
     Raises:
         TaskError: the settings describe no playable game.
     """
     settings = LbfSettings.from_env_args(env_args)
-    why = too_large(settings)
     if known_levels(settings) is None or not settings.grid_observation or settings.sight < 1:
         why = "levels must be known, and observations grids with a sight of at least 1"
-    if why is None:
-        return LbfPosterior(settings)
-    _log.warning("lbf: what can be known is not enumerated: %s. A learned lower bound stands in.", why)
-    return None
-
-
-def known_levels(settings: LbfSettings) -> tuple[int, int] | None:
-    """Returns the level of every player and of every food; None where they are drawn."""
-    players = set(settings.player_low) | set(settings.player_high)
-    if len(players) != 1:
+        _log.warning("lbf: what can be known is not computed: %s. A learned lower bound stands in.", why)
         return None
-    level = players.pop()
-    cap = level * min(3, settings.players)
-    low, high = set(settings.food_low), set(settings.food_high or [settings.highest_food_level])
-    if settings.force_coop and settings.food_high is None:
-        return level, cap
-    if len(high) == 1 and (settings.force_coop or low == high):
-        return level, high.pop()
-    return None
+    why_sampled = too_large(settings)
+    if why_sampled is None:
+        return LbfPosterior(settings)
+    _log.warning("lbf: what can be known is not enumerated but sampled: %s.", why_sampled)
+    return SampledLbfPosterior(settings, why_sampled)
 
 
 def too_large(settings: LbfSettings) -> str | None:
@@ -110,10 +102,6 @@ class LbfPosterior:
             f"every start of {settings.players} players and {len(found)} food sets; alone: team-mates act at random"
         )
 
-    def _windows(self, obs_TNO: np.ndarray) -> np.ndarray:
-        side = 2 * self.settings.sight + 1
-        return np.ascontiguousarray(obs_TNO, np.float32).reshape(*obs_TNO.shape[:2], len(LAYERS), side, side)
-
     def _starts(self, windows_N3WW: np.ndarray) -> np.ndarray:
         """Returns the starts (H, N, 2) of all players whose walls agree with their first windows."""
         rows, cols = self.size
@@ -143,9 +131,9 @@ class LbfPosterior:
 
     def together(self, obs_TNO: np.ndarray, actions_TN: np.ndarray) -> Belief:
         """Returns what the histories of all agents tell at every step: arrays (T, S)."""
-        windows = self._windows(obs_TNO)
+        seen = windows(self.settings, obs_TNO)
         agents_TC, foods_TC = kernels.together(
-            windows, np.ascontiguousarray(actions_TN, np.int64), self._starts(windows[0]), self._sets_S, self._cells_SF,
+            seen, np.ascontiguousarray(actions_TN, np.int64), self._starts(seen[0]), self._sets_S, self._cells_SF,
             self._size_S, self._near_C, self._interior, self.settings.max_food, *self._game(),
         )  # fmt: skip
         return belief(self.settings, agents_TC, foods_TC)
@@ -155,30 +143,16 @@ class LbfPosterior:
         if self.settings.players == 1:
             found = self.together(obs_TNO, actions_TN)
             return Belief(found.mean[:, None], found.variance[:, None])
-        windows, actions = self._windows(obs_TNO), np.ascontiguousarray(actions_TN, np.int64)
+        seen, actions = windows(self.settings, obs_TNO), np.ascontiguousarray(actions_TN, np.int64)
         parts = [
             kernels.alone(
-                np.ascontiguousarray(windows[:, i]), np.ascontiguousarray(actions[:, i]), self._sets_S, self._cells_SF,
+                np.ascontiguousarray(seen[:, i]), np.ascontiguousarray(actions[:, i]), self._sets_S, self._cells_SF,
                 self._size_S, self._without_SF, self._near_C, self._interior, self.settings.max_food, *self._game(),
             )
             for i in range(2)
         ]  # fmt: skip
         agents, foods = (np.stack([part[k] for part in parts], axis=1) for k in range(2))
         return belief(self.settings, agents, foods)
-
-
-def belief(settings: LbfSettings, agents: np.ndarray, foods: np.ndarray) -> Belief:
-    """Returns the belief over the state, of probabilities that an agent and a food is on each cell (..., C)."""
-    level, food_level = known_levels(settings) or (1, 1)
-    rows, cols = settings.field_size
-    layers = np.stack([agents, foods, np.clip(1 - agents - foods, 0, 1)], axis=-2)
-    values = np.array([level if settings.observe_agent_levels else 1, food_level, 1.0])[:, None]
-    grid = layers.reshape(*layers.shape[:-1], rows, cols)
-    edge = [(0, 0)] * (grid.ndim - 2) + [(settings.sight, settings.sight)] * 2
-    flat = np.pad(grid, edge).reshape(*layers.shape[:-1], -1)
-    mean, variance = values * flat, values**2 * flat * (1 - flat)
-    shape = (*agents.shape[:-1], settings.state_dim)
-    return Belief(mean.reshape(shape), variance.reshape(shape))
 
 
 def _mask(cells: Any) -> int:

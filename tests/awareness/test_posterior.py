@@ -7,7 +7,9 @@ import pytest
 
 from epymarl_lmac.paths import make_host_importable
 from epymarl_lmac.settings.load import merge
-from epymarl_lmac.tasks.posterior import EXACT, posterior_of
+from epymarl_lmac.tasks.lbf_posterior_sampled import SampledLbfPosterior
+from epymarl_lmac.tasks.lbf_settings import LbfSettings
+from epymarl_lmac.tasks.posterior import EXACT, SAMPLED, posterior_of
 
 make_host_importable()
 from envs.lbf import LbfEnv  # noqa: E402
@@ -136,9 +138,70 @@ def test_beliefs_are_calibrated_on_random_play():
         ({"max_food": 6}, "food sets"),
     ],
 )
-def test_a_field_too_large_to_enumerate_says_its_size(changes, said, caplog):
+def test_a_field_too_large_to_enumerate_says_its_size_and_is_sampled(changes, said, caplog):
+    posterior = posterior_of("lbf", env_args("lbf", **changes))
+    assert posterior.form == SAMPLED
+    assert said in caplog.text and "sampled" in caplog.text
+    assert said in posterior.note
+
+
+@pytest.mark.parametrize("changes", [{"sight": 0}, {"max_player_level": 3}, {"rules": "v3", "grid_observation": False}])
+def test_a_game_without_a_posterior_says_that_a_learned_bound_stands_in(changes, caplog):
     assert posterior_of("lbf", env_args("lbf", **changes)) is None
-    assert said in caplog.text and "learned lower bound" in caplog.text
+    assert "learned lower bound" in caplog.text
+
+
+def sampled(args, particles):
+    return SampledLbfPosterior(LbfSettings.from_env_args(args), "a test", particles, particles)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_samples_tend_to_the_enumerated_belief(seed):
+    """Their squared distance from the belief is a few of its variances divided by their number."""
+    args = env_args("lbf", **TINY)
+    obs, actions, _ = play(LbfEnv(1, seed, **args), 4, seed)
+    exact, P = posterior_of("lbf", args), 2000
+    for name in ("together", "alone"):
+        expected, found = (getattr(form, name)(obs, actions) for form in (exact, sampled(args, P)))
+        apart = np.square(found.mean - expected.mean).sum(-1)
+        assert (apart <= 10 * expected.variance.sum(-1) / P + 1e-9).all()
+        np.testing.assert_allclose(found.variance.sum(-1), expected.variance.sum(-1), rtol=0.1, atol=1e-9)
+
+
+def test_the_same_history_gets_the_same_samples():
+    args = env_args("lbf", players=3, max_food=2, field_size=6)
+    obs, actions, _ = play(LbfEnv(1, 4, **args), 6, 4)
+    first, second = (sampled(args, 50).together(obs, actions) for _ in range(2))
+    np.testing.assert_array_equal(first.mean, second.mean)
+
+
+def test_sampled_beliefs_are_calibrated_where_nothing_can_be_enumerated():
+    args = env_args("lbf", players=3, max_food=2, field_size=7)
+    posterior = sampled(args, 200)
+    apart, variances = [], []
+    for seed in range(24):
+        obs, actions, states = play(LbfEnv(1, seed, **args), 12, seed)
+        belief = posterior.together(obs, actions)
+        variances.append(belief.variance.sum(1).mean())
+        apart.append(np.square(belief.mean - states).sum(1).mean() - variances[-1])
+    assert posterior.n_passed_over == 0
+    standard_error = np.std(apart) / np.sqrt(len(apart))
+    assert abs(np.mean(apart)) < 3 * standard_error < 0.4 * np.mean(variances)
+
+
+def test_a_history_that_cannot_be_is_passed_over_and_counted():
+    """A food where a moment ago there was none."""
+    args = env_args("lbf", **TINY)
+    obs, actions, _ = play(LbfEnv(1, 1, **args), 2, 1)
+    layers = obs.reshape(len(obs), 2, 3, 3, 3)
+    free = np.argwhere(layers[1, 0, 2] > 0)[0]
+    actions[:] = 0
+    layers[:] = layers[0]
+    layers[1, 0, 1][tuple(free)], layers[1, 0, 2][tuple(free)] = 2, 0
+    posterior = sampled(args, 20)
+    belief = posterior.together(obs, actions)
+    assert posterior.n_passed_over > 0
+    assert np.isfinite(belief.mean).all()
 
 
 def test_lookout_alone_and_together():

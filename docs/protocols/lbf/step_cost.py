@@ -23,6 +23,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "benchmarks")]
 
+from training_speed import make  # noqa: E402
+
 from epymarl_lmac.learning.extended_obs import XLayout  # noqa: E402
 from epymarl_lmac.learning.packing import Packing  # noqa: E402
 from epymarl_lmac.paths import protocols_root  # noqa: E402
@@ -31,7 +33,6 @@ from epymarl_lmac.settings import load_settings  # noqa: E402
 from epymarl_lmac.settings.command_line import split_argv  # noqa: E402
 from epymarl_lmac.tasks import task_card  # noqa: E402
 from run import Experiment  # noqa: E402
-from training_speed import make  # noqa: E402
 
 
 def milliseconds(call: Callable[[], object]) -> float:
