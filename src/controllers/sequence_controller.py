@@ -362,7 +362,7 @@ class SequenceMac:
 
     def seed_acting(self, seed: int) -> None:
         """Begins everything anew that acting draws: exploration, and what methods and channels draw."""
-        torch.manual_seed(derive_seed(seed, "acting"))
+        torch.default_generator.manual_seed(derive_seed(seed, "acting"))  # torch.manual_seed takes 0.1 ms for devices
         selector: Any = self.action_selector
         selector.seed(seed)
 
