@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from envs.batched import BatchedEnv, SingleEnv, StepResult
+from envs.engine_env import EngineEnv
 from envs.multiagentenv import MultiAgentEnv
 from envs.scene import Scene
 
@@ -37,7 +38,7 @@ class OneEnv(BatchedEnv):
         self.has_alive = bool(getattr(env, "has_alive", False))
         self.reward_per_agent = bool(getattr(env, "reward_per_agent", False))
         self.seeds_episodes = bool(getattr(env, "seeds_episodes", False))
-        self._has_views = hasattr(env, "views")
+        self._has_views = isinstance(env, EngineEnv)
         self._next_seed: int | None = None
 
     def _observe(self) -> None:
