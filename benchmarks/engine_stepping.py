@@ -4,8 +4,8 @@
 
 "engine": the package's own environment, random actions, nothing else, one process. "random" and "qmix": rounds of 8
 episodes as ``runner=parallel`` plays them with one process, with random actions and with the network choosing among
-them (epsilon 1). What a runner adds to a step (observations, state and masks as arrays, storing, choosing) takes a few
-tenths of a millisecond, which shows where an engine's step takes no longer. ``football_stepping.py`` has an engine
+them (epsilon 1). What a runner adds to a step (observations, state and masks as arrays, storing, choosing) takes up to
+half a millisecond, which shows where an engine's step takes no longer. ``football_stepping.py`` has an engine
 whose step takes 2.5 ms.
 """
 

@@ -184,7 +184,7 @@ class RandomActions:
 
     def seed_acting(self, seed: int) -> None:
         """Begins the draws anew."""
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # as the controllers here; torch.manual_seed takes 0.1 ms
 
     def take_tally(self) -> None:
         """There is nothing to count."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ class XLayout:
             none = obs_BNO.new_zeros(B, N, self.n_actions) if last_onehot_BNA is None else last_onehot_BNA
             parts.append(none.to(obs_BNO.dtype))
         if self.agent_id:
-            parts.append(torch.eye(N, device=obs_BNO.device, dtype=obs_BNO.dtype).expand(B, -1, -1))
+            parts.append(_ids(N, obs_BNO.device, obs_BNO.dtype).expand(B, -1, -1))
         return torch.cat(parts, dim=-1)
 
     def packed(self, obs_BTNO: Tensor, onehot_BTNA: Tensor | None, packing: Packing) -> Tensor:
@@ -69,7 +70,7 @@ class XLayout:
             x[..., column : column + self.n_actions] = last
             column += self.n_actions
         if self.agent_id:
-            x[..., column:] = torch.eye(N, device=obs.device, dtype=obs.dtype)
+            x[..., column:] = _ids(N, obs.device, obs.dtype)
         return x
 
     def before_start(self, x_RND: Tensor) -> Tensor:
@@ -94,3 +95,10 @@ class XLayout:
         rows = max(1, WINDOW_FLOATS // (length * x_PND[0].numel()))
         for part in packing.history(length).split(rows):
             yield self.histories(x_PND, part)
+
+
+@lru_cache(maxsize=16)  # one step of one episode takes a few operations only, and this would be one more
+def _ids(n_agents: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Returns the agents' ids, one-hot (N, N); read it only."""
+    with torch.inference_mode(False):  # whoever asks first, a learner may read it too
+        return torch.eye(n_agents, device=device, dtype=dtype)

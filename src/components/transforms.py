@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,10 @@ class Transform(abc.ABC):
     def transform(self, tensor: Tensor) -> Tensor:
         """Returns the transformed values; leading dimensions stay as they are."""
 
+    def transform_array(self, array: np.ndarray) -> np.ndarray:
+        """Returns the same of an array in main memory; a subclass may have a faster way for a few numbers."""
+        return self.transform(torch.from_numpy(array)).numpy()
+
     @abc.abstractmethod
     def infer_output_info(
         self, vshape_in: int | tuple[int, ...], dtype_in: torch.dtype
@@ -24,6 +29,13 @@ class Transform(abc.ABC):
 
 
 Preprocess = Mapping[str, tuple[str, Sequence[Transform]]]  # key -> the key that is derived from it, and how
+
+
+def transformed(array: np.ndarray, transforms: Sequence[Transform]) -> np.ndarray:
+    """Returns an array after all transforms, one after the other."""
+    for transform in transforms:
+        array = transform.transform_array(array)
+    return array
 
 
 class OneHot(Transform):
@@ -35,11 +47,15 @@ class OneHot(Transform):
 
     def __init__(self, out_dim: int) -> None:
         self.out_dim = out_dim
+        self._rows = np.eye(out_dim, dtype=np.float32)
 
     def transform(self, tensor: Tensor) -> Tensor:
         """Returns float32 (..., out_dim) for integers (..., 1)."""
         onehot = torch.zeros((*tensor.shape[:-1], self.out_dim), dtype=torch.float32, device=tensor.device)
         return onehot.scatter_(-1, tensor.long(), 1.0)
+
+    def transform_array(self, array: np.ndarray) -> np.ndarray:
+        return self._rows[array[..., 0]]
 
     def infer_output_info(
         self, vshape_in: int | tuple[int, ...], dtype_in: torch.dtype

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -103,10 +103,15 @@ class EngineEnv(MultiAgentEnv):
                     f"env {name}: {agent} has the actions {space}; the methods here choose among discrete actions "
                     "(gymnasium.spaces.Discrete). Use a form of the environment with discrete actions."
                 )
-        self._flatten, self.obs_spaces = spaces.flatten, list(obs_spaces)
+        self._flatten: Callable[[Any, Any], Any] = spaces.flatten
+        self.obs_spaces = list(obs_spaces)
         self.action_sizes = [int(space.n) for space in action_spaces]
-        self._first_actions = np.array([int(space.start) for space in action_spaces])
+        self._first_actions = [int(space.start) for space in action_spaces]
         self.obs_sizes = [int(spaces.flatdim(space)) for space in obs_spaces]
+        self._is_flat = [
+            isinstance(space, spaces.Box) and len(space.shape) == 1 and space.dtype == np.float32
+            for space in obs_spaces
+        ]
         self.n_agents, self.episode_limit = len(self.agent_names), time_limit
         self._scale = 1.0 if reward_scalarisation == "sum" else 1.0 / self.n_agents
         self._seed: int | None = seed
@@ -115,6 +120,9 @@ class EngineEnv(MultiAgentEnv):
         self._avail_NA = np.zeros((self.n_agents, max(self.action_sizes)), np.uint8)
         self._alive_N = np.ones(self.n_agents, np.bool_)
         self._reward_N = np.zeros(self.n_agents, np.float32)
+        # what each agent has of the arrays, without padding; cut here once, as every step writes them
+        self._own_obs = [row[:size] for row, size in zip(self._obs_NO, self.obs_sizes, strict=True)]
+        self._own_avail = [row[:size] for row, size in zip(self._avail_NA, self.action_sizes, strict=True)]
 
     # -- what an engine defines ----------------------------------------------------------------------------------
 
@@ -168,32 +176,39 @@ class EngineEnv(MultiAgentEnv):
 
         An episode that the task ends in its last step is terminated and not truncated.
         """
-        choices = np.asarray(actions, np.int64)
+        choices = [int(action) for action in actions]
         for n, action in enumerate(choices):
             if not (0 <= action < self._avail_NA.shape[1] and self._avail_NA[n, action]):
                 raise ValueError(
                     f"{self.name}: action {action} of {self.agent_names[n]} is not available at step {self._t}; "
                     f"available are {_list(np.flatnonzero(self._avail_NA[n]))}."
                 )
-        taken = self._step_engine((choices + self._first_actions).tolist())
+        taken = self._step_engine([first + action for first, action in zip(self._first_actions, choices, strict=True)])
         self._t += 1
         self._see(taken.obs, taken.masks)
         self._reward_N[:] = taken.rewards
-        reward = float(np.sum(taken.rewards)) * (self._scale if len(taken.rewards) > 1 else 1.0)
+        reward = float(taken.rewards.sum()) * (self._scale if len(taken.rewards) > 1 else 1.0)
         is_cut = (taken.truncated or self._t >= self.episode_limit) and not taken.terminated
         return self.get_obs(), reward, bool(taken.terminated), is_cut, dict(taken.info)
 
     def _see(self, obs: Sequence[Any], masks: Sequence[ArrayLike | None]) -> None:
         """Writes observations and masks. An agent that is gone sees zeros and has one action, which is not played."""
-        self._obs_NO = np.zeros_like(self._obs_NO)
-        self._avail_NA = np.zeros_like(self._avail_NA)
         for n, (own, mask) in enumerate(zip(obs, masks, strict=True)):
             self._alive_N[n] = own is not None
             if own is None:
+                self._obs_NO[n] = self._avail_NA[n] = 0
                 self._avail_NA[n, 0] = 1
                 continue
-            self._obs_NO[n, : self.obs_sizes[n]] = np.asarray(self._flatten(self.obs_spaces[n], own), np.float32)
-            self._avail_NA[n, : self.action_sizes[n]] = 1 if mask is None else np.asarray(mask, np.uint8)
+            self._own_obs[n][:] = own if self._is_flat[n] else self._flatten(self.obs_spaces[n], own)
+            self._own_avail[n][:] = 1 if mask is None else mask
+
+    def views(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns observations (N, O), state (S,) and available actions (N, A); the next step writes into them."""
+        return self._obs_NO, self._state(), self._avail_NA
+
+    def _state(self) -> np.ndarray:
+        """Returns the engine's state where it declares one, else all observations one after the other."""
+        return np.asarray(self._own_state(), np.float32).reshape(-1) if self.has_own_state else self._obs_NO.reshape(-1)
 
     def get_alive(self) -> np.ndarray:
         """Returns which agents are there now, bool (N,)."""
@@ -210,10 +225,7 @@ class EngineEnv(MultiAgentEnv):
         return self._obs_NO.shape[1]
 
     def get_state(self) -> np.ndarray:
-        """Returns the engine's state where it declares one, else all observations one after the other."""
-        if self.has_own_state:
-            return np.asarray(self._own_state(), np.float32).reshape(-1)
-        return self._obs_NO.reshape(-1).copy()
+        return self._state().copy()
 
     def get_state_size(self) -> int:
         return self._obs_NO.size

@@ -112,8 +112,8 @@ class GymmaEnv(EngineEnv):
 
     def _step_engine(self, actions: Sequence[int]) -> EngineStep:
         obs, rewards, terminated, truncated, info = self.env.step(actions)
-        values, masks = np.atleast_1d(np.asarray(rewards, np.float32)), [None] * self.n_agents
-        return EngineStep(obs, values, bool(np.all(terminated)), bool(np.all(truncated)), masks, info)
+        values, masks = np.array(rewards, np.float32, ndmin=1), [None] * self.n_agents
+        return EngineStep(obs, values, _all(terminated), _all(truncated), masks, info)
 
     def render(self, mode: str = "text") -> Any:
         """Returns what the environment draws; it needs a ``render_mode`` among its arguments."""
@@ -121,6 +121,11 @@ class GymmaEnv(EngineEnv):
 
     def close(self) -> None:
         self.env.close()
+
+
+def _all(ends: bool | ArrayLike) -> bool:
+    """Returns whether the episode is over, told once for all or for every agent."""
+    return ends if isinstance(ends, bool) else bool(np.all(ends))
 
 
 def _of_agents(key: str, space: Any, what: str) -> list[Any]:

@@ -149,13 +149,14 @@ class PettingZooEnv(EngineEnv):
         Raises:
             ValueError: an agent that ``possible_agents`` does not list.
         """
-        strangers = sorted(set(self.env.agents) - set(self.agent_names))
-        if strangers:
-            raise ValueError(f"{self.name}: {strangers[0]} came, which possible_agents does not list.")
+        present = set(self.env.agents)
+        if not present.issubset(self.agent_names):
+            stranger = min(present.difference(self.agent_names))
+            raise ValueError(f"{self.name}: {stranger} came, which possible_agents does not list.")
         seen: list[Any] = [None] * self.n_agents
         masks: list[ArrayLike | None] = [None] * self.n_agents
         for n, name in enumerate(self.agent_names):
-            if name not in self.env.agents:
+            if name not in present:
                 continue
             seen[n] = _value(obs[name])
             masks[n] = infos.get(name, {}).get("action_mask")

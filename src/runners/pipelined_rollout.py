@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from components.episode_buffer import EpisodeBatch
+from components.transforms import transformed
 from epymarl_lmac.errors import TaskError
 from runners.rollout import Outcome, given
 from runners.worker_pool import WorkerPool, WorkerStep
@@ -121,15 +122,12 @@ class _Rows:
         """Marks steps as played."""
         self._arrays["filled"][index_R] = 1
 
-    def write_actions(self, index_R: np.ndarray, actions_RN: Tensor) -> None:
+    def write_actions(self, index_R: np.ndarray, actions_RN: np.ndarray) -> None:
         """Writes actions and what is derived from them."""
-        value = actions_RN.unsqueeze(-1)
-        self.write("actions", index_R, value.numpy())
+        self.write("actions", index_R, actions_RN)
         if "actions" in self._preprocess:
             derived, transforms = self._preprocess["actions"]
-            for transform in transforms:
-                value = transform.transform(value)
-            self.write(derived, index_R, value.numpy())
+            self.write(derived, index_R, transformed(actions_RN[..., None], transforms))
 
     def finish(self) -> None:
         """Brings the batch up to date where it lies on another device."""
@@ -224,7 +222,7 @@ class _Round:
         actions_RN, memory = self._choose(group.memory, index_R, len(acting))
         for row in kept:
             self._pool.begin_step(players[row].worker, actions_RN[row].numpy())
-        self._rows.write_actions(index_R, actions_RN)
+        self._rows.write_actions(index_R, actions_RN.numpy())
         group.acting = [players[row] for row in kept]
         group.memory = memory if len(kept) == len(players) else _rows_of(memory, kept)
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from components.episode_buffer import EpisodeBatch
+from components.transforms import transformed
 from envs.batched import BatchedEnv
 from epymarl_lmac.errors import TaskError
 
@@ -37,35 +38,45 @@ class Outcome(NamedTuple):
 
 
 class _StepViews:
-    """The tensors of a batch cut into steps beforehand: writing one costs a copy and no indexing."""
+    """The fields of a batch cut into steps beforehand: writing one costs a copy and little else.
+
+    In main memory they are cut as arrays: one environment's step writes a few numbers into every field, which takes a
+    tenth of the time that it takes with tensors.
+    """
 
     def __init__(self, batch: EpisodeBatch) -> None:
-        self._steps = {key: tensor.unbind(1) for key, tensor in batch.data.transition_data.items()}
+        fields = batch.data.transition_data
+        self._steps = {
+            key: tensor.numpy().swapaxes(0, 1) if tensor.device.type == "cpu" else tensor.unbind(1)
+            for key, tensor in fields.items()
+        }
         self._preprocess = batch.preprocess
 
     def write_array(self, key: str, t: int, values: np.ndarray) -> None:
         """Writes values of step t, shaped (B, ...) but for dimensions of size 1 at the end."""
         target = self._steps[key][t]
-        target.copy_(torch.from_numpy(values).view(target.shape))
+        if isinstance(target, Tensor):
+            target.copy_(torch.from_numpy(values).view(target.shape))
+        else:
+            target[...] = values.reshape(target.shape)
 
     def has(self, key: str) -> bool:
         """Returns whether the batch has a field."""
         return key in self._steps
 
-    def write_actions(self, t: int, actions_BN: Tensor) -> None:
+    def write_actions(self, t: int, actions_BN: np.ndarray) -> None:
         """Writes the actions of step t and what is derived from them."""
-        value = self._steps["actions"][t].copy_(actions_BN.unsqueeze(-1))
+        self.write_array("actions", t, actions_BN)
         if "actions" in self._preprocess:
             derived, transforms = self._preprocess["actions"]
-            for transform in transforms:
-                value = transform.transform(value)
-            self._steps[derived][t].copy_(value)
+            self.write_array(derived, t, transformed(actions_BN[..., None], transforms))
 
     def mark_filled(self, t: int) -> None:
         """Marks step t as played in all copies."""
-        self._steps["filled"][t].fill_(1)
+        self._steps["filled"][t][...] = 1
 
 
+@torch.no_grad()
 def rollout(
     env: BatchedEnv,
     mac: ActingController,
@@ -116,13 +127,12 @@ def rollout(
         views.mark_filled(t)
 
         began = clock()
-        with torch.no_grad():
-            actions_BN = mac.select_actions(batch, t_ep=t, t_env=t_env, bs=slice(None), test_mode=test_mode)
-        host_actions_BN = actions_BN.cpu().numpy()  # waits for the device
+        chosen = mac.select_actions(batch, t_ep=t, t_env=t_env, bs=slice(None), test_mode=test_mode)
+        actions_BN = chosen.cpu().numpy()  # waits for the device
         inference_s += clock() - began
-        if t == 0 and host_actions_BN.shape != (B, env.n_agents):
+        if t == 0 and actions_BN.shape != (B, env.n_agents):
             raise ValueError(
-                f"the controller chose actions of shape {host_actions_BN.shape}; expected "
+                f"the controller chose actions of shape {actions_BN.shape}; expected "
                 f"{(B, env.n_agents)} (copies, agents)."
             )
         views.write_actions(t, actions_BN)
@@ -135,7 +145,7 @@ def rollout(
             )
 
         began = clock()
-        result = env.step(host_actions_BN)
+        result = env.step(actions_BN)
         env_s += clock() - began
         views.write_array("reward", t, result.reward_B)
         views.write_array("terminated", t, result.terminated_B & ~result.truncated_B)

@@ -14,6 +14,7 @@ from components.episode_buffer import EpisodeBatch
 from controllers import REGISTRY as mac_REGISTRY
 from envs.batched import BatchedEnv, StepResult
 from modules.comm import REGISTRY
+from runners.episode_player import ControllerSource, EpisodePlayer, EpisodeRequest
 from runners.pipelined_rollout import pipelined_rollout
 from runners.rollout import rollout
 from runners.worker_pool import WorkerStep
@@ -71,6 +72,9 @@ class Drawn(BatchedEnv):
     def _see(self):
         self.obs_BNO = torch.randn(1, N, O, generator=self.draws).numpy()
         self.state_BS = torch.randn(1, S, generator=self.draws).numpy()
+
+    def seed_next(self, seed):
+        """All episodes are alike."""
 
     def reset(self):
         self.draws, self.t = torch.Generator().manual_seed(1), 0
@@ -135,18 +139,18 @@ def test_rows_must_be_at_one_step_where_messages_are_exchanged(control, expected
 def test_a_copy_in_another_process_acts_as_the_controller_does(form):
     torch.manual_seed(0)
     args = settings(**FORMS[form], epsilon_start=0.3, epsilon_finish=0.3)
-    original, copy = (mac_REGISTRY[args.mac](full_scheme(), GROUPS, args) for _ in range(2))
+    original = mac_REGISTRY[args.mac](full_scheme(), GROUPS, args)
     original.train(False)
-    copy.load_acting_state(pickle.loads(pickle.dumps(original.acting_state())))
-    played = []
-    for mac in (original, copy):
-        mac.seed_acting(5)
+    player = EpisodePlayer(Drawn(), ControllerSource(type(original), SCHEME, GROUPS, PREPROCESS, args))
+    for test_mode in (False, True, False):
+        player.load(pickle.loads(pickle.dumps(original.acting_state())))
+        other = player.play(EpisodeRequest(5, 0, test_mode))
+        original.seed_acting(5)
         batch = EpisodeBatch(dict(SCHEME), GROUPS, 1, T, preprocess=PREPROCESS)
-        rollout(Drawn(), mac, batch, t_env=0)
-        rollout(Drawn(), mac, batch, t_env=0, test_mode=True)
-        played.append((batch, mac.take_tally()))
-    (one, tally), (other, other_tally) = played
-    assert all(torch.equal(one[key], other[key]) for key in one.scheme)
-    assert pickle.dumps(tally) == pickle.dumps(other_tally)
-    original.add_tally(other_tally)
-    assert pickle.dumps(original.take_tally()) == pickle.dumps(tally)
+        rollout(Drawn(), original, batch, t_env=0, test_mode=test_mode)
+        assert set(other.fields) == set(batch.data.transition_data)
+        assert all(np.array_equal(value, batch[key][0].numpy()) for key, value in other.fields.items())
+        tally = pickle.dumps(original.take_tally())
+        assert tally == pickle.dumps(other.tally)
+        original.add_tally(other.tally)
+        assert pickle.dumps(original.take_tally()) == tally
