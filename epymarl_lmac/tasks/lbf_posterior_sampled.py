@@ -47,10 +47,11 @@ class SampledLbfPosterior:
         need = math.ceil(food_level / level)
         self._game = Game(field, np.flatnonzero(field), np.array(near), np.array(window), width, sight, need)
         self.n_passed_over = 0  # entries of windows that no particle could fit, so far
-        self.note = (
+        self._how = (
             f"{particles:,} sampled courses of the game together, {alone_particles:,} alone, as it is too large to "
             f"enumerate ({why}); alone: team-mates act at random"
         )
+        self.note = self._how
 
     def together(self, obs_TNO: np.ndarray, actions_TN: np.ndarray) -> Belief:
         """Returns what the histories of all agents tell at every step: arrays (T, S)."""
@@ -75,4 +76,6 @@ class SampledLbfPosterior:
         seen = Seen(entry_L, watched_K)
         agents_TG, foods_TG = follow(actions, seen, self._game, particles, self.settings.max_food, 0)
         self.n_passed_over += int((entry_L == ANY).sum())
+        if self.n_passed_over:
+            self.note = f"{self._how}; {self.n_passed_over:,} entries of windows fitted no course and were passed over"
         return agents_TG[:, self._game.cell_C], foods_TG[:, self._game.cell_C]
