@@ -1,10 +1,10 @@
 """Draws learning curves of battles, ours over published values, and prints them as a table.
 
-    python docs/results/sc2/learning_curves.py COMPARISON...
+    python docs/results/sc2/learning_curves.py FOLDER...
 
-A comparison is a folder that ``epymarl-lmac compare`` made with ``--key test_battle_won_mean``. Its curves are added to
-``learning_curves.csv`` beside this script and replace those of the same map, algorithm and seed. Without an argument,
-what the file has already is drawn.
+A folder is one that ``epymarl-lmac compare`` made with ``--key test_battle_won_mean``, or that of a run. Its curves are
+added to ``learning_curves.csv`` beside this script and replace those of the same map, algorithm and seed. Without an
+argument, what the file has already is drawn.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from epymarl_lmac.record.metrics import read_metrics
+from epymarl_lmac.record.provenance import read_run
 
 HERE = Path(__file__).parent
 CURVES = HERE / "learning_curves.csv"
@@ -68,11 +71,19 @@ def read(path: Path) -> dict[tuple[str, str, str], list[Row]]:
     return found
 
 
-def merged(comparisons: list[Path]) -> dict[tuple[str, str, str], Curve]:
-    """Adds comparisons to the file of curves and returns all of them."""
+def read_one(run: Path) -> dict[tuple[str, str, str], list[Row]]:
+    """Returns the rows of one run."""
+    record = read_run(run)
+    key = (record["task"].removeprefix("sc2_"), record["algorithm"], str(record["seed"]))
+    tests = [row for row in read_metrics(run) if row.key == KEY]
+    return {key: [(*key, str(row.t_env), f"{row.value:.4f}") for row in tests]}
+
+
+def merged(folders: list[Path]) -> dict[tuple[str, str, str], Curve]:
+    """Adds comparisons and runs to the file of curves and returns all of them."""
     rows = read(CURVES)
-    for folder in comparisons:
-        rows.update(read(folder / "curves.csv"))
+    for folder in folders:
+        rows.update(read_one(folder) if (folder / "run.json").is_file() else read(folder / "curves.csv"))
     with CURVES.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -127,12 +138,14 @@ def draw(curves: dict[tuple[str, str, str], Curve], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("comparisons", nargs="*", type=Path)
+    parser.add_argument("folders", nargs="*", type=Path)
     options = parser.parse_args()
-    for folder in options.comparisons:
-        if not (folder / "curves.csv").is_file():
-            parser.error(f"{folder} has no curves.csv; give a folder that `epymarl-lmac compare` made.")
-    curves = merged(options.comparisons)
+    for folder in options.folders:
+        if not any((folder / name).is_file() for name in ("curves.csv", "run.json")):
+            parser.error(
+                f"{folder} has no curves.csv and no run.json; give a folder of `epymarl-lmac compare` or of a run."
+            )
+    curves = merged(options.folders)
     print_table(curves)
     draw(curves, HERE / "learning_curves.png")
 
