@@ -96,7 +96,9 @@ def main() -> None:
     posterior = posterior_of("lbf", card.settings)
     assert posterior is not None  # an inferring bundle was made for grids and known levels
     ceiling = ceiling_of(posterior, episodes, bundle.important_state, TOLERANCE, groups, options.alone)
-    judged = [judge(bundle, card, part, groups) for part in (episodes, episodes.spread(ceiling.n_together))]
+    reference_PI = states(bundle, episodes)
+    parts = episodes, episodes.spread(ceiling.n_together)
+    judged = [judge(bundle, card, part, groups, reference_PI) for part in parts]
     print(f"{card.task}, {len(episodes)} episodes of {source}")
     print("| | episodes | R2 | agents, foods, access | recall off the majority value | agents, foods |")
     print("| --- | --- | --- | --- | --- | --- |")
@@ -108,12 +110,17 @@ def main() -> None:
     print(f"share of what can be known: {ceiling.share(judged[1]):.3f}; {posterior.note}")
 
 
-def judge(bundle: Bundle, card: TaskCard, episodes: Episodes, groups: dict[str, list[int]]) -> Recovery:
+def states(bundle: Bundle, episodes: Episodes) -> torch.Tensor:
+    """Returns the important state columns of all running steps, (P, I)."""
+    return episodes.packing().pack(episodes.state_BTS)[:, list(bundle.important_state)]
+
+
+def judge(
+    bundle: Bundle, card: TaskCard, episodes: Episodes, groups: dict[str, list[int]], reference_PI: torch.Tensor
+) -> Recovery:
     """Returns how well the maps of the last program recover the state."""
-    packing = episodes.packing()
-    truth = packing.pack(episodes.state_BTS)[:, list(bundle.important_state)]
-    rows = Rows(estimates(bundle, card, episodes), truth, packing.counts)
-    return evaluate([(lambda u, counts: u, True)], rows, TOLERANCE, groups)
+    rows = Rows(estimates(bundle, card, episodes), states(bundle, episodes), episodes.packing().counts)
+    return evaluate([(lambda u, counts: u, True)], rows, TOLERANCE, groups, reference_PI)
 
 
 def show(name: str, n_episodes: int, recovery: Recovery) -> None:

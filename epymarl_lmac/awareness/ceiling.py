@@ -88,8 +88,9 @@ def ceiling_of(
     """
     some = episodes.spread(n_alone)
     all_or_some = some if posterior.form == SAMPLED else episodes
-    alone = _judged(posterior.alone, some, important, tolerance, groups)
-    together = _judged(posterior.together, all_or_some, important, tolerance, groups)
+    reference_PI = episodes.packing().pack(episodes.state_BTS)[:, list(important)]
+    alone = _judged(posterior.alone, some, important, tolerance, groups, reference_PI)
+    together = _judged(posterior.together, all_or_some, important, tolerance, groups, reference_PI)
     return Ceiling(alone, together, posterior.form, posterior.note, len(some), len(all_or_some))
 
 
@@ -99,6 +100,7 @@ def _judged(
     important: Sequence[int],
     tolerance: float,
     groups: dict[str, list[int]],
+    reference_PI: Tensor,
 ) -> Recovery:
     """Judges the posterior's means as a decoder's estimates."""
     columns = list(important)
@@ -110,7 +112,7 @@ def _judged(
         means_BTNI[b, :length] = mean_TNI if mean.ndim == 3 else mean_TNI.unsqueeze(1)
     packing = episodes.packing()
     rows = Rows(packing.pack(means_BTNI), packing.pack(episodes.state_BTS)[:, columns], packing.counts)
-    return evaluate([(_as_they_are, True)], rows, tolerance, groups)
+    return evaluate([(_as_they_are, True)], rows, tolerance, groups, reference_PI)
 
 
 def _as_they_are(u_PI: Tensor, counts: Sequence[int]) -> Tensor:

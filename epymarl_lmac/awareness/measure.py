@@ -316,6 +316,7 @@ def evaluate(
     heldout: Rows | Sequence[Rows],
     tolerance: float,
     groups: dict[str, list[int]],
+    reference_PI: Tensor | None = None,
 ) -> Recovery:
     """Judges trained decoders on held-out episodes.
 
@@ -324,10 +325,13 @@ def evaluate(
         heldout: episodes no decoder saw, in one piece or several.
         tolerance: squared error that counts as success (alpha).
         groups: names and columns of groups of columns.
+        reference_PI: states whose variance and majority values R2 and recall are relative to; None: those judged. Few
+            episodes vary less around their own mean, so their R2 is comparable to that of many only with this.
     """
     pieces = [heldout] if isinstance(heldout, Rows) else list(heldout)
     truth_PI = torch.cat([piece.truth_PI for piece in pieces]).double()
-    variance_I, majority_I = _variance(truth_PI), truth_PI.mode(0).values
+    reference_PI = truth_PI if reference_PI is None else reference_PI.double()
+    variance_I, majority_I = _variance(reference_PI), reference_PI.mode(0).values
     all_sums = [_sums_of(decoder, pieces, majority_I, tolerance) for decoder, _ in decoders]
     n_unconverged = sum(not settled for _, settled in decoders)
     return Recovery(

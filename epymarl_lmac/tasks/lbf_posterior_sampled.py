@@ -18,8 +18,8 @@ from epymarl_lmac.tasks.lbf_posterior_sampled_kernels import follow
 from epymarl_lmac.tasks.lbf_settings import LbfSettings
 from epymarl_lmac.tasks.posterior import SAMPLED, Belief
 
-PARTICLES = 2000  # together; errors of beliefs are the belief's own within a few per cent then
-ALONE_PARTICLES = 500  # where one history rules out less, and every agent has its own
+PARTICLES = 2000  # together; docs/protocols/lbf/sampled.py shows what more or fewer give
+ALONE_PARTICLES = 500  # one history rules out less, and every agent has its own
 
 
 class SampledLbfPosterior:
@@ -37,7 +37,8 @@ class SampledLbfPosterior:
     def __init__(
         self, settings: LbfSettings, why: str, particles: int = PARTICLES, alone_particles: int = ALONE_PARTICLES
     ) -> None:
-        self.settings, self.particles, self.alone_particles = settings, particles, alone_particles
+        self.settings, self.why = settings, why
+        self.particles, self.alone_particles = particles, alone_particles
         rows, cols = settings.field_size
         sight, (_, width) = settings.sight, settings.padded_size
         field = np.pad(np.full((rows, cols), EMPTY, np.int8), sight).ravel()
@@ -47,11 +48,15 @@ class SampledLbfPosterior:
         need = math.ceil(food_level / level)
         self._game = Game(field, np.flatnonzero(field), np.array(near), np.array(window), width, sight, need)
         self.n_passed_over = 0  # entries of windows that no particle could fit, so far
-        self._how = (
-            f"{particles:,} sampled courses of the game together, {alone_particles:,} alone, as it is too large to "
-            f"enumerate ({why}); alone: team-mates act at random"
+
+    @property
+    def note(self) -> str:
+        """How it was found and what it assumes."""
+        passed_over = f"{self.n_passed_over:,} entries of windows fitted none and were passed over"
+        return (
+            f"{self.particles:,} sampled courses of the game together, {self.alone_particles:,} alone, as it is too "
+            f"large to enumerate ({self.why}); alone: team-mates act at random; {passed_over}"
         )
-        self.note = self._how
 
     def together(self, obs_TNO: np.ndarray, actions_TN: np.ndarray) -> Belief:
         """Returns what the histories of all agents tell at every step: arrays (T, S)."""
@@ -76,6 +81,4 @@ class SampledLbfPosterior:
         seen = Seen(entry_L, watched_K)
         agents_TG, foods_TG = follow(actions, seen, self._game, particles, self.settings.max_food, 0)
         self.n_passed_over += int((entry_L == ANY).sum())
-        if self.n_passed_over:
-            self.note = f"{self._how}; {self.n_passed_over:,} entries of windows fitted no course and were passed over"
         return agents_TG[:, self._game.cell_C], foods_TG[:, self._game.cell_C]

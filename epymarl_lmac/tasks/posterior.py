@@ -33,7 +33,10 @@ class Posterior(Protocol):
     """The distribution over states given histories; T stored steps, N agents, O observation, S state."""
 
     form: str  # EXACT or SAMPLED
-    note: str  # how it was found and what it assumes, one or two sentences
+
+    @property
+    def note(self) -> str:
+        """How it was found and what it assumes, one or two sentences."""
 
     def together(self, obs_TNO: np.ndarray, actions_TN: np.ndarray) -> Belief:
         """Returns what the histories of all agents tell at every step: arrays (T, S)."""

@@ -201,7 +201,7 @@ def test_a_history_that_cannot_be_is_passed_over_and_counted():
     posterior = sampled(args, 20)
     belief = posterior.together(obs, actions)
     assert posterior.n_passed_over > 0
-    assert f"{posterior.n_passed_over} entries of windows fitted no course" in posterior.note
+    assert f"{posterior.n_passed_over} entries of windows fitted none" in posterior.note
     assert np.isfinite(belief.mean).all()
 
 
