@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from epymarl_lmac.tasks.lbf_settings import LOAD
+
 OUTSIDE, EMPTY, AGENT, FOOD, ANY = 0, 1, 2, 3, 4  # what an entry of a window can be; ANY agrees with all
-LOAD, N_ACTIONS = 5, 6
 
 
 class Game(NamedTuple):

@@ -21,7 +21,7 @@ import numpy as np
 from epymarl_lmac.tasks import lbf_posterior_kernels as kernels
 from epymarl_lmac.tasks.lbf_belief import belief, known_levels, windows
 from epymarl_lmac.tasks.lbf_posterior_sampled import SampledLbfPosterior
-from epymarl_lmac.tasks.lbf_settings import LbfSettings
+from epymarl_lmac.tasks.lbf_settings import NEAR, LbfSettings
 from epymarl_lmac.tasks.posterior import EXACT, Belief
 
 MAX_CELLS = 64  # a set of cells is one 64-bit number
@@ -163,12 +163,7 @@ def _mask(cells: Any) -> int:
 def _near(cell: int, rows: int, cols: int) -> list[int]:
     """Returns the cells that a food excludes: its 3x3 neighbourhood, and two steps along its row and column."""
     r, c = divmod(cell, cols)
-    return [
-        u * cols + v
-        for u in range(max(0, r - 2), min(rows, r + 3))
-        for v in range(max(0, c - 2), min(cols, c + 3))
-        if abs(u - r) + abs(v - c) <= 2
-    ]
+    return [(r + dr) * cols + c + dc for dr, dc in NEAR if 0 <= r + dr < rows and 0 <= c + dc < cols]
 
 
 def _apart(cells: tuple[int, ...], cols: int) -> bool:

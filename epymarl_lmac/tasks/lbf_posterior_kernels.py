@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-LOAD = 5
+from epymarl_lmac.tasks.lbf_settings import LOAD
+
 ONE = np.uint64(1)
 NONE = np.uint64(0)
 

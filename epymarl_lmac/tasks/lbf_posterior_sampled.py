@@ -15,7 +15,7 @@ import numpy as np
 from epymarl_lmac.tasks.lbf_belief import belief, known_levels, windows
 from epymarl_lmac.tasks.lbf_courses_kernels import AGENT, ANY, EMPTY, FOOD, Game, Seen
 from epymarl_lmac.tasks.lbf_posterior_sampled_kernels import follow
-from epymarl_lmac.tasks.lbf_settings import LbfSettings
+from epymarl_lmac.tasks.lbf_settings import NEAR, LbfSettings
 from epymarl_lmac.tasks.posterior import SAMPLED, Belief
 
 PARTICLES = 2000  # together; docs/protocols/lbf/sampled.py shows what more or fewer give
@@ -42,7 +42,7 @@ class SampledLbfPosterior:
         rows, cols = settings.field_size
         sight, (_, width) = settings.sight, settings.padded_size
         field = np.pad(np.full((rows, cols), EMPTY, np.int8), sight).ravel()
-        near = [dr * width + dc for dr in range(-2, 3) for dc in range(-2, 3) if abs(dr) + abs(dc) <= 2]
+        near = [dr * width + dc for dr, dc in NEAR]
         window = [dr * width + dc for dr in range(-sight, sight + 1) for dc in range(-sight, sight + 1)]
         level, food_level = known_levels(settings) or (1, 1)
         need = math.ceil(food_level / level)

@@ -14,7 +14,6 @@ from epymarl_lmac.tasks.lbf_courses_kernels import (
     AGENT,
     ANY,
     FOOD,
-    N_ACTIONS,
     Room,
     allow,
     begin,
@@ -25,7 +24,9 @@ from epymarl_lmac.tasks.lbf_courses_kernels import (
     step,
     tied_to,
 )
+from epymarl_lmac.tasks.lbf_settings import ACTIONS
 
+N_ACTIONS = len(ACTIONS)
 N_LEVELS = 40  # of beta, after which the entries that nobody fits are passed over
 HARD = 1e9  # beta of courses that have to fit
 ROUNDS = 2  # moves of everything after copying

@@ -13,7 +13,10 @@ from typing import Any
 from epymarl_lmac.errors import TaskError
 
 ACTIONS = ("none", "north", "south", "west", "east", "load")
+LOAD = ACTIONS.index("load")
 RULES = ("published", "v3")
+# Offsets (rows, columns) from a food to the cells that it keeps other foods from, its own included.
+NEAR = tuple((dr, dc) for dr in range(-2, 3) for dc in range(-2, 3) if abs(dr) + abs(dc) <= 2)
 LAYERS = ("agent", "food", "access")  # layers of the grid observation and of the state, in order
 EXACT_PACKING_WIDTH = 12  # widest interior, cells, for which the largest number of foods is counted exactly
 

@@ -11,9 +11,9 @@ from numba import njit
 
 from envs.random_streams import draw as _draw
 from envs.random_streams import shuffled as _shuffled
+from epymarl_lmac.tasks.lbf_settings import LOAD
 
 AGENT, FOOD, ACCESS = 0, 1, 2  # layers of the state
-LOAD = 5
 PLACING_DRAWS = 1000  # draws for all foods of an episode; then fewer foods are accepted (the game's rule)
 
 
