@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from envs.batched import BatchedEnv, SingleEnv, StepResult
-from envs.engine_env import EngineEnv
 from envs.multiagentenv import MultiAgentEnv
 from envs.scene import Scene
 
@@ -38,17 +37,17 @@ class OneEnv(BatchedEnv):
         self.has_alive = bool(getattr(env, "has_alive", False))
         self.reward_per_agent = bool(getattr(env, "reward_per_agent", False))
         self.seeds_episodes = bool(getattr(env, "seeds_episodes", False))
-        self._has_views = isinstance(env, EngineEnv)
+        self._views = getattr(env, "views", self._views_one_by_one)
         self._next_seed: int | None = None
 
     def _observe(self) -> None:
-        env = self.env
-        obs, state, avail = (
-            env.views() if self._has_views else (env.get_obs(), env.get_state(), env.get_avail_actions())
-        )
+        obs, state, avail = self._views()
         self.obs_BNO[0] = np.asarray(obs, np.float32).reshape(self.n_agents, self.obs_dim)
         self.state_BS[0] = np.asarray(state, np.float32).reshape(self.state_dim)
         self.avail_BNA[0] = avail
+
+    def _views_one_by_one(self) -> tuple[Any, Any, Any]:
+        return self.env.get_obs(), self.env.get_state(), self.env.get_avail_actions()
 
     def seed_next(self, seed: int) -> None:
         """Lets the next episode follow from a seed alone; only where ``seeds_episodes`` says so."""
