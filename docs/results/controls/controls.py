@@ -5,9 +5,9 @@
 
 ``train`` runs one training after another and goes on where it was stopped: a run that is finished is not run again, one
 that was interrupted goes on from its last checkpoint. Start it on every core with other rows. ``table`` writes
-``controls.md`` (final scores of finished runs; means by stage of all), ``controls.csv`` (every test of every run) and
-``controls.png`` (one point a finished seed) beside this file. R2 in evaluation mode is there where
-``epymarl-lmac evaluate RUN`` was run.
+``controls.md`` (final scores of finished runs; means by stage of all; what the last networks do with messages changed),
+``controls.csv`` (every test of every run) and ``controls.png`` (one point a finished seed) beside this file. R2 in
+evaluation mode and changed messages are there where ``epymarl-lmac evaluate RUN --controls --episodes 500`` was run.
 """
 
 from __future__ import annotations
@@ -148,7 +148,8 @@ def table(results: Path) -> None:
         "Every run, also unfinished ones: mean of the tests of each stage, which ends at the steps named above it.",
         "",
     ]
-    lines += _by_stage(found)
+    lines += [*_by_stage(found), "", "Return of the last networks with messages changed in tests only.", ""]
+    lines += _with_messages_changed(finished)
     (HERE / "controls.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
     draw({ROWS[name].says.replace("`", ""): _scores(ROWS[name], runs) for name, runs in finished.items()})
@@ -192,6 +193,22 @@ def _by_stage(found: dict[str, list[Curve]]) -> Iterator[str]:
             of_stage = [curve.values[(curve.steps > end - STAGE) & (curve.steps <= end)] for end in ends]
             cells = [f"{values.mean():.3f}" if len(values) else "" for values in of_stage]
             yield f"| {ROWS[name].says} | {curve.seed} | " + " | ".join(cells) + " |"
+
+
+def _with_messages_changed(finished: dict[str, list[Curve]]) -> Iterator[str]:
+    tables = {}
+    for name, runs in finished.items():
+        for curve in runs:
+            evaluation: Any = read_evaluation(curve.run)
+            if evaluation and len(evaluation["rows"]) > 1:
+                scores = {line["control"]: line["return_mean"] for line in evaluation["rows"]}
+                tables[name, curve.seed] = evaluation["episodes"], scores
+    controls = list(dict.fromkeys(control for _, scores in tables.values() for control in scores))
+    yield "| run | seed | episodes each | " + " | ".join(controls) + " |"
+    yield "|" + " --- |" * (3 + len(controls))
+    for (name, seed), (episodes, scores) in tables.items():
+        cells = [f"{scores[control]:.3f}" if control in scores else "" for control in controls]
+        yield f"| {ROWS[name].says} | {seed} | {episodes} | " + " | ".join(cells) + " |"
 
 
 def draw(points: dict[str, list[float]]) -> None:
