@@ -207,7 +207,7 @@ _FLOODS = [
     "th.nn.functional.pad(o, (0, 900000, 0, 900000, 900000 * 1, 16000000 - 1))",
     "-" * 70 + "1",
     "(" * 300 + "1" + ")" * 300,
-    "+".join(["1"] * 4000),
+    *("+".join(["1"] * n) for n in (70, 1500, 4000)),  # the longest are more than Python's own recursion takes
     "'" + "x" * 9000 + "'",
     "[" + "0," * 9000 + "]",
 ]

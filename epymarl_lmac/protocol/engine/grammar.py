@@ -58,8 +58,6 @@ class _Checker(Sizes):
 
     def __init__(self, tree: ast.Module, text: str, limits: TextLimits) -> None:
         super().__init__(text, limits)
-        self.count = 0
-        self.place: ast.AST | None = None  # the last piece that has a line; operators have none
         self.modules: dict[str, str] = {}  # local name -> module
         self.bound: set[str] = set()  # names that the text gives a value
         self.functions: dict[str, ast.FunctionDef] = {}
@@ -67,8 +65,26 @@ class _Checker(Sizes):
         self.chain: set[ast.AST] = set()  # names and attributes that only lead to a module's member
         self.called: set[ast.AST] = set()
         self.loops: list[int] = []  # steps of the loops around the current node
+        self.check_nesting(tree)
         for node in ast.walk(tree):
             self.collect(node)
+
+    def check_nesting(self, tree: ast.Module) -> None:
+        """Refuses a text with too many or too deeply nested nodes, before any other check goes down into it."""
+        waiting: list[tuple[ast.AST, ast.AST, int]] = [(tree, tree, 0)]
+        count = 0
+        while waiting:
+            node, place, depth = waiting.pop()
+            count += 1
+            if hasattr(node, "lineno"):  # operators have no place of their own
+                place = node
+            if count > self.limits.nodes:
+                self.refuse(
+                    place, f"the text has more than {self.limits.nodes} syntax nodes; write a shorter protocol."
+                )
+            if depth > self.limits.depth:
+                self.refuse(place, f"nested deeper than {self.limits.depth} levels; use intermediate variables.")
+            waiting.extend((child, place, depth + 1) for child in reversed(list(ast.iter_child_nodes(node))))
 
     # -- names, before the walk ----------------------------------------------------------------------------------
 
@@ -104,19 +120,7 @@ class _Checker(Sizes):
 
     # -- the walk ------------------------------------------------------------------------------------------------
 
-    def visit(self, node: ast.AST, depth: int = 0) -> None:
-        self.count += 1
-        if hasattr(node, "lineno"):
-            self.place = node
-        if self.count > self.limits.nodes:
-            self.refuse(
-                self.place or node,
-                f"the text has more than {self.limits.nodes} syntax nodes; write a shorter protocol.",
-            )
-        if depth > self.limits.depth:
-            self.refuse(
-                self.place or node, f"nested deeper than {self.limits.depth} levels; use intermediate variables."
-            )
+    def visit(self, node: ast.AST) -> None:
         if not isinstance(node, _NODES):
             kind = type(node).__name__
             instead = _INSTEAD.get(kind.removesuffix("Star").removeprefix("Async"))
@@ -132,7 +136,7 @@ class _Checker(Sizes):
             for generator in node.generators:
                 self.enter_loop(generator.iter, generator.iter)
         for child in ast.iter_child_nodes(node):
-            self.visit(child, depth + 1)
+            self.visit(child)
         del self.loops[before:]
 
     def check_FunctionDef(self, node: ast.FunctionDef) -> None:
