@@ -175,7 +175,7 @@ class _Group:
 
     def __init__(self, mac: SequenceMac, batch: EpisodeBatch, rows_b: np.ndarray, number: int, seed: int) -> None:
         self.rows_b, self.number = rows_b, number
-        self.plays_b = np.ones(len(rows_b), np.bool_)
+        self.plays_b: np.ndarray = np.ones(len(rows_b), np.bool_)
         self._mac, self._batch, self._t = mac, batch, 0
         self._plays_Tb: list[np.ndarray] = []
         self._random = torch.Generator().manual_seed(seed).get_state()

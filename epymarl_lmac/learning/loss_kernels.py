@@ -33,7 +33,7 @@ def judge(joined_KJ, truth_VI, tolerance, likelihood_KI):
             of_row += squared
             p = awareness[i]
             likelihood[i] = max(p if squared < tolerance else _ONE - p, _TINY)
-        total += of_row
+        total += float(of_row)
     return total
 
 

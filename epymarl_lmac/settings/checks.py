@@ -42,7 +42,8 @@ def _fits(value: Any, expected: Any) -> bool:
 
 def type_name(kind: Any) -> str:
     """Returns a type as the yaml's reader knows it."""
-    return kind.__name__ if isinstance(kind, type) else str(kind).replace("None", "null")
+    is_plain = isinstance(kind, type) and not typing.get_args(kind)  # list[int] is a type as well in Python 3.10
+    return kind.__name__ if is_plain else str(kind).replace("None", "null")
 
 
 def bounds_text(item: Setting) -> str:

@@ -209,7 +209,7 @@ def together(
         allowed_H[start] = interior
         for i in range(N):
             allowed_H[start] &= ~(ONE << np.uint64(starts_HN2[start, i, 0] * cols + starts_HN2[start, i, 1]))
-    live = np.arange(H)
+    live: np.ndarray = np.arange(H)
     wish_N2, wanted_N2 = np.zeros((N, 2), np.int64), np.zeros((N, 2), np.int64)
     share_C = np.zeros(C)
     for t in range(T):

@@ -32,14 +32,14 @@ def test_an_error_while_writing_leaves_the_old_file_and_no_other(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch, step):
+@pytest.mark.parametrize(("owner", "step"), [(os, "fsync"), (Path, "replace")])
+def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch, owner, step):
     write_text(tmp_path / "a.txt", "old")
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, step, full)
+    monkeypatch.setattr(owner, step, full)
     with pytest.raises(RecordError, match=r"Cannot write .*a.txt: No space left on device"):
         write_text(tmp_path / "a.txt", "new")
     monkeypatch.undo()
