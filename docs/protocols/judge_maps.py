@@ -96,7 +96,7 @@ def main() -> None:
     posterior = posterior_of("lbf", card.settings)
     assert posterior is not None  # an inferring bundle was made for grids and known levels
     ceiling = ceiling_of(posterior, episodes, bundle.important_state, TOLERANCE, groups, options.alone)
-    reference_PI = states(bundle, episodes)
+    reference_PI = episodes.states(bundle.important_state)
     parts = episodes, episodes.spread(ceiling.n_together)
     judged = [judge(bundle, card, part, groups, reference_PI) for part in parts]
     print(f"{card.task}, {len(episodes)} episodes of {source}")
@@ -110,16 +110,12 @@ def main() -> None:
     print(f"share of what can be known: {ceiling.share(judged[1]):.3f}; {posterior.note}")
 
 
-def states(bundle: Bundle, episodes: Episodes) -> torch.Tensor:
-    """Returns the important state columns of all running steps, (P, I)."""
-    return episodes.packing().pack(episodes.state_BTS)[:, list(bundle.important_state)]
-
-
 def judge(
     bundle: Bundle, card: TaskCard, episodes: Episodes, groups: dict[str, list[int]], reference_PI: torch.Tensor
 ) -> Recovery:
     """Returns how well the maps of the last program recover the state."""
-    rows = Rows(estimates(bundle, card, episodes), states(bundle, episodes), episodes.packing().counts)
+    truth_PI = episodes.states(bundle.important_state)
+    rows = Rows(estimates(bundle, card, episodes), truth_PI, episodes.packing().counts)
     return evaluate([(lambda u, counts: u, True)], rows, TOLERANCE, groups, reference_PI)
 
 

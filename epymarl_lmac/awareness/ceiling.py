@@ -88,7 +88,7 @@ def ceiling_of(
     """
     some = episodes.spread(n_alone)
     all_or_some = some if posterior.form == SAMPLED else episodes
-    reference_PI = episodes.packing().pack(episodes.state_BTS)[:, list(important)]
+    reference_PI = episodes.states(important)
     alone = _judged(posterior.alone, some, important, tolerance, groups, reference_PI)
     together = _judged(posterior.together, all_or_some, important, tolerance, groups, reference_PI)
     return Ceiling(alone, together, posterior.form, posterior.note, len(some), len(all_or_some))
@@ -111,7 +111,7 @@ def _judged(
         mean_TNI = torch.from_numpy(np.ascontiguousarray(mean)).float()
         means_BTNI[b, :length] = mean_TNI if mean.ndim == 3 else mean_TNI.unsqueeze(1)
     packing = episodes.packing()
-    rows = Rows(packing.pack(means_BTNI), packing.pack(episodes.state_BTS)[:, columns], packing.counts)
+    rows = Rows(packing.pack(means_BTNI), episodes.states(columns), packing.counts)
     return evaluate([(_as_they_are, True)], rows, tolerance, groups, reference_PI)
 
 

@@ -67,6 +67,10 @@ class Episodes:
         """Returns where the existing steps lie in packed rows."""
         return Packing.of(torch.arange(self.obs_BTNO.shape[1]) < self.length_B.unsqueeze(1))
 
+    def states(self, columns: Sequence[int]) -> Tensor:
+        """Returns these columns of the state at all existing steps, packed (P, I)."""
+        return self.packing().pack(self.state_BTS)[:, list(columns)]
+
 
 def extended_obs(episodes: Episodes, packing: Packing, layout: XLayout) -> Tensor:
     """Returns x of all existing steps, (P, N, D); the last action is all zero at t = 0."""
