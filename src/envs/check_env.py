@@ -220,7 +220,7 @@ def _score(subject: Subject) -> Iterator[str]:
 
 
 def _hosts_views(subject: Subject) -> Iterator[str]:
-    """What one copy hands to a host is the host's: a later step must not write into it."""
+    """What one copy hands to a host is the host's: a later step must not write into it. Its own views say the same."""
     env = subject.make(1, subject.seed)
     single: Any = getattr(env, "env", None) or SingleEnv(env)
     draws = Draws([0], env.n_agents)
@@ -229,6 +229,14 @@ def _hosts_views(subject: Subject) -> Iterator[str]:
         for _ in range(env.episode_limit):
             kept = [*single.get_obs(), single.get_state()]
             before = [np.array(array) for array in kept]
+            if hasattr(single, "views"):
+                one_by_one = single.get_obs(), single.get_state(), single.get_avail_actions()
+                if not all(map(np.array_equal, single.views(), one_by_one)):
+                    yield (
+                        "views() differs from get_obs(), get_state() and get_avail_actions(); return the same numbers, "
+                        "or leave views() out."
+                    )
+                    return
             ends = single.step(draws.actions_BN(np.array([single.get_avail_actions()]))[0])[2:4]
             if not all(map(np.array_equal, kept, before)):
                 yield "get_obs() or get_state() return arrays that the next step writes into; return copies."

@@ -238,5 +238,22 @@ class OneWalk(MultiAgentEnv):
         return A
 
 
+class OneWalkWithViews(OneWalk):
+    """The same with views, sound unless they are wrong."""
+
+    def __init__(self, seed, wrong=False, **env_args):
+        super().__init__(seed, **env_args)
+        self.wrong = wrong
+
+    def views(self):
+        inner = self.inner
+        obs = inner.obs_BNO[0] + 1 if self.wrong else inner.obs_BNO[0]
+        return obs, inner.state_BS[0], inner.avail_BNA[0]
+
+
+def make_one_walk_with_views(*, seed, common_reward, reward_scalarisation, **env_args):
+    return OneWalkWithViews(seed, **env_args)
+
+
 def make_one_walk(*, seed, common_reward, reward_scalarisation, **env_args):
     return OneWalk(seed, **env_args)

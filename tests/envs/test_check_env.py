@@ -27,6 +27,7 @@ def test_a_sound_environment_breaks_nothing():
 def test_a_sound_environment_of_one_copy_breaks_nothing():
     assert found(EnvEntry(single=broken.make_one_walk, saves_state=False)) == []
     assert found(EnvEntry(single=broken.make_one_walk, saves_state=False), seeds_episodes=True) == []
+    assert found(EnvEntry(single=broken.make_one_walk_with_views, saves_state=False)) == []
 
 
 @pytest.mark.parametrize("name", [n for n in environments() if ENTRIES[merge("qmix", n)["env"]].batched is not None])
@@ -169,6 +170,7 @@ def test_a_broken_promise_is_named_in_one_sentence(env, sentence):
             {"seeds_episodes": True, "obeys": False},
             "After reset(seed=...) with one seed",
         ),
+        (EnvEntry(single=broken.make_one_walk_with_views, saves_state=False), {"wrong": True}, "views() differs from"),
     ],
 )
 def test_one_copy_breaks_promises_of_its_own(entry, env_args, sentence):
