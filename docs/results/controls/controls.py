@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from epymarl_lmac.compare.messages import INTACT, read_evaluation  # noqa: E402
+from epymarl_lmac.compare.messages import INTACT, ControlRow, control_rows, read_evaluation  # noqa: E402
 from epymarl_lmac.compare.process import RunProcess, host_command  # noqa: E402
 from epymarl_lmac.compare.statistics import final_score, steps_to, t_interval  # noqa: E402
 from epymarl_lmac.record.metrics import read_metrics  # noqa: E402
@@ -196,19 +196,20 @@ def _by_stage(found: dict[str, list[Curve]]) -> Iterator[str]:
 
 
 def _with_messages_changed(finished: dict[str, list[Curve]]) -> Iterator[str]:
-    tables = {}
+    evaluated: dict[tuple[str, int], list[ControlRow]] = {}
     for name, runs in finished.items():
         for curve in runs:
-            evaluation: Any = read_evaluation(curve.run)
-            if evaluation and len(evaluation["rows"]) > 1:
-                scores = {line["control"]: line["return_mean"] for line in evaluation["rows"]}
-                tables[name, curve.seed] = evaluation["episodes"], scores
-    controls = list(dict.fromkeys(control for _, scores in tables.values() for control in scores))
+            evaluation = read_evaluation(curve.run)
+            rows = control_rows(name, "lbf", [evaluation] if evaluation else [])
+            if rows:
+                evaluated[name, curve.seed] = rows
+    controls = list(dict.fromkeys(row.control for rows in evaluated.values() for row in rows))
     yield "| run | seed | episodes each | " + " | ".join(controls) + " |"
     yield "|" + " --- |" * (3 + len(controls))
-    for (name, seed), (episodes, scores) in tables.items():
-        cells = [f"{scores[control]:.3f}" if control in scores else "" for control in controls]
-        yield f"| {ROWS[name].says} | {seed} | {episodes} | " + " | ".join(cells) + " |"
+    for (name, seed), rows in evaluated.items():
+        scores = {row.control: f"{row.mean.value:.3f}" for row in rows}
+        cells = [scores.get(control, "") for control in controls]
+        yield f"| {ROWS[name].says} | {seed} | {rows[0].episodes} | " + " | ".join(cells) + " |"
 
 
 def draw(points: dict[str, list[float]]) -> None:
