@@ -148,7 +148,12 @@ def table(results: Path) -> None:
         "Every run, also unfinished ones: mean of the tests of each stage, which ends at the steps named above it.",
         "",
     ]
-    lines += [*_by_stage(found), "", "Return of the last networks with messages changed in tests only.", ""]
+    lines += [*_by_stage(found), ""]
+    lines += [
+        "Return of the last networks with messages changed in tests only. Intact: as in training, so for the row with "
+        "messages of other episodes these.",
+        "",
+    ]
     lines += _with_messages_changed(finished)
     (HERE / "controls.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
