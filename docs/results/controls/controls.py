@@ -6,8 +6,9 @@
 ``train`` runs one training after another and goes on where it was stopped: a run that is finished is not run again, one
 that was interrupted goes on from its last checkpoint. Start it on every core with other rows. ``table`` writes
 ``controls.md`` (final scores of finished runs; means by stage of all; what the last networks do with messages changed),
-``controls.csv`` (every test of every run) and ``controls.png`` (one point a finished seed) beside this file. R2 in
-evaluation mode and changed messages are there where ``epymarl-lmac evaluate RUN --controls --episodes 500`` was run.
+``controls.csv`` (every test of every run), ``evaluations.csv`` (what ``epymarl-lmac evaluate RUN --controls --episodes
+500`` measured, where it was run) and ``controls.png`` (one point a finished seed) beside this file. Runs that are in
+the CSV files and no longer under ``--results`` stay in all of them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from epymarl_lmac.compare.messages import INTACT, ControlRow, control_rows, read_evaluation  # noqa: E402
+from epymarl_lmac.compare.messages import INTACT, read_evaluation  # noqa: E402
 from epymarl_lmac.compare.process import RunProcess, host_command  # noqa: E402
 from epymarl_lmac.compare.statistics import final_score, steps_to, t_interval  # noqa: E402
 from epymarl_lmac.record.metrics import read_metrics  # noqa: E402
@@ -35,6 +36,9 @@ from epymarl_lmac.record.provenance import read_run  # noqa: E402
 
 KEY, GOAL = "test_return_mean", 0.9
 STAGE = 200_000  # steps whose tests are averaged in the second table
+IS_DONE = 0.98  # share of a row's steps at which the last test of a finished run lies at the earliest
+TESTS, EVALUATIONS = HERE / "controls.csv", HERE / "evaluations.csv"
+HEADS = {TESTS: ("run", "seed", "t_env", KEY), EVALUATIONS: ("run", "seed", "control", "episodes", "return_mean", "r2")}
 FORWARDING = "protocol_path=protocols/lbf/8x8-2p-2f-s1-coop/forwarding"
 LARGE = ("env_args.players=6", "env_args.max_food=4", "env_args.field_size=11")
 COMMON = ("use_cuda=False", "save_model_interval=100000")
@@ -80,7 +84,7 @@ def steps_of(run: Path) -> int:
 
 def is_finished(run: Path | None, row: Row) -> bool:
     """Returns whether a run has reached its last step."""
-    return run is not None and read_run(run)["status"] == "finished" and steps_of(run) >= 0.98 * row.t_max
+    return run is not None and read_run(run)["status"] == "finished" and steps_of(run) >= IS_DONE * row.t_max
 
 
 def train(results: Path, names: Sequence[str], seeds: Sequence[int]) -> None:
@@ -102,46 +106,103 @@ def train(results: Path, names: Sequence[str], seeds: Sequence[int]) -> None:
 
 @dataclass(frozen=True)
 class Curve:
-    """The tests of one run."""
+    """The tests of one run, and what its last network was found to do (``epymarl-lmac evaluate``)."""
 
-    seed: int
-    run: Path
     steps: np.ndarray
     values: np.ndarray
-    is_finished: bool
+    evaluation: dict[str, dict[str, str]]  # how messages were treated -> a line of evaluations.csv
+
+    def is_finished(self, row: Row) -> bool:
+        """Returns whether it was tested to the end."""
+        return bool(self.steps[-1] >= IS_DONE * row.t_max)
+
+    @property
+    def r2(self) -> str:
+        """R2 of the estimated state in evaluation mode; empty where it was not measured."""
+        return self.evaluation[INTACT]["r2"] if INTACT in self.evaluation else ""
 
 
-def curves(results: Path, row: Row, name: str) -> list[Curve]:
-    """Returns the curves of a row's runs that have been tested at all."""
-    found = []
-    for seed in row.seeds:
-        run = newest_run(results / name / f"seed{seed}")
-        tests = [(line.t_env, line.value) for line in read_metrics(run) if line.key == KEY] if run else []
-        if run is not None and tests:
-            steps, values = np.array(tests, dtype=float).T
-            found.append(Curve(seed, run, steps, values, is_finished(run, row)))
-    return found
+def collect(results: Path) -> None:
+    """Writes what runs under a folder say over the lines of the same run and seed in the two CSV files.
+
+    Lines of runs that are not there stay, and so do those of a run that was tested further than the one there. A run
+    made again that does not repeat the tests recorded before is named, as code or settings must have changed.
+    """
+    tests, evaluations = _read(TESTS), _read(EVALUATIONS)
+    for name, row in ROWS.items():
+        for seed in row.seeds:
+            run, before = newest_run(results / name / f"seed{seed}"), tests.get((name, seed), [])
+            if run is None or steps_of(run) < max((int(line["t_env"]) for line in before), default=0):
+                continue
+            now = [
+                {"run": name, "seed": str(seed), "t_env": str(line.t_env), KEY: f"{line.value:.4f}"}
+                for line in read_metrics(run)
+                if line.key == KEY
+            ]
+            if now[: len(before)] != before:
+                print(f"{name}, seed {seed}: the tests differ from those recorded before.", file=sys.stderr)
+            tests[name, seed] = now
+            if found := _evaluation(run):
+                evaluations[name, seed] = [{"run": name, "seed": str(seed), **line} for line in found]
+    _write(TESTS, tests)
+    _write(EVALUATIONS, evaluations)
 
 
-def r2_of(run: Path) -> float:
-    """Returns the R2 of the estimated state in evaluation mode, NaN where it was not measured."""
+def _evaluation(run: Path) -> list[dict[str, str]]:
     evaluation: Any = read_evaluation(run)
-    rows = evaluation["rows"] if evaluation else []
-    found = [line["awareness"]["r2"] for line in rows if line["control"] == INTACT and line.get("awareness")]
-    return found[0] if found else math.nan
+    lines = []
+    for row in evaluation["rows"] if evaluation else []:
+        awareness = row.get("awareness")
+        lines.append(
+            {
+                "control": row["control"],
+                "episodes": str(evaluation["episodes"]),
+                "return_mean": f"{row['score_mean']:.4f}",
+                "r2": f"{awareness['r2']:.4f}" if awareness else "",
+            }
+        )
+    return lines
+
+
+def _read(file: Path) -> dict[tuple[str, int], list[dict[str, str]]]:
+    """Returns the lines of a CSV file by run and seed."""
+    runs: dict[tuple[str, int], list[dict[str, str]]] = {}
+    if file.is_file():
+        with file.open(newline="", encoding="utf-8") as opened:
+            for line in csv.DictReader(opened):
+                runs.setdefault((line["run"], int(line["seed"])), []).append(line)
+    return runs
+
+
+def _write(file: Path, runs: dict[tuple[str, int], list[dict[str, str]]]) -> None:
+    """Writes them, in the order of ROWS."""
+    names = list(ROWS)
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.DictWriter(opened, HEADS[file])
+        writer.writeheader()
+        for key in sorted(runs, key=lambda key: (names.index(key[0]), key[1])):
+            writer.writerows(runs[key])
+
+
+def curves() -> dict[str, dict[int, Curve]]:
+    """Returns the curves in the CSV files by row and seed."""
+    found: dict[str, dict[int, Curve]] = {}
+    evaluations = _read(EVALUATIONS)
+    for (name, seed), lines in _read(TESTS).items():
+        steps, values = np.array([(line["t_env"], line[KEY]) for line in lines], dtype=float).T
+        evaluation = {line["control"]: line for line in evaluations.get((name, seed), [])}
+        found.setdefault(name, {})[seed] = Curve(steps, values, evaluation)
+    return found
 
 
 def table(results: Path) -> None:
     """Writes the tables, the curves and the picture."""
-    found = {name: curves(results, row, name) for name, row in ROWS.items()}
-    with (HERE / "controls.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["run", "seed", "t_env", KEY])
-        for name, runs in found.items():
-            for curve in runs:
-                tests = zip(curve.steps, curve.values, strict=True)
-                writer.writerows([name, curve.seed, int(t), f"{v:.4f}"] for t, v in tests)
-    finished = {name: [curve for curve in runs if curve.is_finished] for name, runs in found.items()}
+    collect(results)
+    found = curves()
+    finished = {
+        name: {seed: curve for seed, curve in runs.items() if curve.is_finished(ROWS[name])}
+        for name, runs in found.items()
+    }
     finished = {name: runs for name, runs in finished.items() if runs}
     lines = ["# Controls of LBF", "", "Finished runs.", "", *_final_scores(finished), ""]
     lines += [
@@ -160,7 +221,7 @@ def table(results: Path) -> None:
     draw({ROWS[name].says.replace("`", ""): _scores(ROWS[name], runs) for name, runs in finished.items()})
 
 
-def _final_scores(finished: dict[str, list[Curve]]) -> Iterator[str]:
+def _final_scores(finished: dict[str, dict[int, Curve]]) -> Iterator[str]:
     heads = ("run", "seeds", "steps", "test return, mean and 95 % interval", "each seed", "steps to 0.9", "R2")
     yield "| " + " | ".join(heads) + " |"
     yield "|" + " --- |" * len(heads)
@@ -171,50 +232,47 @@ def _final_scores(finished: dict[str, list[Curve]]) -> Iterator[str]:
         shown = f"{estimate.value:.3f}"
         if estimate.has_interval:
             shown += f" [{estimate.low:.3f}, {estimate.high:.3f}]"
-        reached = [steps_to(curve.steps, curve.values, GOAL) for curve in runs]
-        r2 = [value for curve in runs if not math.isnan(value := r2_of(curve.run))]
+        reached = [steps_to(curve.steps, curve.values, GOAL) for curve in runs.values()]
         cells = [
             row.says,
-            ", ".join(str(curve.seed) for curve in runs),
+            ", ".join(str(seed) for seed in runs),
             f"{row.t_max:,}",
             shown,
             ", ".join(f"{score:.3f}" for score in scores),
             ", ".join("not reached" if not math.isfinite(step) else f"{step:,.0f}" for step in reached),
-            ", ".join(f"{value:.3f}" for value in r2),
+            ", ".join(f"{float(curve.r2):.3f}" for curve in runs.values() if curve.r2),
         ]
         yield "| " + " | ".join(cells) + " |"
 
 
-def _scores(row: Row, runs: Sequence[Curve]) -> list[float]:
-    return [final_score(curve.steps, curve.values, row.t_max) for curve in runs]
+def _scores(row: Row, runs: dict[int, Curve]) -> list[float]:
+    return [final_score(curve.steps, curve.values, row.t_max) for curve in runs.values()]
 
 
-def _by_stage(found: dict[str, list[Curve]]) -> Iterator[str]:
+def _by_stage(found: dict[str, dict[int, Curve]]) -> Iterator[str]:
     ends = range(STAGE, max(row.t_max for row in ROWS.values()) + 1, STAGE)
     yield "| run | seed | " + " | ".join(f"{end / 1e6:.1f}M" for end in ends) + " |"
     yield "|" + " --- |" * (2 + len(ends))
     for name, runs in found.items():
-        for curve in runs:
+        for seed, curve in runs.items():
             of_stage = [curve.values[(curve.steps > end - STAGE) & (curve.steps <= end)] for end in ends]
             cells = [f"{values.mean():.3f}" if len(values) else "" for values in of_stage]
-            yield f"| {ROWS[name].says} | {curve.seed} | " + " | ".join(cells) + " |"
+            yield f"| {ROWS[name].says} | {seed} | " + " | ".join(cells) + " |"
 
 
-def _with_messages_changed(finished: dict[str, list[Curve]]) -> Iterator[str]:
-    evaluated: dict[tuple[str, int], list[ControlRow]] = {}
-    for name, runs in finished.items():
-        for curve in runs:
-            evaluation = read_evaluation(curve.run)
-            rows = control_rows(name, "lbf", [evaluation] if evaluation else [])
-            if rows:
-                evaluated[name, curve.seed] = rows
-    controls = list(dict.fromkeys(row.control for rows in evaluated.values() for row in rows))
+def _with_messages_changed(finished: dict[str, dict[int, Curve]]) -> Iterator[str]:
+    evaluated = {
+        (name, seed): curve.evaluation
+        for name, runs in finished.items()
+        for seed, curve in runs.items()
+        if len(curve.evaluation) > 1
+    }
+    controls = list(dict.fromkeys(control for rows in evaluated.values() for control in rows))
     yield "| run | seed | episodes each | " + " | ".join(controls) + " |"
     yield "|" + " --- |" * (3 + len(controls))
     for (name, seed), rows in evaluated.items():
-        scores = {row.control: f"{row.mean.value:.3f}" for row in rows}
-        cells = [scores.get(control, "") for control in controls]
-        yield f"| {ROWS[name].says} | {seed} | {rows[0].episodes} | " + " | ".join(cells) + " |"
+        cells = [f"{float(rows[control]['return_mean']):.3f}" if control in rows else "" for control in controls]
+        yield f"| {ROWS[name].says} | {seed} | {rows[INTACT]['episodes']} | " + " | ".join(cells) + " |"
 
 
 def draw(points: dict[str, list[float]]) -> None:
