@@ -126,7 +126,7 @@ def collect(results: Path) -> None:
     """Writes what runs under a folder say over the lines of the same run and seed in the two CSV files.
 
     Lines of runs that are not there stay, and so do those of a run that was tested further than the one there. A run
-    made again that does not repeat the tests recorded before is named, as code or settings must have changed.
+    made again that does not repeat the tests recorded before is named: code, settings or the processor differ.
     """
     tests, evaluations = _read(TESTS), _read(EVALUATIONS)
     for name, row in ROWS.items():
