@@ -181,8 +181,8 @@ class SequenceMac:
         self._memory = {name: value for name, value in memory.items() if name != HIDDEN}
 
     def needs_one_step(self, test_mode: bool) -> bool:
-        """Returns whether all episodes of a call must be at the same step: messages are exchanged between them."""
-        return self.comm is not None and self.comm.link.exchanges(TEST if test_mode else ACT)
+        """Returns whether all episodes of a call must be at the same step: messages are exchanged or compared."""
+        return self.comm is not None and self.comm.compares_episodes(TEST if test_mode else ACT)
 
     @torch.no_grad()  # EPyMARL's runners act with gradients on, and the hidden state would keep an episode's graph
     def select_actions(

@@ -93,7 +93,7 @@ class ParallelRunner(Runner):
         if str(self.args.device) != "cpu":
             return f"the networks are on {self.args.device}"
         if cast("RememberingController", self.mac).needs_one_step(test_mode):
-            return "messages are exchanged between episodes"
+            return "messages are exchanged or compared between episodes"
         return "the environment is drawn at every step" if self._on_step(test_mode) else ""
 
     def _most_envs(self, role: str) -> int:

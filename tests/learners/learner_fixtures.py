@@ -181,6 +181,7 @@ def fake_bundle():
     """Returns a bundle with three protocol steps, the last one on history."""
     return SimpleNamespace(
         programs=[FakeProgram(None), FakeProgram(None), FakeProgram(HISTORY)],
+        steps=[0, 1, 2],
         history=HISTORY,
         important_state=[0, 2, 5],
     )

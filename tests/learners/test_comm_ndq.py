@@ -157,7 +157,7 @@ def test_cutting_everything_equals_messages_of_zero_and_costs_nothing():
 def test_cutting_nothing_changes_nothing(cut):
     batch = batch_of([3, 3])
     uncut, cost = q_of_a_test(batch)
-    assert torch.equal(q_of_a_test(batch, **cut, ndq_cut_at=0.0)[0], uncut)
+    assert torch.equal(q_of_a_test(batch, **cut, ndq_cut_at=1e-6)[0], uncut)
     assert cost["message_floats"] == M
 
 
@@ -190,6 +190,12 @@ def test_episodes_that_ended_do_not_count_in_the_ranks():
     assert is_sent[1].logical_not().sum() == N * (N - 1) * M // 2
 
 
+def test_ranks_are_among_episodes_that_are_played_side_by_side():
+    assert make(ndq_cut="rank", ndq_cut_at=50.0).mac.needs_one_step(test_mode=True)
+    assert not make(ndq_cut="rank", ndq_cut_at=50.0).mac.needs_one_step(test_mode=False)
+    assert not make(ndq_cut="threshold", ndq_cut_at=0.1).mac.needs_one_step(test_mode=True)
+
+
 def test_training_is_never_cut():
     mac, batch = make(ndq_cut="rank", ndq_cut_at=100.0).mac, batch_of([3])
     heard, _ = read_by(mac.comm, batch, mac, ACT)
@@ -216,6 +222,7 @@ def test_weights_stay_where_there_is_no_ramp():
     [
         ({"ndq_ramp_start": 5, "ndq_ramp_end": 5}, "ndq_ramp_end"),
         ({"ndq_cut": "rank", "ndq_cut_at": 101.0}, "ndq_cut_at"),
+        ({"ndq_cut": "threshold"}, "ndq_cut_at"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(changes, key):

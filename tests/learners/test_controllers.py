@@ -5,6 +5,7 @@ import torch
 from learner_fixtures import GROUPS, HISTORY, A, D, N, O, S, T, batch_of, full_scheme, settings
 
 from controllers import REGISTRY
+from epymarl_lmac.errors import SettingsError
 from modules.comm.steps import ACT
 
 KINDS = {
@@ -172,3 +173,15 @@ def test_windows_built_in_pieces_give_the_same_messages(monkeypatch):
     whole = mac.comm.messages(mac.steps(batch))
     monkeypatch.setattr("epymarl_lmac.learning.extended_obs.WINDOW_FLOATS", 2 * HISTORY * N * D)
     assert torch.equal(mac.comm.messages(mac.steps(batch)), whole)
+
+
+@pytest.mark.parametrize(("below", "used"), [(0, 0), (1, 1), (2, 1), (3, 2)])
+def test_protocol_steps_are_those_with_a_k_below(bundle, below, used):
+    bundle.programs, bundle.steps = [bundle.programs[0], bundle.programs[2]], [0, 2]
+    assert len(make(comm="lmac", protocol_steps=below).comm.shared.programs) == used
+
+
+def test_a_bundle_without_the_steps_that_are_asked_for_is_refused(bundle):
+    bundle.programs, bundle.steps = bundle.programs[1:], [1, 2]
+    with pytest.raises(SettingsError, match=r"protocol_steps=1 uses the steps k < 1, but the bundle has only k = 1, 2"):
+        make(comm="lmac", protocol_steps=1)

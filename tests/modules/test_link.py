@@ -192,10 +192,23 @@ def test_nothing_arriving_leaves_own_numbers(changes):
     assert heard[:, 1:].eq(0).all() and heard[:, 0, :3].eq(0).all()
 
 
-def test_numbers_of_a_dead_sender_do_not_arrive():
-    alive = torch.tensor([[True, False, True]])
-    heard = link().fixed(acting(alive_RN=alive), torch.ones(1, N, M), SENDERS)
-    assert heard[0].tolist() == [[0, 0, 0, 1], [0, 0, 0, 0], [1, 1, 1, 1]]
+@pytest.mark.parametrize(
+    ("alive", "arrives"),
+    [
+        ([True, False, True], [[0, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1]]),  # of the joint number one sender lives
+        ([True, False, False], [[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]),
+        ([False, True, True], [[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]),  # the dead hear nobody
+    ],
+)
+def test_numbers_all_of_whose_senders_are_dead_do_not_arrive(alive, arrives):
+    heard = link().fixed(acting(alive_RN=torch.tensor([alive])), torch.ones(1, N, M), SENDERS)
+    assert heard[0].tolist() == arrives
+
+
+def test_the_link_of_a_dead_agent_takes_no_number_of_the_living_along():
+    steps = acting(5000, alive_RN=torch.tensor([[True, False, True]]).expand(5000, N))
+    heard = link(channel_drop=0.5).fixed(steps, torch.ones(5000, N, M), SENDERS)
+    assert heard[:, 0, 2].mean().item() == pytest.approx(0.5, abs=0.03)  # of two links one has to hold
 
 
 def test_late_numbers_of_a_fixed_protocol_agree_while_acting_and_in_an_update():

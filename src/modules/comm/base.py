@@ -190,6 +190,14 @@ class Comm(nn.Module):
         """
         return []
 
+    def compares_episodes(self, mode: str) -> bool:
+        """Returns whether what agents hear depends on other episodes at the same step; all play side by side then.
+
+        Args:
+            mode: ACT, TEST or LEARN.
+        """
+        return self.link.exchanges(mode)
+
     def floats_per_pair(self) -> float:
         """Returns how many numbers an ordered pair of agents carries a step while all links are open; the mean over
         pairs where they differ. The link measures it; a test compares the two."""

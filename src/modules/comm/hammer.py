@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, Sizes, Team
 from modules.comm.link import LinkSettings
-from modules.comm.steps import TEST, Steps
+from modules.comm.steps import LEARN, TEST, Steps
 
 if TYPE_CHECKING:
     from epymarl_lmac.seam import CommArgs
@@ -29,7 +29,9 @@ class HammerSettings(LinkSettings):
     )
     hammer_hidden_dim: int = setting(64, "width of the messenger's two layers", low=1)
     hammer_dru: bool = setting(
-        False, "whether messages pass a noisy sigmoid while learning and become 0 or 1 in tests (the authors' v3)"
+        False,
+        "whether messages pass a noisy sigmoid while learning and become 0 or 1 in tests and in the target network "
+        "(the authors' v3)",
     )
     hammer_sigma: float = setting(2.0, "standard deviation of that noise", low=0)
     hammer_source: str = setting(
@@ -84,9 +86,11 @@ class HammerComm(Comm):
         return torch.cat([own_RND, self.link.from_messenger(steps, message)], dim=-1)
 
     def _regulated(self, steps: Steps, message_RNM: Tensor) -> Tensor:
-        """Applies the noisy sigmoid (discretise / regularise unit) where it is on."""
+        """Applies the noisy sigmoid (discretise / regularise unit) where it is on; tests and the target network get
+        0 or 1."""
         if not self.settings.hammer_dru:
             return message_RNM
-        if steps.mode == TEST:
+        is_target = steps.mode == LEARN and not self.training
+        if steps.mode == TEST or is_target:
             return (message_RNM > 0).to(message_RNM.dtype)
         return torch.sigmoid(message_RNM + self.settings.hammer_sigma * torch.randn_like(message_RNM))

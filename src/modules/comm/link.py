@@ -53,7 +53,7 @@ class LinkSettings:
     comm_control: str = setting(
         "none",
         "replaces messages: zero (nothing arrives), shuffle (messages of another episode at the same step arrive "
-        "instead), replace (the same, but for one sender only)",
+        "instead), replace (the same for one sender only; of a protocol, for every number with a part of it)",
         choices=CONTROLS,
     )
     comm_control_sender: int = setting(0, "the sender whose messages comm_control=replace replaces", low=0)
@@ -250,7 +250,8 @@ class Link:
                 dependence on itself does not count: a number that comes from no teammate needs no link.
 
         Returns:
-            What arrives, (R, N, M). A number made of several agents' parts needs all their links.
+            What arrives, (R, N, M). A number made of several agents' parts is lost where one of their links fails, and
+            where none of them lives. With a part of them dead it arrives: the protocol made it without their parts.
         """
         own = torch.eye(self.n_agents, dtype=torch.bool, device=senders_NMS.device).unsqueeze(1)
         senders_NMS = senders_NMS & ~own
@@ -277,19 +278,23 @@ class Link:
     def _lost_columns(
         self, steps: Steps, control: str, imperfect: bool, senders_NMS: Tensor, open_RNS: Tensor | None
     ) -> Tensor | None:
-        """Returns which numbers of a fixed protocol miss a link they need, bool (R or 1, N, M); None: none do."""
+        """Returns which numbers of a fixed protocol do not arrive, bool (R or 1, N, M); None: all arrive."""
         if control == "zero":
             return senders_NMS.any(-1).unsqueeze(0)
         drop = self.settings.channel_drop if imperfect else 0.0
         if not drop and open_RNS is None:
             return None
-        N = self.n_agents
-        failed = torch.zeros(N, steps.n_rows, N, device=senders_NMS.device)
-        if drop:
-            failed = (torch.rand(N, steps.n_rows, N, device=senders_NMS.device) < drop).to(failed.dtype)
+        N, senders_NSM = self.n_agents, senders_NMS.transpose(1, 2).to(torch.float32)
+        lost_NRM = torch.zeros(1, 1, 1, dtype=torch.bool, device=senders_NMS.device)
         if open_RNS is not None:
-            failed = torch.maximum(failed, (~open_RNS).transpose(0, 1).to(failed.dtype))
-        return torch.bmm(failed, senders_NMS.transpose(1, 2).to(failed.dtype)).transpose(0, 1) > 0
+            heard_NRM = torch.bmm(open_RNS.transpose(0, 1).to(torch.float32), senders_NSM) > 0
+            lost_NRM = ~heard_NRM & senders_NMS.any(-1).unsqueeze(1)
+        if drop:
+            failed_NRS = torch.rand(N, steps.n_rows, N, device=senders_NMS.device) < drop
+            if open_RNS is not None:
+                failed_NRS &= open_RNS.transpose(0, 1)
+            lost_NRM = lost_NRM | (torch.bmm(failed_NRS.to(torch.float32), senders_NSM) > 0)
+        return lost_NRM.transpose(0, 1)
 
     def _within_budget(self, senders_NMS: Tensor) -> Tensor:
         """Returns which columns of a fixed protocol fit the budget of all links that they need, bool (N, M)."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.learning.dropout import Dropout
 from epymarl_lmac.learning.losses import reconstruction_r2, recovery_losses
 from epymarl_lmac.learning.mlp import mlp
@@ -44,7 +45,11 @@ class LmacSettings(LinkSettings):
 
     protocol_path: str = setting("auto", "folder of a protocol bundle; auto is protocols/<env>/<task>/default")
     protocol_steps: int = setting(
-        3, "how many of the bundle's protocol steps are used: 0 (no messages), 1, 2 or 3 (k = 0, 1, 2)", low=0, high=3
+        3,
+        "which of the bundle's protocol steps are used, those with a k below it: 0 (no messages), 1 (k = 0), 2 (k = 0 "
+        "and 1) or 3 (all)",
+        low=0,
+        high=3,
     )
     latent_dim: int = setting(128, "width of the latent z that agents act on; published: 20", low=1)
     encoder_lr: float = setting(
@@ -54,7 +59,7 @@ class LmacSettings(LinkSettings):
         low=0,
     )
     comm_dropout: float = setting(
-        0.1, "dropout probability in encoder, decoder and cycle encoder while learning", low=0, high=1
+        0.1, "dropout probability in encoder, decoder and cycle encoder while learning", low=0, high=0.99
     )
     comm_carry: str = setting(
         "sum",
@@ -109,6 +114,7 @@ class LmacComm(Comm):
 
     Raises:
         BundleError: no bundle at ``protocol_path``, or one that is damaged or made for another task.
+        SettingsError: ``protocol_steps`` leaves out every step that the bundle has.
 
     Source: Bae, Park, Lee, Han, "LLM-Guided Communication for Cooperative MARL", ICML 2026, section 4, and the released
     implementation's sizes.
@@ -121,7 +127,7 @@ class LmacComm(Comm):
     def __init__(self, team: Team, args: LmacArgs) -> None:
         super().__init__(team, args)
         bundle = load_bundle_for(args, n_obs=team.obs_dim)
-        programs = [program.to(args.device) for program in bundle.programs[: self.settings.protocol_steps]]
+        programs = [program.to(args.device) for program in self._chosen(bundle)]
         self.shared = _Shared(bundle, programs)
         self.main_optimiser = OptimiserChoice.of(args)
         self.message_dim = sum(program.message_dim for program in programs)
@@ -160,6 +166,22 @@ class LmacComm(Comm):
     def sizes(cls, team: Team, settings: LmacSettings) -> Sizes:
         return Sizes(team.own_dim + settings.latent_dim, team.hidden_dim)
 
+    def _chosen(self, bundle: Bundle) -> list[Program]:
+        """Returns the programs with a k below ``protocol_steps``.
+
+        Raises:
+            SettingsError: the bundle has none of them.
+        """
+        below = self.settings.protocol_steps
+        chosen = [program for k, program in zip(bundle.steps, bundle.programs, strict=True) if k < below]
+        if below and not chosen:
+            raise SettingsError(
+                f"protocol_steps={below} uses the steps k < {below}, but the bundle has only k = "
+                f"{', '.join(map(str, bundle.steps))}; use a greater number, or 0 for no messages.",
+                "protocol_steps",
+            )
+        return chosen
+
     @property
     def bundle(self) -> Any:
         """The protocol bundle."""
@@ -188,8 +210,12 @@ class LmacComm(Comm):
     # -- messages ----------------------------------------------------------------------------------------
 
     def messages(self, steps: Steps) -> Tensor:
-        """Returns what the protocols say at all rows, (R, N, M), before the link; one call a protocol."""
-        parts = []
+        """Returns what the protocols say at all rows, (R, N, M), before the link; one call a protocol.
+
+        Where agents can die, a program reads zeros for what a dead one observes. What it observed while it lived stays
+        in the windows: the others heard it then.
+        """
+        steps, parts = steps.without_the_dead(), []
         for program in self.shared.programs:
             length = program.spec.history
             if length is None:

@@ -48,11 +48,17 @@ class NdqSettings(LinkSettings):
     ndq_cut: str = setting(
         "none",
         "numbers that tests do not send: none; rank (the share ndq_cut_at with the smallest absolute means among all "
-        "running episodes of a step); threshold (absolute mean below ndq_cut_at)",
+        "running episodes of a step, which the main process then plays side by side); threshold (absolute mean below "
+        "ndq_cut_at)",
         choices=("none", "rank", "threshold"),
         resume=True,
     )
-    ndq_cut_at: float = setting(80.0, "percent for ndq_cut=rank, absolute mean for threshold", low=0, resume=True)
+    ndq_cut_at: float = setting(
+        0.0,
+        "percent for ndq_cut=rank (published: 80 to 98), absolute mean for threshold; above 0 where one of them is on",
+        low=0,
+        resume=True,
+    )
 
 
 class NdqComm(Comm):
@@ -71,7 +77,7 @@ class NdqComm(Comm):
     to senders, so the method is slotted.
 
     Raises:
-        SettingsError: a ramp that ends before it starts, or a rank above 100 percent.
+        SettingsError: a ramp that ends before it starts, a cut at 0, or a rank above 100 percent.
 
     Source: Wang, Wang, Zheng, Zhang, "Learning Nearly Decomposable Value Functions Via Communication Minimization",
     ICLR 2020; layers as in the released code.
@@ -90,6 +96,12 @@ class NdqComm(Comm):
                 f"ndq_ramp_end={s.ndq_ramp_end} must be greater than ndq_ramp_start={s.ndq_ramp_start}, or 0 for "
                 "weights that never change.",
                 "ndq_ramp_end",
+            )
+        if s.ndq_cut != "none" and s.ndq_cut_at == 0:
+            raise SettingsError(
+                f"ndq_cut={s.ndq_cut} cuts nothing with ndq_cut_at=0; give the percent of numbers that rank cuts "
+                "(e.g. 80), or the absolute mean below which threshold cuts (e.g. 0.5).",
+                "ndq_cut_at",
             )
         if s.ndq_cut == "rank" and s.ndq_cut_at > 100:
             raise SettingsError(
@@ -110,6 +122,9 @@ class NdqComm(Comm):
     @classmethod
     def sizes(cls, team: Team, settings: NdqSettings) -> Sizes:
         return Sizes(team.own_dim + team.n_agents * settings.ndq_message_dim, team.hidden_dim)
+
+    def compares_episodes(self, mode: str) -> bool:
+        return super().compares_episodes(mode) or (mode == TEST and self.settings.ndq_cut == "rank")
 
     def floats_per_pair(self) -> float:
         return self.settings.ndq_message_dim

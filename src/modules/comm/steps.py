@@ -95,6 +95,14 @@ class Steps:
             self._once[key] = compute()
         return self._once[key]
 
+    def without_the_dead(self) -> Steps:
+        """Returns these steps with zeros for what dead agents observe, as SMAC shows it; the memory is shared."""
+        if self.alive_RN is None:
+            return self
+        seen_RND = self.x_RND.clone()
+        seen_RND[..., : self.obs_dim] *= self.alive_RN.unsqueeze(2)
+        return replace(self, x_RND=seen_RND)
+
     # -- memory ------------------------------------------------------------------------------------------
 
     def recur(self, name: str, cell: nn.GRUCell, inputs_RNI: Tensor, residual_RNH: Tensor | None = None) -> Tensor:
