@@ -42,20 +42,17 @@ def train(context: typer.Context) -> None:
 
 def _resume_argv(argv: list[str]) -> list[str]:
     """Returns the host's command line that continues a recorded run with its own settings."""
-    import json
-
     from epymarl_lmac.errors import SettingsError
     from epymarl_lmac.record.provenance import read_run
     from epymarl_lmac.settings import recorded_run
-    from epymarl_lmac.settings.command_line import split_argv
+    from epymarl_lmac.settings.command_line import assignment, split_argv
 
     flags, extra = split_argv(argv)
     if not flags:
         raise SettingsError("--resume needs the folder of a run.", "--resume")
     folder, *options = flags
     alg, env, values = recorded_run(read_run(folder)["settings"])
-    updates = [f"{key}={json.dumps(value)}" for key, value in values.items()]
-    updates.append(f"checkpoint_path={folder}")
+    updates = [assignment(key, value) for key, value in {**values, "checkpoint_path": folder}.items()]
     return [f"--config={alg}", f"--env-config={env}", *options, "with", *updates, *extra]
 
 

@@ -23,6 +23,7 @@ from components.transforms import OneHot
 from controllers import REGISTRY as mac_REGISTRY
 from epymarl_lmac import checkpoint as ckpt
 from epymarl_lmac.errors import CheckpointError
+from epymarl_lmac.protocol.engine.locate import kept_bundle
 from epymarl_lmac.seeding import derive_seed
 from epymarl_lmac.settings import load_settings, recorded_run
 from epymarl_lmac.tasks import EnvInfo
@@ -64,7 +65,7 @@ class Team:
             torch.set_num_threads(1)  # environment processes share the cores
         _, networks = ckpt.load_networks(folder, step)
         alg, env, values = recorded_run(record)
-        updates = {**values, "checkpoint_path": "", "evaluate": False, "use_cuda": False}
+        updates = {**values, "checkpoint_path": "", "evaluate": False, "use_cuda": False, **kept_bundle(folder)}
         self._args = load_settings(alg, env, updates).with_values(device="cpu", **info.as_epymarl())
         self._info, self._seed = info, seed
         n_agents = {"group": "agents"}

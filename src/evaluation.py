@@ -23,6 +23,7 @@ from epymarl_lmac.awareness.measure import evaluate as judge
 from epymarl_lmac.compare.messages import EVALUATION_FILE, INTACT
 from epymarl_lmac.compare.statistics import t_interval
 from epymarl_lmac.errors import CheckpointError, SettingsError
+from epymarl_lmac.protocol.engine.locate import kept_bundle
 from epymarl_lmac.record.provenance import read_run, write_json
 from epymarl_lmac.seeding import derive_seed
 from epymarl_lmac.settings import load_settings, recorded_run
@@ -139,6 +140,7 @@ def experiment_of(
     t_env, networks = ckpt.load_networks(folder, checkpoint)
     alg, env, values = recorded_run(record["settings"])
     updates = {**values, "test_nepisode": episodes, "checkpoint_path": "", "evaluate": False, "save_model": False}
+    updates |= kept_bundle(folder)
     experiment = Experiment(load_settings(alg, env, updates), Logger(get_logger()))
     try:
         experiment.mac.load_state_dict(networks)

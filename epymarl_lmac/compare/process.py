@@ -11,6 +11,7 @@ from pathlib import Path
 
 from epymarl_lmac.errors import RecordError
 from epymarl_lmac.paths import source_root
+from epymarl_lmac.settings.command_line import assignment
 
 LAST_LINES = 12
 
@@ -23,7 +24,9 @@ def host_command(argv: Sequence[str], results: Path, resume: Path | None) -> lis
         results: folder under which the run is recorded.
         resume: folder of the run to go on with, or None.
     """
-    updates = [f"local_results_path={results}", *([f"checkpoint_path={resume}"] if resume else [])]
+    updates = [assignment("local_results_path", str(results))]
+    if resume:
+        updates.append(assignment("checkpoint_path", str(resume)))
     return [sys.executable, str(source_root() / "main.py"), *argv, *updates]
 
 

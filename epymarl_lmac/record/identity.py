@@ -66,6 +66,15 @@ def evaluation_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: settings.get(key) for key in EVALUATION}
 
 
+def protocol_fingerprint(manifest: Mapping[str, Any]) -> str:
+    """Returns the hash of what agents are told by a bundle: its files, and how they are read. Scores do not count.
+
+    Args:
+        manifest: content of the bundle's ``manifest.yaml``.
+    """
+    return _digest({key: manifest.get(key) for key in ("sha256", "important_state", "history", "steps")})
+
+
 def determinants(run: Mapping[str, Any]) -> dict[str, Any]:
     """Returns everything recorded that two runs must share to be averaged.
 
@@ -78,8 +87,9 @@ def determinants(run: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = {**learning_settings(run["settings"]), **evaluation_of(run["settings"])}
     found["environment rules"] = run.get("environment_rules")
-    if run.get("protocol"):
-        found["protocol"] = _digest(run["protocol"])
+    manifest = (run.get("communication") or {}).get("protocol")
+    if manifest:
+        found["protocol"] = protocol_fingerprint(manifest)
     return {key: _plain_numbers(value) for key, value in found.items()}
 
 

@@ -27,7 +27,7 @@ CONNECT_MS, ANSWER_MS = 3_000, 10_000
 
 def without_password(url: str) -> str:
     """Returns a MongoDB address that may be shown."""
-    return re.sub(r"//[^/]*@", HIDDEN, url)
+    return re.sub(r"//.*@", HIDDEN, url, flags=re.DOTALL)  # a password may hold / and @
 
 
 class MongoTarget:

@@ -24,6 +24,12 @@ def split_argv(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return argv[:at], argv[at + 1 :]
 
 
+def assignment(key: str, value: Any) -> str:
+    """Returns ``key=value`` so that ``parse_update`` reads the value back: strings are quoted where they need it."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"))
+    return f"{key}={text.removesuffix('...' + chr(10)).strip()}"
+
+
 def parse_update(text: str) -> tuple[str, Any]:
     """Splits ``key=value`` (``env_args.key.key=value``); the value is read as yaml.
 

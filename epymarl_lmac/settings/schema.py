@@ -72,9 +72,7 @@ class RunSettings:
     n_threads: int = setting(1, "CPU threads that PyTorch may use", low=1, resume=True, runner=True)
     use_cuda: bool = setting(True, "use a CUDA device where there is one", resume=True, host=True)
 
-    test_nepisode: int = setting(
-        100, "episodes of one test", low=1, resume=True, host=True, section="testing, logging, saving"
-    )
+    test_nepisode: int = setting(100, "episodes of one test", low=1, host=True, section="testing, logging, saving")
     test_interval: int = setting(50_000, "steps between tests", low=1, host=True)
     test_greedy: bool = setting(
         True, "tests explore with evaluation_epsilon (True) or with the epsilon of training (False)", host=True

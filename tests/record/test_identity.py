@@ -85,3 +85,12 @@ def test_a_label_is_part_of_the_name():
 
 def test_differences_are_named_with_every_value():
     assert differing([run(lr=0.1), run(lr=0.2)]) == {"lr": [0.1, 0.2]}
+
+
+def test_runs_with_other_protocols_are_other_experiments():
+    manifest = {"sha256": {"k0.py": "a"}, "steps": [0], "history": 1, "important_state": [0], "scores": {"r2": 0.1}}
+    rewritten = {**manifest, "sha256": {"k0.py": "b"}}
+    judged_again = {**manifest, "scores": {"r2": 0.2}}
+    runs = [{**run(), "communication": {"protocol": one}} for one in (manifest, rewritten, judged_again)]
+    assert list(differing(runs)) == ["protocol"]
+    assert differing([runs[0], runs[2]]) == {}

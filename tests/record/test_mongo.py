@@ -306,6 +306,7 @@ def test_passwords_are_never_shown(tmp_path, server, database):
     url = "mongodb://me:secret@127.0.0.1:1/x"
     assert without_password(url) == "mongodb://***@127.0.0.1:1/x"
     assert without_password("mongodb://me:se@cret@host/x") == "mongodb://***@host/x"
+    assert without_password("mongodb://me:sec/r@t@host/x") == "mongodb://***@host/x"
     assert without_password("mongodb://host:1/x") == "mongodb://host:1/x"
     run = FakeRun(tmp_path)
     sink = MongoSink(MongoTarget(url), run.folder, run.said.append, 0.02)

@@ -1,6 +1,7 @@
 """``epymarl-lmac evaluate``: paired episodes, saved steps, controls of messages."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,8 @@ def command(*argv):
     return subprocess.run([sys.executable, *map(str, argv)], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def trained(tmp_path, alg):
-    updates = [*SMALL, "t_max=60", "save_model_interval=24", f"local_results_path={tmp_path}"]
+def trained(tmp_path, alg, *words):
+    updates = [*SMALL, *words, "t_max=60", "save_model_interval=24", f"local_results_path={tmp_path}"]
     flags = ["--no-sacred", f"--config={alg}", "--env-config=lookout"]
     done = command("src/main.py", *flags, "with", *updates)
     assert done.returncode == 0, done.stderr
@@ -78,3 +79,13 @@ def test_what_lmac_believes_of_the_state_is_judged_under_every_control(tmp_path)
 def test_a_method_without_estimates_has_no_awareness(tarmac_run):
     evaluate(tarmac_run, "--episodes", 2)
     assert json.loads((tarmac_run / "evaluation.json").read_text())["rows"][0]["awareness"] is None
+
+
+def test_a_run_is_tested_and_goes_on_with_the_bundle_that_it_was_trained_with(tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(ROOT / "protocols" / "lookout" / "3a-4k" / "default", bundle)
+    folder = trained(tmp_path / "runs", "lmac_qmix", f"protocol_path={bundle}")
+    shutil.rmtree(bundle)
+    assert evaluate(folder, "--episodes", 2).returncode == 0
+    resumed = command("-m", "epymarl_lmac.cli", "train", "--resume", folder, "--no-sacred", "with", "t_max=90")
+    assert resumed.returncode == 0, resumed.stderr

@@ -11,7 +11,7 @@ from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.paths import config_root
 from epymarl_lmac.plugin.entry_points import plugin_config_roots
 from epymarl_lmac.settings import algorithms, environments, load_settings, merge, setting
-from epymarl_lmac.settings.command_line import parse_update, split_argv
+from epymarl_lmac.settings.command_line import assignment, parse_update, split_argv
 from epymarl_lmac.settings.files import ALGS, bases, layers, merged, read_yaml
 from epymarl_lmac.settings.load import method_defaults
 from epymarl_lmac.settings.write import targets
@@ -154,3 +154,11 @@ def test_a_setting_that_two_parts_define_differently_is_refused(monkeypatch, key
     monkeypatch.setattr(ValueLearner, "SETTINGS", other, raising=False)
     with pytest.raises(SettingsError, match=rf"comm=lmac defines the setting '{key}' with default {default}"):
         merge("lmac_qmix", "lookout")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["/runs #1", "a: b", "7", "null", "", "über 🎲", 1e-05, float("inf"), None, True, [1, "2"], {"a": {"b": 0.5}}],
+)
+def test_a_value_that_is_written_as_text_is_read_back(value):
+    assert parse_update(assignment("key", value)) == ("key", value)

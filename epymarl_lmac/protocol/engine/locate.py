@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from epymarl_lmac.seam import BundleArgs
 
 AUTO = "auto"
+KEPT = "protocol"  # folder of a run's own copy of its bundle, inside the run's
 
 
 def schema_for(args: BundleArgs, n_obs: int) -> TaskSchema:
@@ -38,8 +39,24 @@ def schema_for(args: BundleArgs, n_obs: int) -> TaskSchema:
     )
 
 
+def kept_bundle(run: str | Path) -> dict[str, str]:
+    """Returns the setting with which a recorded run is built again with its own copy of its bundle; {} without one.
+
+    Args:
+        run: folder of the run.
+    """
+    own = Path(run) / KEPT
+    return {"protocol_path": str(own)} if own.is_dir() else {}
+
+
 def bundle_path(args: BundleArgs) -> Path:
-    """Returns the folder that ``protocol_path`` names; "auto" is protocols/<env>/<task>/default."""
+    """Returns the folder that ``protocol_path`` names; "auto" is protocols/<env>/<task>/default.
+
+    A run that goes on has the copy that it kept: the folder that was named may hold another bundle by now.
+    """
+    before = getattr(args, "checkpoint_path", "")  # not every host has it
+    if before and (own := kept_bundle(before)):
+        return Path(own["protocol_path"])
     if args.protocol_path != AUTO:
         return Path(args.protocol_path).expanduser()
     if not has_card(args.env):

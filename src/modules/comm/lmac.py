@@ -24,7 +24,7 @@ from epymarl_lmac.learning.losses import reconstruction_r2, recovery_losses
 from epymarl_lmac.learning.mlp import mlp
 from epymarl_lmac.learning.optimiser import OptimiserChoice
 from epymarl_lmac.protocol.analysis.flow import flow_map
-from epymarl_lmac.protocol.engine.locate import load_bundle_for
+from epymarl_lmac.protocol.engine.locate import KEPT, load_bundle_for
 from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, LossContext, Sizes, StoredField, Team
 from modules.comm.link import LinkSettings
@@ -191,7 +191,7 @@ class LmacComm(Comm):
         folder = getattr(self.bundle, "path", None)
         if folder is None:
             return {}
-        return {f"protocol/{path.name}": path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+        return {f"{KEPT}/{path.name}": path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
     def description(self) -> dict[str, Any]:
         return {"protocol": getattr(self.bundle, "manifest", None)}
