@@ -36,6 +36,12 @@ PUBLISHED: dict[str, dict[str, dict[int, float]]] = {
     },
     "bane_vs_hM": {"lmac_qmix": {2_000_000: 0.73}, "qmix": {2_000_000: 0.20}, "fullcomm": {2_000_000: 0.23}},
 }
+# Steps of the first test above one half, in millions, first and last of SMAC's released runs.
+PUBLISHED_HALF = {
+    ("2s3z", "qmix"): "0.18 to 0.31",
+    ("3s_vs_5z", "vdn"): "0.7 to 1.1",
+    ("3s_vs_5z", "qmix"): "1.3 to 1.6",
+}
 COLOURS = {"qmix": "#0072B2", "vdn": "#E69F00", "iql": "#009E73", "lmac_qmix": "#D55E00", "fullcomm": "#CC79A7"}
 
 
@@ -97,17 +103,23 @@ def merged(folders: list[Path]) -> dict[tuple[str, str, str], Curve]:
 
 def print_table(curves: dict[tuple[str, str, str], Curve]) -> None:
     """Prints win rates at some steps; published values stand in brackets."""
-    at = (100_000, 250_000, 500_000, 1_000_000)
-    print("| map | algorithm | seed | " + " | ".join(f"{step // 1000}k" for step in at) + " | first test at 0.9 |")
-    print("| --- | --- | --- | " + "--- | " * len(at) + "--- |")
+    at = (100_000, 250_000, 500_000, 1_000_000, 1_500_000)
+    heads = ["map", "algorithm", "seed", *(f"{step // 1000}k" for step in at), "first test above 0.5", "at 0.9"]
+    print("| " + " | ".join(heads) + " |\n" + "| --- " * len(heads) + "|")
     for (name, algorithm, seed), curve in curves.items():
         cells = []
         for step in at:
             ours, theirs = curve.at(step), PUBLISHED.get(name, {}).get(algorithm, {}).get(step)
             cells.append(("" if np.isnan(ours) else f"{ours:.2f}") + ("" if theirs is None else f" ({theirs:.2f})"))
-        reached = curve.steps[curve.win_rate >= 0.9]
-        first = f"{reached[0]:,}" if len(reached) else "not reached"
-        print(f"| {name} | `{algorithm}` | {seed} | " + " | ".join(cells) + f" | {first} |")
+        half = _first(curve.steps[curve.win_rate > 0.5])
+        if published := PUBLISHED_HALF.get((name, algorithm)):
+            half += f" ({published}M)"
+        cells += [half, _first(curve.steps[curve.win_rate >= 0.9])]
+        print(f"| {name} | `{algorithm}` | {seed} | " + " | ".join(cells) + " |")
+
+
+def _first(steps: np.ndarray) -> str:
+    return f"{steps[0]:,}" if len(steps) else "not reached"
 
 
 def draw(curves: dict[tuple[str, str, str], Curve], path: Path) -> None:
