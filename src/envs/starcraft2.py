@@ -143,6 +143,8 @@ class NativeGame(MultiAgentEnv):
         seed: it was made with.
     """
 
+    has_alive = True
+
     def __init__(self, settings: Sc2Settings, game: Any, seed: int) -> None:
         self.settings, self.game = settings, game
         self.n_agents, self.episode_limit = settings.n_agents, settings.battle_map.limit
@@ -180,6 +182,10 @@ class NativeGame(MultiAgentEnv):
                 env = "sc2v2" if self.settings.flavour == SMACV2 else "sc2"
                 raise ActionError(f"{env}: agent {i}: action {action} is not available; choose of {possible}.", 0, i)
             actions[i] = 0 if row[0] else 1
+
+    def get_alive(self) -> np.ndarray:
+        """Returns which agents live now, bool (N,)."""
+        return np.array([self.game.agents[i].health > 0 for i in range(self.n_agents)], np.bool_)
 
     def get_obs(self) -> list:
         return [np.asarray(row, np.float32) for row in self.game.get_obs()]
@@ -275,6 +281,10 @@ class ReadGame(NativeGame):
         if is_cut:
             info["episode_limit"] = True
         return self.get_obs(), float(outcome.reward_B[0]), is_over, is_cut, info
+
+    def get_alive(self) -> np.ndarray:
+        n = self.n_agents
+        return self._table.alive[0, :n] & (self._table.health[0, :n] > 0)
 
     def get_obs(self) -> list:
         return list(self._observer.obs_BNO[0].copy())

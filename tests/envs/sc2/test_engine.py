@@ -222,3 +222,20 @@ def test_the_comm_maps_are_read_through_our_interface(fake_package):
         assert info["battle_won"] == (oracle.end(*after) == 1)
         if step == 0:  # later the stand-in's dead come back to life
             assert reward == pytest.approx(oracle.reward(units, after))
+
+
+@pytest.mark.parametrize("map_name", ["3m", "bane_vs_hM"])
+def test_dead_agents_are_told_as_the_embedded_engine_tells_them(fake_package, map_name):
+    from runners.adapters import OneEnv
+
+    env = OneEnv(_make(map_name))
+    assert env.has_alive
+    seen = []
+    for _ in range(12):
+        env.reset()
+        actions = [int(np.flatnonzero(row)[-1]) for row in env.avail_BNA[0]]
+        alive_N = env.step(np.array([actions])).alive_BN[0].tolist()
+        game = env.env.game
+        assert alive_N == [game.agents[i].health > 0 for i in range(3)]
+        seen += alive_N
+    assert set(seen) == {True, False}
