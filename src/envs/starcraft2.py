@@ -137,6 +137,10 @@ def _register(maps: Any, settings: Sc2Settings) -> None:
 class NativeGame(MultiAgentEnv):
     """The package's own environment under our calling convention.
 
+    Its observations are read once after a reset and once after a step and kept: SMACv2's reading changes its shared
+    sighting memory. With the one in its own reset that makes two at a new episode and one a step, as PyMARL's runner
+    has them and ``Observer.begin`` repeats them.
+
     Args:
         settings: the task.
         game: the package's environment.
@@ -148,6 +152,7 @@ class NativeGame(MultiAgentEnv):
     def __init__(self, settings: Sc2Settings, game: Any, seed: int) -> None:
         self.settings, self.game = settings, game
         self.n_agents, self.episode_limit = settings.n_agents, settings.battle_map.limit
+        self._obs: list[np.ndarray] = []  # of the current step
 
     @property
     def rules(self) -> str:
@@ -161,6 +166,7 @@ class NativeGame(MultiAgentEnv):
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[list, dict]:
         """Starts an episode. ``seed`` is fixed when the game is created, so it is not used here."""
         self.game.reset()
+        self._observe()
         return self.get_obs(), {}
 
     def step(self, actions: Any) -> tuple[list, float, bool, bool, dict]:
@@ -169,6 +175,7 @@ class NativeGame(MultiAgentEnv):
         self._check(actions)
         reward, terminated, info = self.game.step(actions)
         is_cut = bool(info.get("episode_limit", False))
+        self._observe()
         return self.get_obs(), float(reward), bool(terminated) and not is_cut, is_cut, info
 
     def _check(self, actions: list[int]) -> None:
@@ -187,8 +194,11 @@ class NativeGame(MultiAgentEnv):
         """Returns which agents live now, bool (N,)."""
         return np.array([self.game.agents[i].health > 0 for i in range(self.n_agents)], np.bool_)
 
+    def _observe(self) -> None:
+        self._obs = [np.asarray(row, np.float32) for row in self.game.get_obs()]
+
     def get_obs(self) -> list:
-        return [np.asarray(row, np.float32) for row in self.game.get_obs()]
+        return list(self._obs)
 
     def get_obs_size(self) -> int:
         return self.settings.obs_dim

@@ -124,6 +124,7 @@ class FakeGame:
         self.name = str(kwargs["map_name"])
         self.rng = rng_of("fake", self.name)
         self.steps: list[list[int]] = []
+        self.n_readings = 0  # of observations, without the one in smacv2's own reset
 
     def _show(self) -> None:
         n = len(MAPS[self.name][1])
@@ -149,6 +150,7 @@ class FakeGame:
         return 1.5, False, {"battle_won": False, "dead_allies": 0, "dead_enemies": 0}
 
     def get_obs(self) -> list:
+        self.n_readings += 1
         return [np.full(30, k) for k in range(3)]
 
     def get_state(self) -> np.ndarray:
@@ -239,3 +241,16 @@ def test_dead_agents_are_told_as_the_embedded_engine_tells_them(fake_package, ma
         assert alive_N == [game.agents[i].health > 0 for i in range(3)]
         seen += alive_N
     assert set(seen) == {True, False}
+
+
+def test_the_games_observations_are_read_once_after_a_reset_and_once_a_step(fake_package):
+    from runners.adapters import OneEnv
+
+    env = OneEnv(_make("3m"))
+    game = env.env.game
+    for n_readings in (1, 4):
+        env.reset()
+        assert game.n_readings == n_readings
+        for step in (1, 2):
+            env.step(np.array([[1, 2, 1]]))
+            assert game.n_readings == n_readings + step
