@@ -14,11 +14,11 @@ class MultiAgentEnv(abc.ABC):
     """One environment with N agents and a common reward.
 
     Optional, for our runners: an environment with ``has_alive`` also has ``get_alive() -> bool (N,)``, the agents alive
-    now; one with ``reward_per_agent`` has ``get_agent_rewards() -> float32 (N,)``, the rewards of the last step. With
-    ``seeds_episodes`` an episode after ``reset(seed=...)`` follows from that seed and the actions alone, whatever was
-    played before; the ``parallel`` runner then lets the environment's process choose the actions. An environment with
-    ``views() -> observations (N, O), state (S,), available actions (N, A)`` may give out arrays that its next step
-    writes into, which saves a copy of each.
+    now, after a reset too; one with ``reward_per_agent`` has ``get_agent_rewards() -> float32 (N,)``, the rewards of
+    the last step. With ``seeds_episodes`` an episode after ``reset(seed=...)`` follows from that seed and the actions
+    alone, whatever was played before; the ``parallel`` runner then lets the environment's process choose the actions.
+    An environment with ``views() -> observations (N, O), state (S,), available actions (N, A)`` may give out arrays
+    that its next step writes into, which saves a copy of each.
     """
 
     n_agents: int

@@ -49,6 +49,9 @@ class OneEnv(BatchedEnv):
     def _views_one_by_one(self) -> tuple[Any, Any, Any]:
         return self.env.get_obs(), self.env.get_state(), self.env.get_avail_actions()
 
+    def _alive(self) -> np.ndarray | None:
+        return np.array([self.env.get_alive()], np.bool_) if self.has_alive else None
+
     def seed_next(self, seed: int) -> None:
         """Lets the next episode follow from a seed alone; only where ``seeds_episodes`` says so."""
         self._next_seed = seed
@@ -57,6 +60,7 @@ class OneEnv(BatchedEnv):
         self.env.reset(seed=self._next_seed) if self._next_seed is not None else self.env.reset()
         self._next_seed = None
         self._observe()
+        self.alive_BN = self._alive()
 
     def step(self, actions_BN: np.ndarray) -> StepResult:
         """Moves the environment by one step.
@@ -68,6 +72,7 @@ class OneEnv(BatchedEnv):
         is_cut = bool(truncated) or bool(info.get("episode_limit", False))
         is_over = bool(terminated) or bool(truncated)
         self._observe()
+        self.alive_BN = self._alive()
         return StepResult(
             np.array([reward], np.float32),
             np.array([is_over and not is_cut]),
@@ -77,7 +82,7 @@ class OneEnv(BatchedEnv):
                 for key, value in info.items()
                 if key != "episode_limit" and isinstance(value, Number | np.bool_)
             },
-            alive_BN=np.array([self.env.get_alive()], np.bool_) if self.has_alive else None,
+            alive_BN=self.alive_BN,
             reward_BN=np.array([self.env.get_agent_rewards()], np.float32) if self.reward_per_agent else None,
         )
 

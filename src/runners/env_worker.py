@@ -118,8 +118,9 @@ def _views(env: OneEnv) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _reset(served: _Served, _: None) -> Any:
-    served.env.reset()
-    return _views(served.env)
+    env = served.env
+    env.reset()
+    return _views(env), None if env.alive_BN is None else env.alive_BN[0]
 
 
 def _step(served: _Served, actions_N: np.ndarray) -> Any:

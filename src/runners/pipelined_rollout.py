@@ -261,10 +261,9 @@ class _Round:
         rows.write("avail_actions", index_R, pool.avail_BNA[workers])
         rows.fill(index_R)
         if rows.has("alive"):
-            alive_RN = np.ones((len(players), pool.n_agents), np.float32)
-            for row, step in enumerate(steps):
-                alive_RN[row] = given(step.alive_N, "alive_BN", pool)
-            rows.write("alive", index_R, alive_RN)
+            for step in steps:
+                given(step.alive_N, "alive_BN", pool)
+            rows.write("alive", index_R, given(pool.alive_BN, "alive_BN", pool)[workers])
         if not steps:
             return
         before = index_R[: len(steps)] - 1

@@ -162,6 +162,7 @@ class WorkerPool(BatchedEnv):
         self.obs_BNO = np.zeros((self.num_envs, self.n_agents, self.obs_dim), np.float32)
         self.state_BS = np.zeros((self.num_envs, self.state_dim), np.float32)
         self.avail_BNA = np.zeros((self.num_envs, self.n_agents, self.n_actions), np.uint8)
+        self.alive_BN = np.ones((self.num_envs, self.n_agents), np.bool_) if self.has_alive else None
         self._is_running_B = np.zeros(self.num_envs, np.bool_)
 
     @property
@@ -210,7 +211,9 @@ class WorkerPool(BatchedEnv):
 
     def finish_reset(self, i: int) -> None:
         """Waits for worker i's new episode; what is observed then stands in row i of the pool's arrays."""
-        self._see(i, self._receive(i))
+        views, alive_N = self._receive(i)
+        self._see(i, views)
+        self._note_alive(i, alive_N)
 
     def begin_step(self, i: int, actions_N: np.ndarray) -> None:
         """Asks worker i for a step; actions int64 (N,)."""
@@ -221,10 +224,16 @@ class WorkerPool(BatchedEnv):
         views, *rest = self._receive(i)
         self._n_steps[i] += 1
         self._see(i, views)
-        return WorkerStep(*rest)
+        step = WorkerStep(*rest)
+        self._note_alive(i, step.alive_N)
+        return step
 
     def _see(self, i: int, views: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
         self.obs_BNO[i], self.state_BS[i], self.avail_BNA[i] = views
+
+    def _note_alive(self, i: int, alive_N: np.ndarray | None) -> None:
+        if self.alive_BN is not None and alive_N is not None:  # whoever stores the step refuses a missing one
+            self.alive_BN[i] = alive_N
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Returns the states of all workers' environments, named ``"<worker>.<array>"``."""

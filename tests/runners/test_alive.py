@@ -110,3 +110,29 @@ def test_one_copy_has_no_agents_rewards_where_the_environment_has_none():
     )
     with pytest.raises(ValueError, match="LookoutEnv has no reward for each agent"):
         SingleEnv(env.batched, common_reward=False)
+
+
+@pytest.mark.parametrize("runner_name", ["episode", "parallel"])
+def test_agents_that_are_not_there_at_the_start_are_stored_as_with_the_batched_environment(runner_name):
+    env_args = dict(
+        difficulty="easy", players=5, size=6, vision=0, add_rate=0.3, curriculum=None, vocabulary="coordinates",
+        max_episode_steps=4, time_limit_terminates=True,
+    )  # fmt: skip
+    stored = {}
+    for name in ("vector", runner_name):
+        args = make_args(env="traffic_junction", env_args=env_args, batch_size_run=1)
+        runner = REGISTRY[name](args, Log())
+        try:
+            info = runner.env_info
+            mac = Zeros()
+            mac.init_hidden = lambda batch_size, mac=mac: setattr(mac, "shape", (batch_size, 5))
+            mac.memory, mac.needs_one_step = {}, lambda test_mode: False  # as the pipelined round asks it
+            sizes = {"state": {"vshape": info.state_dim}, "obs": {"vshape": info.obs_dim, "group": "agents"}}
+            fields = {**BASIC, **sizes, "alive": PER_AGENT}
+            runner.setup(fields, {"agents": 5}, {"actions": ("actions_onehot", [OneHot(2)])}, mac)
+            stored[name] = [runner.run()["alive"][0, :, :, 0] for _ in range(2)]
+        finally:
+            runner.close_env()
+    for expected, found in zip(stored["vector"], stored[runner_name], strict=True):
+        assert not expected[0].any() and expected.any()
+        assert torch.equal(found, expected)
