@@ -67,7 +67,7 @@ class Team:
         alg, env, values = recorded_run(record)
         updates = {**values, "checkpoint_path": "", "evaluate": False, "use_cuda": False, **kept_bundle(folder)}
         self._args = load_settings(alg, env, updates).with_values(device="cpu", **info.as_epymarl())
-        self._info, self._seed = info, seed
+        self._info, self._seed, self._t_env = info, seed, step
         n_agents = {"group": "agents"}
         self._scheme: dict[str, dict[str, Any]] = {
             "state": {"vshape": info.state_dim},
@@ -108,7 +108,7 @@ class Team:
         seed = derive_seed(self._seed, f"group {number}")
         mac = copy.copy(self._mac)  # shares the networks; memory and exploration are the group's own
         mac.action_selector = action_REGISTRY[self._args.action_selector](self._args.with_values(seed=seed))
-        self._playing.append(_Group(mac, self._batch(len(rows_b)), rows_b, number, seed))
+        self._playing.append(_Group(mac, self._batch(len(rows_b)), rows_b, number, seed, self._t_env))
         return self._playing[-1]
 
     def act(
@@ -172,10 +172,13 @@ class _Group:
         rows_b: which battles they are, int64 (b,).
         number: how many groups began before.
         seed: of the group's draws.
+        t_env: training steps of the networks; sets the exploration where the run's ``test_greedy`` is off.
     """
 
-    def __init__(self, mac: SequenceMac, batch: EpisodeBatch, rows_b: np.ndarray, number: int, seed: int) -> None:
-        self.rows_b, self.number = rows_b, number
+    def __init__(
+        self, mac: SequenceMac, batch: EpisodeBatch, rows_b: np.ndarray, number: int, seed: int, t_env: int
+    ) -> None:
+        self.rows_b, self.number, self._t_env = rows_b, number, t_env
         self.plays_b: np.ndarray = np.ones(len(rows_b), np.bool_)
         self._mac, self._batch, self._t = mac, batch, 0
         self._plays_Tb: list[np.ndarray] = []
@@ -207,7 +210,7 @@ class _Group:
         """Lets the controller act with the group's own random numbers, and without counting messages."""
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self._random)
-            actions_bN = self._mac.select_actions(self._batch, t_ep=self._t, t_env=0, test_mode=True)
+            actions_bN = self._mac.select_actions(self._batch, t_ep=self._t, t_env=self._t_env, test_mode=True)
             self._random = torch.get_rng_state()
         if self._mac.comm is not None:
             self._mac.comm.link.take_costs()

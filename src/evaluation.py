@@ -128,6 +128,8 @@ def experiment_of(
 ) -> tuple[Experiment, int]:
     """Builds a recorded run again, ready to test, and returns it with the training steps of its networks.
 
+    Its runner counts these steps as played: where ``test_greedy`` is off they set the exploration of tests.
+
     Args:
         folder: of the run.
         record: content of its ``run.json``.
@@ -144,6 +146,7 @@ def experiment_of(
     experiment = Experiment(load_settings(alg, env, updates), Logger(get_logger()))
     try:
         experiment.mac.load_state_dict(networks)
+        experiment.runner.t_env = t_env
     except BaseException:
         experiment.runner.close_env()
         raise

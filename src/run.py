@@ -276,6 +276,7 @@ def _evaluate(experiment: Experiment, folder: Path | None) -> int:
         if saved != here:
             raise CheckpointError(f"The checkpoint in {folder} has {key}={saved!r}, this run {here!r}.")
     experiment.learner.load_state_dict(state["learner"])
+    experiment.runner.t_env = state["runner"]["t_env"]  # sets the exploration where test_greedy is off
     experiment.test()
     for key, values in sorted(experiment.logger.stats.items()):
         print(f"{key}: {values[-1][1]:.4f}")
