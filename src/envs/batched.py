@@ -86,6 +86,13 @@ class BatchedEnv(abc.ABC):
         """Returns what a picture of one copy shows; None where the environment has no places to draw."""
         return None
 
+    def for_tests(self) -> None:
+        """Makes all later episodes those of a test; runners call it once, before the first, on copies that play tests.
+
+        Only for environments whose rules change while training goes on, such as a curriculum: tests are played by the
+        final ones. Others leave it out.
+        """
+
     def close(self) -> None:
         """Frees what the environment holds; most hold nothing."""
 
@@ -186,6 +193,9 @@ class SingleEnv(MultiAgentEnv):
 
     def render(self, mode: str = "text") -> Any:
         return self.batched.render(0, mode)
+
+    def for_tests(self) -> None:
+        self.batched.for_tests()
 
     def close(self) -> None:
         self.batched.close()

@@ -71,6 +71,12 @@ class MultiAgentEnv(abc.ABC):
         """Returns a picture of the current step, where the environment has one."""
         raise ValueError(f"{type(self).__name__} has no render mode {mode!r}.")
 
+    def for_tests(self) -> None:
+        """Makes all later episodes those of a test; our runners call it once, before the first, where tests are played.
+
+        Only for environments whose rules change while training goes on; others leave it out.
+        """
+
     def close(self) -> None:
         """Frees what the environment holds."""
 

@@ -35,7 +35,7 @@ class TrafficJunctionEnv(ArrayEnv):
         vision: cells seen in every direction, 0 or 1.
         add_rate: probability of an arrival, for each arrival point and step.
         curriculum: None, or [add rate at the start, first episode, last episode]: the rate rises linearly between the
-            two episodes of a copy, counted from 0.
+            two episodes of a copy, counted from 0. Copies that play tests have the final rate throughout.
         vocabulary: "cells" shows road cells one-hot, "coordinates" the car's row and column instead.
         max_episode_steps: length of an episode, steps.
         time_limit_terminates: report the time limit as a termination (True) or a truncation (False).
@@ -91,6 +91,7 @@ class TrafficJunctionEnv(ArrayEnv):
         self._class_PQ = np.pad(np.array(s.classes(), np.int32), s.vision, constant_values=outside)
 
         self._cars_BN5 = np.zeros((num_envs, s.players, 5), np.int32)
+        self._has_curriculum = s.curriculum is not None
         self._crashed_B = np.zeros(num_envs, np.bool_)
         self._episode_B = np.full(num_envs, -1, np.int64)  # number of the current episode of every copy, from 0
         self.player_reward_BN = np.zeros((num_envs, s.players), np.float64)  # of the last step
@@ -123,10 +124,14 @@ class TrafficJunctionEnv(ArrayEnv):
             self._cell_RK2, self._class_PQ, s.vision, s.head, s.n_classes, s.car_class, s.max_episode_steps,
         )  # fmt: skip
 
+    def for_tests(self) -> None:
+        """Ends the curriculum: every later step has the final add rate."""
+        self._has_curriculum = False
+
     def add_rate_B(self) -> np.ndarray:
         """Returns the probability of an arrival in every copy's current episode, float64 (B,)."""
         s = self.settings
-        if s.curriculum is None:
+        if s.curriculum is None or not self._has_curriculum:
             return np.full(len(self._live_B), s.add_rate)
         c = s.curriculum
         share_B = np.clip((self._episode_B - c.first) / (c.last - c.first), 0, 1)

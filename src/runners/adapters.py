@@ -113,5 +113,9 @@ class OneEnv(BatchedEnv):
     def scene(self, copy: int = 0) -> Scene | None:
         return self.env.batched.scene(0) if isinstance(self.env, SingleEnv) else None
 
+    def for_tests(self) -> None:
+        if hasattr(self.env, "for_tests"):  # not every environment derives from MultiAgentEnv
+            self.env.for_tests()
+
     def close(self) -> None:
         self.env.close()

@@ -94,6 +94,15 @@ class Runner(abc.ABC):
     def _make_env(self, role: str, n_copies: int) -> BatchedEnv:
         """Makes the environment of a role ("train" or "test"), seeded with ``_env_seed``."""
 
+    def _make_test_env(self, n_copies: int) -> BatchedEnv:
+        env = self._make_env("test", n_copies)
+        try:
+            env.for_tests()
+        except BaseException:
+            env.close()
+            raise
+        return env
+
     # -- EPyMARL's interface -------------------------------------------------------------------------------
 
     @property
@@ -187,7 +196,7 @@ class Runner(abc.ABC):
     def _run_tests(self) -> EpisodeBatch:
         began = time.perf_counter()
         if self._test_env is None:
-            self._test_env = self._make_env("test", self._test_copies())
+            self._test_env = self._make_test_env(self._test_copies())
         stats = _Statistics()
         for episodes, outcome, n_counted in self._test_rounds(self._test_env, f"test {self.t_env}"):
             stats.add(outcome, n_counted)
@@ -216,7 +225,7 @@ class Runner(abc.ABC):
         Returns:
             float64, one value an episode: ``return``, ``ep_length`` and what the environment reports at the end.
         """
-        env = self._make_env("test", self._test_copies())
+        env = self._make_test_env(self._test_copies())
         parts: dict[str, list[np.ndarray]] = {}
         try:
             for batch, outcome, n_counted in self._test_rounds(env, "evaluation"):
@@ -235,7 +244,7 @@ class Runner(abc.ABC):
             wrap: puts something around the one copy that is played, e.g. what draws its steps.
             episodes: how many.
         """
-        env = self._make_env("test", 1)
+        env = self._make_test_env(1)
         try:
             wrapped = wrap(env)
             for e in range(episodes):
@@ -296,5 +305,5 @@ class Runner(abc.ABC):
         self._env.load_state_dict(state["env"])
         if state["test_env"] is not None:
             if self._test_env is None:
-                self._test_env = self._make_env("test", self._test_copies())
+                self._test_env = self._make_test_env(self._test_copies())
             self._test_env.load_state_dict(state["test_env"])

@@ -142,6 +142,7 @@ _COMMANDS: dict[str, Callable[[_Served, Any], Any]] = {
     "step": _step,
     "state_dict": lambda served, _: served.env.state_dict(),
     "load_state_dict": _load,
+    "for_tests": lambda served, _: served.env.for_tests(),
     "render": lambda served, mode: served.env.render(0, mode),
     "scene": lambda served, _: served.env.scene(),
     "make_controller": lambda served, source: served.make_controller(source),

@@ -253,6 +253,9 @@ class WorkerPool(BatchedEnv):
         for i, views in enumerate(self._ask_all("load_state_dict", states)):
             self._see(i, views)
 
+    def for_tests(self) -> None:
+        self._ask_all("for_tests", [None] * self.num_envs)
+
     def render(self, copy: int = 0, mode: str = "text") -> Any:
         return self._ask(copy, "render", mode)
 
