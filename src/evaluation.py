@@ -1,7 +1,10 @@
 """Plays the networks of a recorded run in tests, with its messages intact and with controls.
 
 A task that is solved just as well with its messages zeroed shows no use of communication. Every row plays the same test
-episodes; the interval is over these episodes of one trained policy, so it says nothing about other training seeds.
+episodes, but for engines in processes of their own: under the controls "shuffled across episodes" and "sender ...
+replaced" all episodes must be at the same step, so the main process chooses the actions and the engines draw other
+episodes than in the rows that the processes play themselves. The interval is over these episodes of one trained policy,
+so it says nothing about other training seeds.
 """
 
 from __future__ import annotations

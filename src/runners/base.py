@@ -296,10 +296,10 @@ class Runner(abc.ABC):
         self._train_stats.sums = dict(state["train_sums"])
         if state["action_selector"] is not None:
             self.mac.action_selector.load_state_dict(state["action_selector"])
-        if not state["env"]:
+        if not state["env"] and self.acting == "main":  # where workers act, an episode follows from the step's seed
             self.logger.console_logger.warning(
                 "env %r cannot be saved: a resumed run starts new episodes from its seed and does not equal "
-                "an uninterrupted one.",
+                "an uninterrupted one. With acting=workers, where that is possible, it does.",
                 self.args.env,
             )
         self._env.load_state_dict(state["env"])

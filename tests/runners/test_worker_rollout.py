@@ -89,6 +89,20 @@ def test_a_resumed_run_goes_on_with_the_same_episodes(play):
     assert same(whole.run(test_mode=True), resumed.run(test_mode=True))
 
 
+def test_a_run_resumed_where_workers_act_is_not_called_another_one(play):
+    whole, _ = play(**exploring())
+    whole.run()
+    state = whole.state_dict()
+    assert not state["env"], "the engine can be saved"
+    resumed, log = play(**exploring())
+    resumed.load_state_dict(state)
+    assert log.warned == []
+    assert same(whole.run(), resumed.run())
+    main, log = play(**exploring(acting="main"))
+    main.load_state_dict(state)
+    assert "does not equal an uninterrupted one" in log.warned[0][0]
+
+
 def test_test_rounds_differ_and_evaluation_is_the_same_at_every_call(play, monkeypatch):
     runner, _ = play(test_nepisode=4)
     monkeypatch.setattr(runner, "max_test_copies", 2)
