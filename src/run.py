@@ -149,7 +149,9 @@ class Experiment:
     # -- state -------------------------------------------------------------------------------------------
 
     def state_dict(self, n_rows: int) -> dict[str, Any]:
-        """Returns everything that later steps depend on.
+        """Returns everything that later steps depend on, to be written before the next episode is played.
+
+        The replay buffer's episodes are not copied: a checkpoint needs no second buffer's memory.
 
         Args:
             n_rows: rows in the metrics file at this moment.
@@ -157,7 +159,7 @@ class Experiment:
         return {
             "settings": {key: value for key, value in vars(self.args).items() if key != "device"},
             "runner": self.runner.state_dict(),
-            "buffer": self.buffer.state_dict(),
+            "buffer": self.buffer.state_dict(copy=False),
             "learner": self.learner.state_dict(),
             "random": ckpt.random_state(self.sampler),
             "episodes": self.episodes,

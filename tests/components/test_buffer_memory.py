@@ -36,6 +36,13 @@ def test_what_a_method_stores_with_every_episode_is_counted():
     assert needed("lmac_qmix") > needed("qmix")
 
 
+def test_a_checkpoint_holds_no_second_buffer():
+    experiment = Experiment(load_settings("qmix", "lookout", ["use_cuda=False"]), Logger(get_logger()))
+    experiment.advance()
+    saved = experiment.state_dict(0)["buffer"]["data"]
+    assert all(tensor.data_ptr() == experiment.buffer[key].data_ptr() for key, tensor in saved.items())
+
+
 def test_what_fits_is_counted():
     assert check_fits(2**20, 1024, 0.0, free=2 * GIB) == GIB
     assert check_fits(2**20, 1024, 1.0, free=0) == GIB

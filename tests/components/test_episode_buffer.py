@@ -310,6 +310,27 @@ def test_a_saved_state_does_not_change_with_the_buffer():
     assert state["data"]["state"].equal(batch_of(4)["state"])
 
 
+@pytest.mark.parametrize("n_inserted", [0, 3, 6])
+def test_a_state_to_be_written_at_once_needs_no_second_memory_and_no_longer_file(n_inserted, tmp_path):
+    buffer = buffer_of(4)
+    buffer.add_key("half", {"vshape": (3,), "dtype": torch.bfloat16})  # numpy has no such type
+    if n_inserted:
+        batch = batch_of(n_inserted)
+        half = torch.randn(n_inserted, T, 3).bfloat16()
+        batch.add_key("half", {"vshape": (3,), "dtype": torch.bfloat16}, half)
+        buffer.insert_episode_batch(batch)
+    copied, shared = buffer.state_dict(), buffer.state_dict(copy=False)
+    sizes = []
+    for name, state in (("copied", copied), ("shared", shared)):
+        torch.save(state, tmp_path / name)
+        sizes.append((tmp_path / name).stat().st_size)
+    assert abs(sizes[0] - sizes[1]) < 64  # the archive's own name is in it
+    written = torch.load(tmp_path / "shared", weights_only=True)
+    for key, tensor in shared["data"].items():
+        assert written["data"][key].dtype == tensor.dtype and written["data"][key].equal(copied["data"][key]), key
+        assert n_inserted == 0 or tensor.data_ptr() == buffer[key].data_ptr(), key
+
+
 def test_a_state_of_another_buffer_is_refused_and_nothing_changes():
     saved = buffer_of(4)
     saved.insert_episode_batch(batch_of(4))
