@@ -426,3 +426,7 @@ class ReplayBuffer(EpisodeBatch):
             )
         self.buffer_index, self.episodes_in_buffer = state["buffer_index"], n
         self.update(saved, bs=slice(0, n), mark_filled=False)
+        for key in derived & self.data.transition_data.keys():  # nothing was derived where no step was played
+            values = self.data.transition_data[key][:n]
+            filled = self.data.transition_data["filled"][:n]
+            values.masked_fill_(filled.view(*filled.shape[:2], *[1] * (values.dim() - 2)) == 0, 0)

@@ -310,6 +310,16 @@ def test_a_saved_state_does_not_change_with_the_buffer():
     assert state["data"]["state"].equal(batch_of(4)["state"])
 
 
+def test_steps_that_were_not_played_stay_empty_in_a_restored_buffer():
+    buffer, restored = buffer_of(4), buffer_of(4)
+    buffer.insert_episode_batch(batch_of(2, length=T - 1))
+    buffer.insert_episode_batch(batch_of(1))
+    restored.load_state_dict(buffer.state_dict())
+    assert not buffer["actions_onehot"][:2, T - 1].any() and buffer["actions_onehot"][2, T - 1].any()
+    for key in buffer.scheme:
+        assert restored[key].equal(buffer[key]), key
+
+
 @pytest.mark.parametrize("n_inserted", [0, 3, 6])
 def test_a_state_to_be_written_at_once_needs_no_second_memory_and_no_longer_file(n_inserted, tmp_path):
     buffer = buffer_of(4)
