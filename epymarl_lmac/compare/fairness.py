@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from epymarl_lmac.compare.plan import Cell
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.record.identity import EVALUATION, learning_settings
+from epymarl_lmac.record.status import attempts_of
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "environment rules": ("env", "common_reward", "reward_scalarisation"),  # and all env_args
@@ -106,11 +108,13 @@ def require_fair(cells: Sequence[Cell], allow: bool) -> list[Difference]:
 def recorded_differences(env: str, runs: Mapping[str, Mapping[str, Any]]) -> list[Difference]:
     """Returns what the records of one environment's runs disagree on though the plan could not know it.
 
+    A run that was resumed with other versions, rules or tests is named once more for the attempt that differs.
+
     Args:
         env: the environment.
         runs: name of the run -> content of its ``run.json``.
     """
-    found = []
+    runs, found = _by_attempt(runs), []
     for key, group in RECORDED.items():
         views = {}
         for name, run in runs.items():
@@ -120,4 +124,16 @@ def recorded_differences(env: str, runs: Mapping[str, Mapping[str, Any]]) -> lis
     for group in GROUPS:
         if group != "step budget":  # the plan's own budget holds; a longer run is cut there
             found += _differences(env, group, {name: _compared(run["settings"], group) for name, run in runs.items()})
+    return found
+
+
+def _by_attempt(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Returns the runs, and under a name of its own each later attempt that differs from the one before it."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, run in runs.items():
+        attempts = attempts_of(run)
+        found[name] = attempts[0]
+        for number, (before, after) in enumerate(pairwise(attempts), start=2):
+            if before != after:
+                found[f"{name}, attempt {number}"] = after
     return found

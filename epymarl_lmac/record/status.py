@@ -6,6 +6,7 @@ says "running" while nobody holds its lock. Such a run is **dead**; it can be re
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -18,11 +19,14 @@ from typing import Any
 from epymarl_lmac.checkpoint import is_locked
 from epymarl_lmac.errors import RecordError
 from epymarl_lmac.record.files import write_json
-from epymarl_lmac.record.provenance import FILE_NAME, read_run
+from epymarl_lmac.record.provenance import FILE_NAME, git_state, machine, package_versions, read_run
 
 RUNNING, FINISHED, STOPPED, FAILED, DEAD = "running", "finished", "stopped", "failed", "dead"
 STATES = (RUNNING, FINISHED, STOPPED, FAILED, DEAD)
 ERROR_LINES = 20  # last lines of a traceback that are kept
+OF_ATTEMPT = ("git", "packages", "machine", "environment_rules")  # may be others when a run is resumed
+FROM = "checkpoint_path"  # how an attempt was resumed, nothing that the run depends on
+MISSING = "not set"  # value before of a setting that the record did not have
 
 
 def now() -> str:
@@ -37,18 +41,46 @@ class RunStatus:
         folder: the run's folder.
         description: what the record says at the start; None when an existing record is continued.
         t_env: environment steps at this start (0 unless resumed).
+        current: what this attempt would say of the run where an existing record is continued: its ``settings`` and
+            ``evaluation`` take the place of the recorded ones. None: only versions and machine are noted.
     """
 
-    def __init__(self, folder: Path, description: Mapping[str, Any] | None, t_env: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        description: Mapping[str, Any] | None,
+        t_env: int = 0,
+        current: Mapping[str, Any] | None = None,
+    ) -> None:
         self._path = folder / FILE_NAME
         self._content = dict(read_run(folder) if description is None else description)
         self._clock = time.monotonic()  # a wall clock may jump
         self._wall_before = float(self._content.get("wall_s", 0.0))
         attempt = {"started": now(), "t_env": t_env, "host": socket.gethostname(), "pid": os.getpid()}
+        if description is None:
+            current = current or {"git": git_state(), "packages": package_versions(), "machine": machine()}
+            attempt["changed_settings"] = self._take_over(current)
+        attempt |= {key: (current or self._content)[key] for key in OF_ATTEMPT if key in (current or self._content)}
         self._content.setdefault("attempts", []).append(attempt)
-        for key in ("ended", "error", "end_metrics"):
+        for key in ("ended", "error"):
             self._content.pop(key, None)
         self._write(RUNNING, t_env)
+
+    def _take_over(self, current: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Puts settings and evaluation of this attempt into the record; returns the settings that changed."""
+        before = self._content.get("settings", {})
+        after = json.loads(json.dumps(current.get("settings", before), default=str))  # as the record will say it
+        after.pop(FROM, None)
+        changed = {
+            key: {"before": before.get(key, MISSING), "now": value}
+            for key, value in after.items()
+            if key not in before or before[key] != value
+        }
+        if "settings" in current:
+            self._content["settings"] = {**after, **{key: before[key] for key in (FROM,) if key in before}}
+        if "evaluation" in current:
+            self._content["evaluation"] = dict(current["evaluation"])
+        return changed
 
     def _write(self, status: str, t_env: int) -> None:
         wall_s = self._wall_before + time.monotonic() - self._clock
@@ -71,10 +103,11 @@ class RunStatus:
         Args:
             status: FINISHED or STOPPED.
             t_env: environment steps at the end.
-            metrics: last value of every metric.
+            metrics: last value of every metric; those of an earlier attempt stay where this one measured none.
             messages: what the messages of the last tests cost, pair by pair; None or empty where nothing was sent.
         """
-        self._content |= {"ended": now(), "end_metrics": dict(metrics)}
+        known = self._content.get("end_metrics") or {}  # an attempt with nothing left to do measures nothing
+        self._content |= {"ended": now(), "end_metrics": {**known, **metrics}}
         if messages:
             self._content["messages"] = dict(messages)
         self._write(status, t_env)
@@ -111,3 +144,20 @@ def status_of(folder: str | Path, run: Mapping[str, Any] | None = None) -> str:
     if run["status"] == RUNNING:
         return RUNNING if locked else DEAD
     return str(run["status"])
+
+
+def attempts_of(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns what the record says of every attempt, the first one first: the run with that attempt's versions,
+    machine, rules and settings. Older records, which have them once, give as many equal entries.
+
+    Args:
+        run: content of ``run.json``.
+    """
+    found: list[dict[str, Any]] = []
+    settings = dict(run.get("settings") or {})  # those of the newest attempt; undone from there
+    for attempt in reversed(run.get("attempts") or [{}]):
+        own = {key: attempt[key] for key in OF_ATTEMPT if key in attempt}
+        found.insert(0, {**run, **own, "settings": settings})
+        before = {key: change["before"] for key, change in (attempt.get("changed_settings") or {}).items()}
+        settings = {key: value for key, value in {**settings, **before}.items() if before.get(key) != MISSING}
+    return found

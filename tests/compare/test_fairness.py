@@ -57,3 +57,17 @@ def test_records_that_ran_on_another_engine_are_marked():
     (difference,) = fairness.recorded_differences("sc2", {"a": run("simulator"), "b": run("StarCraft II")})
     assert difference.group == "environment rules and engine"
     assert difference.values == {"a": "simulator", "b": "StarCraft II"}
+
+
+def test_a_run_that_was_resumed_with_other_code_or_tests_is_marked():
+    settings = {**cell().settings, "test_nepisode": 5}
+    change = {"test_nepisode": {"before": 100, "now": 5}}
+    attempts = [{"git": {"commit": "one"}}, {"git": {"commit": "two"}, "changed_settings": change}]
+    run = {"git": {"commit": "one"}, "settings": settings, "attempts": attempts}
+    found = {d.key: d.values for d in fairness.recorded_differences("lookout", {"a": run})}
+    assert found == {
+        "commit": {"a": "one", "a, attempt 2": "two"},
+        "test_nepisode": {"a": 100, "a, attempt 2": 5},
+    }
+    same = {**run, "settings": cell().settings, "attempts": [attempts[0], attempts[0]]}
+    assert fairness.recorded_differences("lookout", {"a": same}) == []

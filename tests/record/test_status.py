@@ -7,7 +7,17 @@ import pytest
 from epymarl_lmac.checkpoint import RunLock, is_locked
 from epymarl_lmac.errors import RecordError
 from epymarl_lmac.record.provenance import read_run
-from epymarl_lmac.record.status import DEAD, ERROR_LINES, FAILED, FINISHED, RUNNING, STOPPED, RunStatus, status_of
+from epymarl_lmac.record.status import (
+    DEAD,
+    ERROR_LINES,
+    FAILED,
+    FINISHED,
+    RUNNING,
+    STOPPED,
+    RunStatus,
+    attempts_of,
+    status_of,
+)
 
 
 @pytest.fixture
@@ -57,12 +67,60 @@ def test_a_status_that_cannot_be_written_hides_no_error(tmp_path, status, monkey
     assert status_of(tmp_path) == DEAD
 
 
-def test_a_resumed_run_forgets_its_end_and_counts_its_attempts(tmp_path, status):
+def test_a_resumed_run_forgets_how_it_ended_and_counts_its_attempts(tmp_path, status):
     status.end(STOPPED, 5, {"a": 1.0})
     RunStatus(tmp_path, None, 5)
     run = read_run(tmp_path)
-    assert run["status"] == RUNNING and "ended" not in run and "end_metrics" not in run
+    assert run["status"] == RUNNING and "ended" not in run
     assert [attempt["t_env"] for attempt in run["attempts"]] == [0, 5]
+
+
+def test_resuming_a_run_that_has_nothing_left_to_do_keeps_its_end_metrics(tmp_path, status):
+    status.end(FINISHED, 5, {"a": 1.0, "b": 2.0})
+    RunStatus(tmp_path, None, 5).end(FINISHED, 5, {})
+    assert read_run(tmp_path)["end_metrics"] == {"a": 1.0, "b": 2.0}
+    RunStatus(tmp_path, None, 5).end(FINISHED, 9, {"b": 3.0})
+    assert read_run(tmp_path)["end_metrics"] == {"a": 1.0, "b": 3.0}
+
+
+FIRST = {
+    "git": {"commit": "one"},
+    "packages": {"torch": "2.0"},
+    "machine": {"cpus": 2},
+    "settings": {"t_max": 5, "test_nepisode": 100, "shape": (1, 2), "checkpoint_path": ""},
+    "evaluation": {"test_nepisode": 100},
+}
+SECOND = {
+    **FIRST,
+    "git": {"commit": "two"},
+    "settings": {"t_max": 9, "test_nepisode": 5, "shape": (1, 2), "checkpoint_path": "here"},
+    "evaluation": {"test_nepisode": 5},
+}
+
+
+def test_every_attempt_says_what_it_ran_with(tmp_path):
+    RunStatus(tmp_path, FIRST).end(STOPPED, 5, {})
+    RunStatus(tmp_path, None, 5, SECOND)
+    run = read_run(tmp_path)
+    first, second = run["attempts"]
+    assert (first["git"], second["git"]) == ({"commit": "one"}, {"commit": "two"})
+    assert first["packages"] == second["packages"] == {"torch": "2.0"} and second["machine"] == {"cpus": 2}
+    assert second["changed_settings"] == {
+        "t_max": {"before": 5, "now": 9},
+        "test_nepisode": {"before": 100, "now": 5},
+    }
+    assert run["settings"]["t_max"] == 9 and run["evaluation"] == {"test_nepisode": 5}
+    assert run["settings"]["checkpoint_path"] == ""  # says how this attempt began, and nothing of the run
+    assert run["git"] == {"commit": "one"}  # the first attempt's; each attempt has its own
+    views = attempts_of(run)
+    assert [view["settings"]["t_max"] for view in views] == [5, 9]
+    assert [view["git"]["commit"] for view in views] == ["one", "two"]
+
+
+def test_an_attempt_notes_its_versions_though_nobody_described_it(tmp_path, status):
+    RunStatus(tmp_path, None, 5)
+    attempt = read_run(tmp_path)["attempts"][1]
+    assert attempt["packages"]["torch"] and attempt["machine"]["cpus"] and attempt["changed_settings"] == {}
 
 
 def test_records_without_a_status_count_as_finished(tmp_path):
