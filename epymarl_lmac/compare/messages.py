@@ -17,6 +17,7 @@ FLOAT_BITS = 32  # of a number that is not quantised
 EVALUATION_FILE = "evaluation.json"  # written by epymarl-lmac evaluate
 INTACT = "intact"  # the control that leaves messages as they are
 NAN = math.nan
+SAME_STEP = 0.05  # networks of steps that lie within this share of each other are pooled; seeds end some steps apart
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ class ControlRow:
     score: str  # name of the score
     episodes: int  # of every run
     mean: st.Estimate  # over the runs
+    left_out: tuple[str, ...] = ()  # evaluations of another score, number of episodes or step, see ``alike``
 
 
 @dataclass(frozen=True)
@@ -130,11 +132,41 @@ class Awareness:
     r2: st.Estimate  # of the estimated state: 1 - MSE / variance over its columns
     recall: st.Estimate  # off the majority value
     by_column: Mapping[str, float]  # R2 of every column, mean over runs; NaN for columns that never vary
+    left_out: tuple[str, ...] = ()  # evaluations of another score, number of episodes or step, see ``alike``
+
+
+def alike(evaluations: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], tuple[str, ...]]:
+    """Returns the evaluations that may be pooled, and a description of each that is left out.
+
+    Pooled are those of one score, one number of episodes and networks of one step (to ``SAME_STEP``): the largest such
+    group, of equally large ones the one of the latest step, then of most episodes.
+
+    Args:
+        evaluations: of an algorithm's runs on a task, see ``read_evaluation``.
+    """
+    groups = [[one for one in evaluations if _is_like(one, anchor)] for anchor in evaluations]
+    if not groups:
+        return [], ()
+    chosen = max(groups, key=lambda group: (len(group), _step(group[0]), int(group[0]["episodes"])))
+    others = [one for one in evaluations if all(one is not member for member in chosen)]
+    return chosen, tuple(
+        f"{one.get('run', 'a run')} ({one['score']}, {one['episodes']} episodes, step {_step(one):,})" for one in others
+    )
+
+
+def _step(evaluation: Mapping[str, Any]) -> int:
+    return int(evaluation.get("t_env") or 0)
+
+
+def _is_like(one: Mapping[str, Any], anchor: Mapping[str, Any]) -> bool:
+    same_score = (one["score"], one["episodes"]) == (anchor["score"], anchor["episodes"])
+    return same_score and abs(_step(one) - _step(anchor)) <= SAME_STEP * _step(anchor)
 
 
 def awareness_rows(alg: str, env: str, evaluations: Sequence[Mapping[str, Any]]) -> list[Awareness]:
-    """Returns one row for every control under which all given evaluations judged the estimated state."""
+    """Returns one row for every control under which all evaluations that are ``alike`` judged the estimated state."""
     found: list[Awareness] = []
+    evaluations, left_out = alike(evaluations)
     tables = [{row["control"]: row.get("awareness") for row in one["rows"]} for one in evaluations]
     for control in tables[0] if tables else ():
         states = [table.get(control) for table in tables]
@@ -153,6 +185,7 @@ def awareness_rows(alg: str, env: str, evaluations: Sequence[Mapping[str, Any]])
                 st.t_interval(np.array([_number(state["r2"]) for state in judged])),
                 st.t_interval(np.array([_number(state["recall"]) for state in judged])),
                 dict(zip(columns, by_column.mean(0).tolist(), strict=True)),
+                left_out,
             )
         )
     return found
@@ -175,7 +208,7 @@ def read_evaluation(folder: str | Path) -> dict[str, Any] | None:
 
 
 def control_rows(alg: str, env: str, evaluations: Sequence[Mapping[str, Any]]) -> list[ControlRow]:
-    """Returns one row for every control that all given evaluations have; the run is the replicate.
+    """Returns one row for every control that all evaluations that are ``alike`` have; the run is the replicate.
 
     Evaluations without controls give none.
 
@@ -184,6 +217,7 @@ def control_rows(alg: str, env: str, evaluations: Sequence[Mapping[str, Any]]) -
         env: the task.
         evaluations: of its runs, see ``read_evaluation``.
     """
+    evaluations, left_out = alike(evaluations)
     if not evaluations:
         return []
     tables = [{row["control"]: float(row["score_mean"]) for row in one["rows"]} for one in evaluations]
@@ -199,6 +233,7 @@ def control_rows(alg: str, env: str, evaluations: Sequence[Mapping[str, Any]]) -
             str(first["score"]),
             int(first["episodes"]),
             st.t_interval(np.array([table[control] for table in tables])),
+            left_out,
         )
         for control in shared
     ]

@@ -13,7 +13,7 @@ from typing import Any
 from epymarl_lmac import __version__
 from epymarl_lmac.compare import charts
 from epymarl_lmac.compare.fairness import Difference
-from epymarl_lmac.compare.messages import INTACT, pair_floats
+from epymarl_lmac.compare.messages import INTACT, Awareness, ControlRow, pair_floats
 from epymarl_lmac.compare.results import Comparison, Row, Summary
 from epymarl_lmac.compare.statistics import CONFIDENCE, RESAMPLES
 from epymarl_lmac.compare.tables import all_tables, shown, steps_shown
@@ -206,7 +206,7 @@ def _awareness(c: Comparison, summary: Summary) -> str:
         "<h3>What agents know of the state</h3><p class=soft>Estimates of the trained networks in evaluation mode "
         "against the true state. R2 is 1 - squared error / variance; recall counts only entries that differ from their "
         "column's most frequent value.</p>"
-        f"{_table(header, lines)}<div class=grid>{''.join(figures)}</div>"
+        f"{_table(header, lines)}{_left_out(summary.awareness)}<div class=grid>{''.join(figures)}</div>"
     )
 
 
@@ -228,6 +228,19 @@ def _control_table(c: Comparison, summary: Summary) -> str:
         "<h3>Controls</h3><p class=soft>The trained networks play again with their messages tampered with. Who "
         "scores as well with messages zeroed does not use them. Means over runs with Student's t intervals.</p>"
         + _table(header, lines)
+        + _left_out(summary.controls)
+    )
+
+
+def _left_out(rows: Iterable[ControlRow | Awareness]) -> str:
+    """Returns a note of the evaluations that could not be pooled with the others."""
+    named = dict.fromkeys((row.env, row.alg, text) for row in rows for text in row.left_out)
+    if not named:
+        return ""
+    items = "".join(f"<li>{escape(f'{alg} on {env}: {text}')}</li>" for env, alg, text in named)
+    return (
+        "<div class=warn>Left out, as their score, number of episodes or step is not that of the other runs; evaluate "
+        f"them like the others and make the page again:<ul>{items}</ul></div>"
     )
 
 

@@ -91,11 +91,17 @@ def curves_csv(comparison: Comparison) -> str:
 
 def controls_csv(summary: Summary) -> str:
     """Returns one line a task, algorithm and way to treat messages."""
-    header = ["environment", "algorithm", "messages", "n", "episodes_a_run", "score", "mean", "mean_low", "mean_high"]
+    header = [
+        *("environment", "algorithm", "messages", "n", "episodes_a_run", "score", "mean", "mean_low", "mean_high"),
+        "left_out",
+    ]
     return _csv(
         header,
         (
-            [row.env, row.alg, row.control, row.mean.n, row.episodes, row.score, *_cells(row.mean)]
+            [
+                *(row.env, row.alg, row.control, row.mean.n, row.episodes, row.score, *_cells(row.mean)),
+                "; ".join(row.left_out),
+            ]
             for row in summary.controls
         ),
     )

@@ -74,6 +74,39 @@ def test_controls_take_runs_as_replicates():
     assert control_rows("good", "a", []) == []
 
 
+def evaluated(run, intact=0.9, **changes):
+    return {**evaluation(intact, 0.2), "run": run, "t_env": 1000, **changes}
+
+
+@pytest.mark.parametrize("change", [{"score": "win_rate"}, {"episodes": 20}, {"t_env": 500}])
+def test_only_evaluations_of_one_kind_are_pooled_and_the_others_are_named(change):
+    runs = [evaluated("odd", 0.1, **change), evaluated("one", 0.8), evaluated("two", 0.9, t_env=1004)]
+    rows = control_rows("good", "a", runs)
+    assert [(row.mean.n, row.episodes, row.score) for row in rows] == [(2, 100, "test_return_mean")] * 2
+    assert rows[0].mean.value == pytest.approx(0.85)
+    assert len(rows[0].left_out) == 1 and rows[0].left_out[0].startswith("odd (")
+
+
+def test_awareness_leaves_out_the_same_evaluations():
+    runs = [{**aware(r2), "t_env": t_env, "run": f"of {t_env}"} for r2, t_env in ((0.1, 500), (0.5, 1000))]
+    (intact, _) = awareness_rows("good", "a", runs)
+    assert (intact.r2.n, intact.r2.value) == (1, 0.5)  # of groups of one size the later step
+    assert intact.left_out == ("of 500 (test_return_mean, 100 episodes, step 500)",)
+
+
+def test_the_page_and_the_table_name_evaluations_that_are_left_out(made):
+    one = made[0]
+    several = (evaluated("odd", episodes=20), evaluated("one"), evaluated("two"))
+    one.curves = [
+        dataclasses.replace(curve("good", "a", seed, 0.8), evaluation=found) for seed, found in enumerate(several)
+    ]
+    summary = summarise(one)
+    sentence = "odd (test_return_mean, 20 episodes, step 1,000)"
+    assert f"good on a: {sentence}" in page_html(one, summary)
+    rows = list(csv.DictReader(io.StringIO(all_tables(one, summary)["controls.csv"])))
+    assert [row["left_out"] for row in rows] == [sentence] * 2
+
+
 @pytest.mark.parametrize("text", [None, "{", "[]", json.dumps({"rows": [{}]})])
 def test_a_damaged_evaluation_is_none(tmp_path, text):
     if text is not None:
