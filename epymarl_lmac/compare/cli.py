@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from epymarl_lmac.compare.live import LiveTable
     from epymarl_lmac.compare.places import Place
     from epymarl_lmac.compare.plan import Cell
+    from epymarl_lmac.compare.results import Comparison
     from epymarl_lmac.compare.schedule import Schedule
 
 CONTEXT = {"allow_extra_args": True}
@@ -85,10 +87,10 @@ def compare(
         place=choose_place(ray, cluster, slurm, slurm_option or [], cpus_per_run, gpus_per_run, devices),
         gpus=devices,
         key=key,
-        also=[folder.expanduser() for folder in also or []],
+        also=_folders(also or []),
         sacred=_sacred(sacred or []),
         allow_unfair=allow_unfair,
-        threshold=threshold,
+        threshold=_finite(threshold),
         trials=_trials(trials),
     )
     raise typer.Exit(_compare(options, calibration, dry_run, page_only))
@@ -116,6 +118,36 @@ def _sacred(texts: Sequence[str]) -> list[tuple[str, Path]]:
     return [(env, Path(folder).expanduser()) for env, _, folder in pairs]
 
 
+def _folders(paths: Sequence[Path]) -> list[Path]:
+    folders = [path.expanduser() for path in paths]
+    for folder in folders:
+        if not folder.is_dir():
+            raise SettingsError(f"--also {folder} is no folder; give a folder that holds folders of runs.", "--also")
+    return folders
+
+
+def _finite(threshold: float | None) -> float | None:
+    if threshold is not None and not math.isfinite(threshold):
+        raise SettingsError(f"--threshold {threshold} is no level; give a number such as 0.9.", "--threshold")
+    return threshold
+
+
+def _refuse_other_trials(options: Options) -> None:
+    """Raises SettingsError if trials are stated for an algorithm that is not compared."""
+    from epymarl_lmac.compare.sacred_folders import read_sacred
+
+    others = set(options.trials) - set(options.algs)
+    if others:  # of foreign runs the records alone know the algorithm
+        foreign = {run.alg for env, folder in options.sacred for run in read_sacred(folder, env, options.key)}
+        known = list(dict.fromkeys([*options.algs, *sorted(foreign)]))
+        for alg in sorted(others - foreign):
+            raise SettingsError(
+                f"--trials {alg}={options.trials[alg]}: {alg!r} is not compared; algorithms here are: "
+                f"{', '.join(known)}.",
+                "--trials",
+            )
+
+
 def _trials(text: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in text.split(",") if part]
     if any(not equals or not number.isdigit() for _, equals, number in pairs):
@@ -135,15 +167,13 @@ def _compare(options: Options, calibration: bool, dry_run: bool, page_only: bool
             raise SettingsError(
                 f"--sacred {env}={folder}: {env!r} must be one of --envs and the folder must exist.", "--sacred"
             )
+    _refuse_other_trials(options)
     cells = plan.make_plan(options.algs, options.envs, options.seeds, options.t_max, options.updates)
     for difference in fairness.require_fair(cells, options.allow_unfair):
         typer.echo(f"unfair: {difference}")
     if page_only:
         return _write_page(options, cells, {})
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise RecordError(f"Cannot make {options.out}: {err.strerror}; choose another --out.") from err
+    _make_folder(options.out)
     lock = RunLock(options.out)
     try:
         with LiveTable() as screen:
@@ -162,6 +192,13 @@ def _compare(options: Options, calibration: bool, dry_run: bool, page_only: bool
         return 1 if failures else code
     finally:
         lock.release()
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise RecordError(f"Cannot make {out}: {err.strerror}; choose another --out.") from err
 
 
 def _run(options: Options, schedule: Schedule, calibration: bool, dry_run: bool, screen: LiveTable) -> bool:
@@ -222,7 +259,7 @@ def command_line(options: Options) -> str:
 
 
 def _write_page(options: Options, cells: Sequence[Cell], failures: dict[str, list[str]]) -> int:
-    """Writes the page and the tables; returns the exit code."""
+    """Writes the page and the tables; returns the exit code, 1 where complete runs could not be used for any page."""
     from epymarl_lmac.compare.gather import gather
     from epymarl_lmac.compare.page import write_page
     from epymarl_lmac.compare.results import summarise
@@ -234,9 +271,22 @@ def _write_page(options: Options, cells: Sequence[Cell], failures: dict[str, lis
     comparison.threshold, comparison.trials = options.threshold, options.trials
     comparison.commands = [command_line(options)]
     if not comparison.curves:
-        typer.echo("no run is complete yet: no page")
-        return 0
+        return _say_why_no_page(comparison)
+    _make_folder(options.out)
     summary = summarise(comparison)
     for path in [write_page(comparison, summary, options.out), *write_tables(comparison, summary, options.out)]:
         typer.echo(f"written: {path}")
     return 0
+
+
+def _say_why_no_page(comparison: Comparison) -> int:
+    """Names every run that is missing, with the last line of its reason; returns the exit code."""
+    from epymarl_lmac.compare.gather import DAMAGED
+
+    unusable = any(state == DAMAGED for _, state, _ in comparison.unfinished)
+    typer.echo("no complete run can be used: no page" if unusable else "no run is complete yet: no page")
+    for sentence in comparison.notes:
+        typer.echo(f"  {sentence}")
+    for name, state, lines in comparison.unfinished:
+        typer.echo(f"  {name}: {state}" + (f": {lines[-1]}" if lines else ""))
+    return 1 if unusable else 0

@@ -17,6 +17,8 @@ from epymarl_lmac.errors import RecordError
 from epymarl_lmac.record.identity import evaluation_of
 from epymarl_lmac.record.metrics import read_metrics
 
+DAMAGED = "damaged"  # state of a complete run whose tests cannot be read
+
 
 def read_tests(record: Record, cell: Cell, key: str) -> RunCurve:
     """Returns the tests of a run.
@@ -82,7 +84,7 @@ def gather(
                 curves.append(read_tests(record, cell, key))
                 continue
         except RecordError as err:
-            unfinished.append((cell.name, "damaged", [str(err)]))
+            unfinished.append((cell.name, DAMAGED, [str(err)]))
             continue
         state = "not started" if record is None else f"{record.status} at step {record.t_env:,}"
         if cell.name in failures:

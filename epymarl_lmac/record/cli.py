@@ -84,6 +84,10 @@ def list_runs(
 def _file_runs(results: Path) -> list[tuple[dict[str, Any], str, str]]:
     from epymarl_lmac.compare.records import read_records
 
+    if not results.is_dir():
+        raise RecordError(
+            f"--results {results}: there is no such folder; give the folder under which runs are recorded."
+        )
     records, damaged = read_records([results])
     for sentence in damaged:
         typer.echo(f"warning: {sentence}", err=True)

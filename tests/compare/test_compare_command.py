@@ -51,6 +51,31 @@ def test_a_corrupted_metrics_line_leaves_one_run_out_and_is_named(tmp_path):
     assert "vdn on lookout, seed 2: damaged" in page and "line 1 is damaged" in page
 
 
+@pytest.mark.parametrize("more", [(), ("--page-only",)])
+def test_a_metric_that_no_run_has_is_a_failure_that_names_every_run(tmp_path, more):
+    records(tmp_path / "runs")
+    done = command(*PLAN, "--out", tmp_path, "--key", "test_nonsense", *more)
+    assert done.return_value == 1 or done.exit_code == 1
+    assert "no complete run can be used: no page" in done.output
+    for alg in ("qmix", "vdn"):
+        for seed in (1, 2):
+            assert f"{alg} on lookout, seed {seed}: damaged: " in done.output
+    assert "no metric 'test_nonsense'; its tests have: test_return_mean" in done.output
+
+
+def test_runs_that_are_not_done_yet_are_named_and_no_failure(tmp_path):
+    write_run(tmp_path / "runs", cell("qmix", 1), status="stopped", t_env=10)
+    done = command(*PLAN, "--out", tmp_path, "--page-only")
+    assert done.exit_code == 0 and not done.return_value
+    assert "qmix on lookout, seed 1: stopped at step 10" in done.output and "not started" in done.output
+
+
+def test_a_page_alone_makes_its_folder(tmp_path):
+    records(tmp_path / "earlier")
+    command(*PLAN, "--out", tmp_path / "new" / "place", "--also", tmp_path / "earlier", "--page-only")
+    assert (tmp_path / "new" / "place" / "index.html").is_file()
+
+
 def test_a_dry_run_starts_nothing(tmp_path):
     done = command(*PLAN, "--out", tmp_path, "--no-calibration", "--dry-run")
     assert "4 waiting | 0 of 4,000 steps" in done.output and not (tmp_path / "runs").exists()
@@ -78,6 +103,10 @@ BAD = {
     "unknown setting": (["with", "lrr=1"], "did you mean 'lr'"),
     "a password in sight": (["with", "mongo_url=mongodb://x"], "environment variable"),
     "no trials": (["--trials", "qmix=some"], "--trials"),
+    "trials of an algorithm that is not compared": (["--trials", "foo=1"], "'foo' is not compared; .* qmix"),
+    "a level that is no number": (["--threshold", "nan"], "--threshold nan is no level"),
+    "an endless level": (["--threshold", "inf"], "--threshold inf is no level"),
+    "earlier runs that are not there": (["--also", "/nowhere"], "--also /nowhere is no folder"),
     "foreign runs of no environment": (["--sacred", "lbf=."], "must be one of --envs"),
     "foreign runs without environment": (["--sacred", "results"], "write ENV=FOLDER"),
 }

@@ -49,6 +49,11 @@ def test_runs_are_filtered_by_status_and_settings(results):
     ]
 
 
+def test_a_folder_of_runs_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(RecordError, match="nowhere: there is no such folder"):
+        command("runs", "list", "--results", tmp_path / "nowhere")
+
+
 def test_filters_that_cannot_be_are_refused(results):
     with pytest.raises(SettingsError, match="--status 'odd' is none of"):
         command("runs", "list", "--results", results, "--status", "odd")
