@@ -3,12 +3,14 @@
 Each line is ``{"t_env": steps, "key": name, "value": number, "time": seconds since 1970}``. Metrics that depend on the
 machine's speed have keys that start with ``perf/``; the values of all others are equal to the bit when a run is
 repeated. A resumed run appends a line ``{"resumed_after": n}``: of the rows before it the first n count, the rest were
-written after the checkpoint and are written again. Nothing is ever rewritten.
+written after the checkpoint and are written again. Where the file had fewer rows than the checkpoint counted (a power
+cut took them), n is what was there and ``"missing"`` how many were lost. Nothing is ever rewritten.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import time
@@ -97,24 +99,38 @@ class MetricsWriter:
 
     Args:
         folder: the run's folder; must exist.
-        resume_after: rows that count when a run is resumed; None for a new run.
+        resume_after: rows that count when a run is resumed; None for a new run. If the file has fewer, those it has
+            count, and a warning says how many are missing.
 
     Raises:
-        RecordError: the file cannot be opened, or exists though the run is new.
+        RecordError: the file cannot be opened, exists though the run is new, or is damaged though it is resumed.
     """
 
     def __init__(self, folder: Path, resume_after: int | None = None) -> None:
         self.path = folder / FILE_NAME
-        self.n_rows = resume_after or 0
+        self.n_rows = 0
         try:
             if resume_after is None and self.path.exists():
                 raise RecordError(f"{self.path} exists already; resume that run or choose another folder.")
             self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             if resume_after is not None:
-                self._end_torn_line()
-                self._append(json.dumps({"resumed_after": resume_after}))
+                self._resume(resume_after)
         except OSError as err:
             raise RecordError(f"Cannot write {self.path}: {err.strerror}.") from err
+
+    def _resume(self, resume_after: int) -> None:
+        """Marks the rows that count from here on, and warns if there are fewer than the checkpoint says."""
+        self._end_torn_line()
+        self.n_rows = min(resume_after, len(read_timed_metrics(self.path)))
+        mark = {"resumed_after": self.n_rows}
+        if missing := resume_after - self.n_rows:
+            mark["missing"] = missing
+            logging.getLogger("epymarl_lmac").warning(
+                f"warning: {self.path} lacks {missing} of the {resume_after} metrics that were written before the "
+                "checkpoint, as after a power cut. The run goes on without them; its curves have a gap there. To "
+                "have them, stop it before its next checkpoint, restore the file from a copy and resume again."
+            )
+        self._append(json.dumps(mark))
 
     def _end_torn_line(self) -> None:
         content = self.path.read_bytes()
@@ -139,6 +155,17 @@ class MetricsWriter:
         content = {"t_env": int(t_env), "key": key, "value": shown, "time": round(time.time(), 2)}
         self._append(json.dumps(content))
         self.n_rows += 1
+
+    def sync(self) -> None:
+        """Forces the rows so far to the disk; called before a checkpoint, which counts them.
+
+        Raises:
+            RecordError: the disk refuses.
+        """
+        try:
+            os.fsync(self._fd)
+        except OSError as err:
+            raise RecordError(f"Cannot write {self.path}: {err.strerror}. Make room or check the disk.") from err
 
     def close(self) -> None:
         """Closes the file; may be called again."""
