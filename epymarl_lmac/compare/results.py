@@ -22,7 +22,7 @@ from epymarl_lmac.compare.messages import (
     message_cost,
 )
 
-OVERSHOOT = 0.05  # a run's last test comes at most this share of the budget after it
+OVERSHOOT = 0.05  # of a longer run, tests up to this share of the budget after it still count as its last one
 POINTS = 101  # of an averaged curve at most
 
 
@@ -46,8 +46,14 @@ class RunCurve:
         return len(self.steps) > 0 and bool(self.steps[-1] >= (1 - OVERSHOOT) * t_max)
 
     def up_to(self, t_max: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns steps and values up to the budget; what a longer run did later is left out."""
+        """Returns steps and values up to the budget; what a longer run did later is left out.
+
+        Of a run that was trained for this budget the first test at or after it always counts: episodes of small
+        budgets may end far behind it, and this is the test of what was trained.
+        """
         inside = self.steps <= (1 + OVERSHOOT) * t_max
+        if (self.run.get("settings") or {}).get("t_max") == t_max:
+            inside |= np.arange(len(self.steps)) == np.searchsorted(self.steps, t_max)
         return self.steps[inside], self.values[inside]
 
 
