@@ -63,7 +63,7 @@ def parse_steps(text: str) -> int:
         steps = float(match[1]) * _SUFFIXES[match[2]] if match else 0
     except ValueError:
         steps = 0
-    if steps < 1 or steps != int(steps):
+    if steps < 1 or not float(steps).is_integer():  # 1e400 is infinite
         raise SettingsError(f"--t-max {text!r} is no number of steps; write e.g. 2M, 500k or 20000.", "--t-max")
     return int(steps)
 

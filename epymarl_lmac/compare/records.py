@@ -14,6 +14,8 @@ from epymarl_lmac.record.identity import EVALUATION, LOGGING, run_id
 from epymarl_lmac.record.provenance import FILE_NAME, read_run
 from epymarl_lmac.record.status import FINISHED, RUNNING, status_of
 
+NEEDED = ("algorithm", "task", "seed", "settings")  # what every record of a run has
+
 
 @dataclass(frozen=True)
 class Record:
@@ -41,8 +43,18 @@ def read_record(folder: Path) -> Record:
         RecordError: there is none, or it is damaged.
     """
     run = read_run(folder)
-    t_env = run.get("t_env", run["settings"]["t_max"] if "status" not in run else 0)
-    return Record(folder, run, status_of(folder, run), int(t_env))
+    missing = [key for key in NEEDED if key not in run]
+    if missing:
+        raise RecordError(f"{folder / FILE_NAME} is damaged: it lacks {', '.join(missing)}.")
+    try:
+        t_env = int(run.get("t_env", run["settings"]["t_max"] if "status" not in run else 0))
+        run_id(run["settings"])
+    except (KeyError, TypeError, ValueError, AttributeError) as err:
+        raise RecordError(
+            f"{folder / FILE_NAME} is damaged: its settings or steps are not what a run writes "
+            f"({type(err).__name__}: {err})."
+        ) from err
+    return Record(folder, run, status_of(folder, run), t_env)
 
 
 def read_records(roots: Iterable[Path]) -> tuple[list[Record], list[str]]:
@@ -52,8 +64,7 @@ def read_records(roots: Iterable[Path]) -> tuple[list[Record], list[str]]:
         for path in sorted(root.glob(f"*/{FILE_NAME}")):
             try:
                 record = read_record(path.parent)
-                run_id(record.run["settings"])
-            except (RecordError, KeyError, TypeError) as err:
+            except RecordError as err:
                 damaged.append(f"{path} is left out: {err}")
                 continue
             found.append(record)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import yaml
 
@@ -13,6 +15,8 @@ from epymarl_lmac.plugin import epymarl, epymarl_v1, pymarl2
 from epymarl_lmac.plugin.host import REGISTRIES, Host, Registry
 
 HOSTS = {module.HOST.kind: module.HOST for module in (epymarl, epymarl_v1, pymarl2)}
+
+Found = TypeVar("Found")
 
 _NEEDED = (
     "main.py",
@@ -44,7 +48,7 @@ class Checkout:
     def names(self, registry: Registry) -> set[str]:
         """Returns the names of one of its registries, as far as they are written out in the package's file."""
         path = self.source / registry.package.replace(".", "/") / "__init__.py"
-        return registry_names(path.read_text(encoding="utf-8")) if path.is_file() else set()
+        return _of_source(path, registry_names) if path.is_file() else set()
 
     def configs(self, folder: str) -> set[str]:
         """Returns the names of the files in ``config/algs`` or ``config/envs``."""
@@ -71,8 +75,8 @@ def detect(path: Path) -> Checkout:
         )
     if (source.parent / "epymarl_lmac").is_dir():
         raise AttachError(f"{path} is this project itself; its own host needs no attaching.")
-    defaults = yaml.safe_load((source / "config" / "default.yaml").read_text(encoding="utf-8")) or {}
-    n_values = step_values((source / "runners" / "episode_runner.py").read_text(encoding="utf-8"))
+    defaults = _defaults(source / "config" / "default.yaml")
+    n_values = _of_source(source / "runners" / "episode_runner.py", step_values)
     key = "hidden_dim" if "hidden_dim" in defaults else "rnn_hidden_dim" if "rnn_hidden_dim" in defaults else None
     kinds = {("hidden_dim", 5): "epymarl", ("hidden_dim", 3): "epymarl_v1", ("rnn_hidden_dim", 3): "pymarl2"}
     kind = kinds.get((key, n_values)) if key else None
@@ -84,6 +88,35 @@ def detect(path: Path) -> Checkout:
             + " (docs/hosts.md)."
         )
     return Checkout(root, HOSTS[kind], defaults)
+
+
+def _defaults(path: Path) -> dict[str, Any]:
+    """Returns a host's default.yaml.
+
+    Raises:
+        AttachError: it cannot be read.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
+        raise AttachError(f"{path} cannot be read: {' '.join(str(err).split())}. Mend it, then attach again.") from err
+    if not isinstance(content, dict):
+        raise AttachError(
+            f"{path} must hold names and values, and is a {type(content).__name__}. Mend it, then attach again."
+        )
+    return content
+
+
+def _of_source(path: Path, find: Callable[[str], Found]) -> Found:
+    """Returns what ``find`` reads from a host's Python file.
+
+    Raises:
+        AttachError: the file is no Python that can be read.
+    """
+    try:
+        return find(path.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError) as err:
+        raise AttachError(f"{path} cannot be read: {err}. Mend it, then attach again.") from err
 
 
 def step_values(runner: str) -> int:

@@ -57,10 +57,12 @@ def _matches(run: dict[str, Any], where: list[str]) -> bool:
 
 
 def _line(run: dict[str, Any], status: str, where: str) -> str:
-    value = (run.get("end_metrics") or {}).get("test_return_mean")
-    shown = "" if value is None else f"{value:.3f}"
-    steps = f"{run.get('t_env', 0):,}"
-    return f"{status:9} {run['algorithm']:16} {run['task']:28} {run['seed']:>5} {steps:>12} {shown:>8}  {where}"
+    metrics = run.get("end_metrics")
+    value = metrics.get("test_return_mean") if isinstance(metrics, dict) else None
+    shown = f"{value:.3f}" if isinstance(value, (int, float)) else ""
+    steps = f"{run.get('t_env') or 0:,}"
+    algorithm, task, seed = (str(run.get(key, "?")) for key in ("algorithm", "task", "seed"))
+    return f"{status:9} {algorithm:16} {task:28} {seed:>5} {steps:>12} {shown:>8}  {where}"
 
 
 @runs.command("list")
@@ -112,13 +114,13 @@ def _run_folder(folder: Path) -> Path:
     """Returns a folder that holds a run nobody works in.
 
     Raises:
-        RecordError: it is no run's folder, or the run is in progress.
+        RecordError: it is no run's folder, the run is in progress, or its lock cannot be read.
     """
-    from epymarl_lmac.checkpoint import is_locked
     from epymarl_lmac.record.provenance import read_run
+    from epymarl_lmac.record.status import is_in_use
 
     read_run(folder)
-    if is_locked(folder):
+    if is_in_use(folder):
         raise RecordError(f"{folder} is in use by a running process; stop the run first.")
     return folder
 
@@ -129,11 +131,18 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
 ) -> None:
     """Removes runs and everything in their folders; what MongoDB has stays there."""
-    checked = [_run_folder(folder) for folder in folders]
+    once = {folder.resolve(): folder for folder in reversed(folders)}  # a folder may be given twice
+    checked = [_run_folder(folder) for folder in reversed(once.values())]
     if not yes:
         typer.confirm(f"Remove {len(checked)} runs for good?", abort=True)
     for folder in checked:
-        shutil.rmtree(folder)
+        try:
+            shutil.rmtree(folder)
+        except OSError as err:
+            raise RecordError(
+                f"Cannot remove {folder}: {err.strerror or err} ({err.filename or folder}); part of it may be gone. "
+                "Make it writable and remove it again."
+            ) from err
         typer.echo(f"removed: {folder}")
 
 

@@ -74,8 +74,11 @@ def read_run(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / FILE_NAME
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as err:
         raise RecordError(f"{folder} is no run folder: it has no {FILE_NAME}.") from err
     except (OSError, ValueError) as err:
         raise RecordError(f"{path} cannot be read: {err}") from err
+    if not isinstance(content, dict):
+        raise RecordError(f"{path} is damaged: it must hold names and values, not a {type(content).__name__}.")
+    return content

@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from epymarl_lmac.checkpoint import is_locked
+from epymarl_lmac.checkpoint import LOCK, is_locked
 from epymarl_lmac.errors import RecordError
 from epymarl_lmac.record.files import write_json
 from epymarl_lmac.record.provenance import FILE_NAME, git_state, machine, package_versions, read_run
@@ -133,17 +133,35 @@ def status_of(folder: str | Path, run: Mapping[str, Any] | None = None) -> str:
         folder: the run's folder.
         run: the content of its ``run.json`` if that was read already.
 
+    Raises:
+        RecordError: the record or its lock cannot be read.
+
     Returns:
         The recorded status; "dead" for a run that says it is running while nobody holds its lock. Records made before
         a status was kept say "running" if somebody holds their lock, else "finished".
     """
     run = read_run(folder) if run is None else run
-    locked = is_locked(Path(folder))
+    locked = is_in_use(Path(folder))
     if "status" not in run:
         return RUNNING if locked else FINISHED
     if run["status"] == RUNNING:
         return RUNNING if locked else DEAD
     return str(run["status"])
+
+
+def is_in_use(folder: Path) -> bool:
+    """Returns whether a process works in a run's folder.
+
+    Raises:
+        RecordError: the lock cannot be read, so nobody can tell.
+    """
+    try:
+        return is_locked(folder)
+    except OSError as err:
+        raise RecordError(
+            f"{folder / LOCK} cannot be read: {err.strerror}. Whether the run is in progress cannot be told; make the "
+            "file readable, or remove it if no process works there."
+        ) from err
 
 
 def attempts_of(run: Mapping[str, Any]) -> list[dict[str, Any]]:

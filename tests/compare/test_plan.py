@@ -13,7 +13,7 @@ def test_steps_may_have_a_suffix(text, steps):
     assert plan.parse_steps(text) == steps
 
 
-@pytest.mark.parametrize("text", ["", "two", "0", "-5", "1.5", "3G", "1.2.3k"])
+@pytest.mark.parametrize("text", ["", "two", "0", "-5", "1.5", "3G", "1.2.3k", "1e400", "9e999k"])
 def test_what_is_no_number_of_steps_is_refused(text):
     with pytest.raises(SettingsError, match="no number of steps"):
         plan.parse_steps(text)

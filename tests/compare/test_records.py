@@ -62,3 +62,27 @@ def test_damaged_records_are_named_and_left_out(tmp_path):
     (tmp_path / "foreign" / "run.json").write_text("{}")
     records, damaged = read_records([tmp_path])
     assert len(records) == 1 and len(damaged) == 2 and "bad" in damaged[0]
+
+
+DAMAGED = {
+    "a list": "[1, 2]",
+    "no algorithm": '{"task": "x", "seed": 1, "settings": {"seed": 1}}',
+    "settings that are a list": '{"algorithm": "a", "task": "x", "seed": 1, "settings": [1], "t_env": 1}',
+    "steps that are a word": '{"algorithm": "a", "task": "x", "seed": 1, "settings": {"seed": 1}, "t_env": "some"}',
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_one_bad_record_hides_no_other(tmp_path, case):
+    write_run(tmp_path, cell())
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "run.json").write_text(DAMAGED[case])
+    records, (sentence,) = read_records([tmp_path])
+    assert len(records) == 1 and "bad/run.json is damaged" in sentence
+
+
+def test_a_lock_that_cannot_be_read_leaves_its_run_out(tmp_path):
+    write_run(tmp_path, cell())
+    (write_run(tmp_path, cell(), name="other") / "lock").mkdir()
+    records, (sentence,) = read_records([tmp_path])
+    assert len(records) == 1 and "other/lock cannot be read: Is a directory" in sentence

@@ -334,3 +334,20 @@ def test_presets_are_files_of_their_own_and_what_an_algorithm_states_is_in_its_f
     assert (official["mixer"], official["target_update_interval_or_tau"], official["lr"]) == ("vdn", 7, 0.25)
     assert official["recon_lambda"] == 1.0 and "recon_lambda" not in plain
     assert (plain["name"], official["name"]) == ("m", "m-official")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config/default.yaml", "a: [1\nb: 2", "default.yaml cannot be read: .*line 2"),
+        ("config/default.yaml", "- a\n- b", "default.yaml must hold names and values, and is a list"),
+        ("config/default.yaml", b"\xff\xfe", "default.yaml cannot be read"),
+        ("runners/episode_runner.py", "def (", "episode_runner.py cannot be read"),
+        ("learners/__init__.py", "REGISTRY = {", r"__init__.py cannot be read"),
+    ],
+)
+def test_a_host_whose_files_do_not_parse_is_one_message(epymarl, name, content, message):
+    path = epymarl / "src" / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(AttachError, match=message):
+        plan_attach(epymarl)

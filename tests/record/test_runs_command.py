@@ -1,5 +1,6 @@
 """``epymarl-lmac runs`` and ``sync``: list, filter, remove, export, and clear refusals."""
 
+import errno
 import json
 import tarfile
 
@@ -71,6 +72,40 @@ def test_a_run_is_removed_but_not_one_in_progress_nor_another_folder(results, tm
     with pytest.raises(RecordError, match="is no run folder"):
         command("runs", "rm", tmp_path, "--yes")
     assert (results / "qmix1").exists() and (results / "qmix3").exists()
+
+
+def test_a_run_that_is_named_twice_is_removed_once(results):
+    done = command("runs", "rm", results / "vdn2", results / "qmix3" / ".." / "vdn2", "-y")
+    assert done.count("removed:") == 1 and not (results / "vdn2").exists()
+
+
+def test_a_folder_that_cannot_be_removed_is_one_message(results, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / "run.json"))
+
+    monkeypatch.setattr("shutil.rmtree", refuse)
+    with pytest.raises(RecordError, match=r"Cannot remove .*vdn2: Permission denied \(.*run.json\)"):
+        command("runs", "rm", results / "vdn2", "-y")
+
+
+def test_a_lock_that_cannot_be_read_keeps_its_run(results):
+    (results / "vdn2" / "lock").mkdir()
+    with pytest.raises(RecordError, match="lock cannot be read: Is a directory"):
+        command("runs", "rm", results / "vdn2", "-y")
+    assert (results / "vdn2" / "run.json").exists()
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", '{"task": "x", "settings": {"seed": 1}}'])
+def test_one_bad_record_does_not_hide_the_others(results, content):
+    (results / "vdn2" / "run.json").write_text(content)
+    output = command("runs", "list", "--results", results)
+    assert "vdn2/run.json is left out" in output and "qmix1" in output and "qmix3" in output
+
+
+def test_a_record_whose_end_is_no_number_is_listed(results):
+    run = json.loads((results / "vdn2" / "run.json").read_text())
+    (results / "vdn2" / "run.json").write_text(json.dumps({**run, "end_metrics": [1], "task": None}))
+    assert names(command("runs", "list", "--results", results)) == ["qmix1", "qmix3", "vdn2"]
 
 
 @pytest.mark.parametrize(("flags", "with_checkpoint"), [((), False), (("--checkpoints",), True)])
