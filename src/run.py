@@ -329,15 +329,14 @@ def _keep_files(experiment: Experiment, folder: Path) -> None:
 
 def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any, mongo: MongoTarget | None) -> int:
     logger, runner = experiment.logger, experiment.runner
-    n_rows, description = None, None
+    n_rows, description = None, _describe(experiment, folder)
     if resume:
         state = ckpt.load_checkpoint(folder)
         experiment.load_state_dict(state)
         n_rows = state["n_rows"]
     else:
-        description = _describe(experiment, folder)
         _keep_files(experiment, folder)
-    status = RunStatus(folder, description, runner.t_env)
+    status = RunStatus(folder, None if resume else description, runner.t_env, description)
     try:
         metrics = MetricsWriter(folder, n_rows)
         if mongo is not None:
@@ -409,6 +408,7 @@ def _loop(
     def save() -> None:
         if args.save_model:
             experiment.last_save_t = runner.t_env
+            metrics.sync()  # a checkpoint counts their rows
             ckpt.save_checkpoint(folder, experiment.state_dict(metrics.n_rows), runner.t_env)
             ckpt.save_networks(folder, experiment.mac.state_dict(), runner.t_env)
             status.progress(runner.t_env)
