@@ -138,7 +138,7 @@ def test_as_many_processes_as_cores_play_where_they_choose_and_as_many_as_episod
         ({"acting": "main"}, "acting=main"),
         ({"env": "engine"}, "episodes of env engine do not follow from a seed each"),
         ({"mac": RememberingMac}, "RememberingMac cannot act in other processes"),
-        ({"mac": InStep}, "messages are exchanged between episodes"),
+        ({"mac": InStep}, "messages are exchanged or compared between episodes"),
         ({"device": "cuda"}, "the networks are on cuda"),
     ],
 )
