@@ -32,9 +32,9 @@ from epymarl_lmac.awareness.measure import QUINTILES, Budget, Recovery
 from epymarl_lmac.checkpoint import RunLock
 from epymarl_lmac.errors import BundleError, ProtocolRejected, TaskError
 from epymarl_lmac.learning.extended_obs import XLayout
-from epymarl_lmac.paths import protocols_root
 from epymarl_lmac.protocol import Bundle, Program, build_program, write_bundle
 from epymarl_lmac.protocol.engine.build import Limits
+from epymarl_lmac.protocol.engine.bundle import check_replaceable
 from epymarl_lmac.protocol.engine.signature import MESSAGE
 from epymarl_lmac.record.provenance import write_json
 from epymarl_lmac.settings.load import merge
@@ -43,7 +43,7 @@ from epymarl_lmac.tasks.posterior import posterior_of
 from protocol_gen import describe
 from protocol_gen.answers import LAYER, code_of
 from protocol_gen.asking import CRITIQUE, DesignStopped, ask, read_critique, read_selection
-from protocol_gen.build_bundle import important_columns, schema_of, split_patterns
+from protocol_gen.build_bundle import default_folder, important_columns, schema_of, split_patterns
 from protocol_gen.collect import collect, mean_returns
 from protocol_gen.designers import Designer, Reply
 from protocol_gen.flow_data import describe_profile, profile
@@ -143,6 +143,8 @@ class Design:
         lock = RunLock(self.work)
         try:
             claim(self.work, self.options)
+            if not (self.work / "bundle.json").is_file():
+                check_replaceable(self._out())  # before anything is played or paid for
             data = self._data()
             none = self._measured("none", self.work / "none.json", data, [])
             sofar = SoFar([], [], [], {NONE: none}, self._ceiling(data, none))
@@ -390,10 +392,13 @@ class Design:
 
     # -- the end ---------------------------------------------------------------------------------------------
 
+    def _out(self) -> Path:
+        """Returns the folder of the bundle."""
+        return default_folder(self.card) if self.options.out is None else Path(self.options.out)
+
     def _bundle(self, data: Data, sofar: SoFar, chosen: list[dict[str, Any]]) -> Bundle:
         o, texts, recoveries = self.options, sofar.texts, sofar.reported
-        root = protocols_root() / self.card.env / self.card.task / "default"
-        out = root if o.out is None else Path(o.out)
+        out = self._out()
         collected = read_json(self.work / "collect.json")
         conditions = {
             "episodes": len(data.train),

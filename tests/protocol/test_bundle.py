@@ -150,3 +150,52 @@ def test_rebuilding_from_the_texts_gives_the_same_program(bundle):
     for old, new in zip(loaded.programs, again.programs, strict=True):
         o = torch.rand(old.spec.input_shape(6))
         assert torch.equal(old(o), new(o))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["reply.json"], "reply.json, which belong to no bundle"),
+        (["manifest.yaml", "k0.py", "notes.txt"], "notes.txt, which belong to no bundle"),
+        (["manifest.yaml", "calls/a.md"], "calls/, which belong to no bundle"),
+        (["k0.py"], "no manifest.yaml"),
+    ],
+)
+def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path, names, said):
+    folder = tmp_path / "work"
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("paid for")
+    loaded = Bundle.load(SOURCE, schema())
+    with pytest.raises(BundleError, match=said):
+        write_bundle(folder, loaded.texts, schema(), loaded.important_state, loaded.history)
+    assert all((folder / name).read_text() == "paid for" for name in names)
+    assert sorted(tmp_path.iterdir()) == [folder]
+
+
+def test_a_bundle_replaces_an_empty_folder_and_another_bundle_with_its_page(bundle):
+    loaded = Bundle.load(SOURCE, schema())
+    (bundle / "index.html").write_text("page")
+    empty = bundle.parent / "empty"
+    empty.mkdir()
+    for folder in (bundle, empty):
+        write_bundle(folder, loaded.texts, schema(), [0, 1], loaded.history)
+        assert Bundle.load(folder, schema()).important_state == [0, 1]
+    assert sorted(path.name for path in bundle.parent.iterdir()) == ["bundle", "empty"]
+
+
+def test_a_bundle_that_cannot_be_replaced_stays(bundle, monkeypatch):
+    from pathlib import Path
+
+    loaded, rename = Bundle.load(bundle, schema()), Path.rename
+
+    def fails_for_the_new_one(path, target):
+        if path.name == "new":
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails_for_the_new_one)
+    with pytest.raises(BundleError, match="No space left"):
+        write_bundle(bundle, loaded.texts, schema(), [0], loaded.history)
+    assert Bundle.load(bundle, schema()).important_state == loaded.important_state
+    assert list(bundle.parent.iterdir()) == [bundle]

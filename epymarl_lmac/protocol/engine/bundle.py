@@ -31,6 +31,8 @@ from epymarl_lmac.protocol.engine.spec import TaskSchema
 
 PROGRAM, CONSTANTS, MANIFEST = "program.json", "constants.safetensors", "manifest.yaml"
 FORMAT = 1
+PAGES = ("index.html", "report.html")  # a page may lie beside the bundle that it is about
+OWN_FILES = frozenset({PROGRAM, CONSTANTS, MANIFEST, *PAGES, *(MESSAGE.text_name(k) for k in MESSAGE.numbers)})
 
 
 def _sha256(data: bytes) -> str:
@@ -156,6 +158,68 @@ def _read_programs(path: Path, files: Mapping[str, bytes], steps: Sequence[int])
     return programs
 
 
+def check_replaceable(path: Path) -> None:
+    """Refuses a place where writing a bundle would remove anything but an earlier bundle.
+
+    Args:
+        path: nothing, an empty folder, or a folder with a bundle's own files alone.
+
+    Raises:
+        BundleError: naming what is there.
+    """
+    if not path.exists() and not path.is_symlink():
+        return
+    if not path.is_dir():
+        raise BundleError(f"{path} is not a folder, so no bundle is written there; name another folder.")
+    try:
+        names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in path.iterdir())
+    except OSError as err:
+        raise BundleError(f"Cannot read the folder {path}: {err.strerror}.") from err
+    foreign = [name for name in names if name not in OWN_FILES]
+    if foreign:
+        more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
+        raise BundleError(
+            f"{path} holds {', '.join(foreign[:5])}{more}, which belong to no bundle and would be lost; a bundle "
+            "replaces an empty folder or another bundle only. Move them away, or name another folder."
+        )
+    if names and MANIFEST not in names:
+        raise BundleError(
+            f"{path} holds {', '.join(names)} but no {MANIFEST}, so it is no bundle and is not replaced. Move these "
+            "files away, or name another folder."
+        )
+
+
+def _put(path: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files as a folder; what was there is removed last, once the new folder has its name.
+
+    Raises:
+        BundleError: it cannot be written; the old folder is there as before.
+    """
+    target = path.resolve()  # behind a link, the folder itself is replaced
+    temporary = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        new, old = temporary / "new", temporary / "old"
+        new.mkdir()
+        for name, data in files.items():
+            (new / name).write_bytes(data)
+        check_replaceable(target)  # building took a while
+        if target.exists():
+            target.rename(old)
+        try:
+            new.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+    except OSError as err:
+        raise BundleError(f"Cannot write the bundle {path}: {err.strerror}.") from err
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_bundle(
     path: str | Path,
     texts: Sequence[str],
@@ -170,7 +234,7 @@ def write_bundle(
     """Builds programs from texts (each in its child process) and writes a bundle, whole or not at all.
 
     Args:
-        path: folder to write; an existing bundle there is replaced.
+        path: folder to write; an existing bundle there is replaced, a folder that holds anything else is not.
         texts: one a step, in order.
         schema: the task.
         important_state: state columns to be reconstructed.
@@ -182,9 +246,10 @@ def write_bundle(
 
     Raises:
         ProtocolRejected: a text was refused; nothing is written.
-        BundleError: the folder cannot be written.
+        BundleError: the folder cannot be written, or holds what is no bundle's.
     """
     path = Path(path)
+    check_replaceable(path)
     steps = list(range(len(texts))) if steps is None else list(steps)
     programs = [
         build_program(text, MESSAGE.spec(k, schema.n_agents, schema.x_dim, history), limits)
@@ -213,15 +278,5 @@ def write_bundle(
         "sha256": {name: _sha256(data) for name, data in sorted(files.items())},
     }
     files[MANIFEST] = yaml.safe_dump(manifest, sort_keys=False, default_flow_style=None, width=110).encode()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        temporary.chmod(0o755)
-        for name, data in files.items():
-            (temporary / name).write_bytes(data)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
-    except OSError as err:
-        raise BundleError(f"Cannot write the bundle {path}: {err.strerror}.") from err
+    _put(path, files)
     return Bundle.load(path, schema)
