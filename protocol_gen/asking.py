@@ -43,7 +43,8 @@ def ask(
         watch: told of every event.
 
     Raises:
-        DesignStopped: the last attempt was refused as well.
+        DesignStopped: the last attempt was refused as well, or an answer that was accepted before fails now.
+        SandboxUnavailable: this machine cannot run texts; no answer is refused for that.
     """
     reasons: list[str] = []
     text, last = prompt, ""
@@ -54,11 +55,17 @@ def ask(
             text = fill("rejected", prompt=prompt, reasons=listed, answer=last)
         reply = ledger.call(key, [{"role": "system", "content": fill("system")}, {"role": "user", "content": text}])
         watch(f"{key}: answered")
-        refusal = ledger.refusal(key)
+        was_accepted, refusal = ledger.accepted(key), ledger.refusal(key)
         if refusal is None:
             try:
                 accepted = read(reply)
             except ProtocolRejected as err:
+                if was_accepted:
+                    raise DesignStopped(
+                        f"{key}: this answer was accepted before and fails now. {err} Nothing more is asked. Restore "
+                        "the data and the version of the first run, or remove the verdict.json of this call to have "
+                        "the answer judged anew."
+                    ) from err
                 refusal = str(err)
                 ledger.verdict(key, False, refusal)
                 watch(f"{key}: refused. {refusal}")

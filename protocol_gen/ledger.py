@@ -127,6 +127,11 @@ class Ledger:
         """Keeps what became of an answer."""
         write_json(self._calls / key / "verdict.json", {"accepted": accepted, "reason": reason})
 
+    def accepted(self, key: str) -> bool:
+        """Returns whether a kept answer was accepted; False also if it was not judged yet."""
+        path = self._calls / key / "verdict.json"
+        return path.is_file() and bool(read_json(path)["accepted"])
+
     def refusal(self, key: str) -> str | None:
         """Returns why a kept answer was refused; None if it was accepted, or not judged yet."""
         path = self._calls / key / "verdict.json"

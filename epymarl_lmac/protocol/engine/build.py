@@ -57,6 +57,7 @@ def build_program(
 
     Raises:
         ProtocolRejected: naming the layer, and line and column where they apply.
+        SandboxUnavailable: this machine cannot run any text as the limits ask; the text was not judged.
     """
     limits = limits or Limits()
     check_grammar(text, limits.text, signature)

@@ -250,7 +250,7 @@ def answer(request: Mapping[str, Any], missing: Sequence[str]) -> bytes:
     data = b""
     try:
         if missing and request.get("strict", False):
-            raise Refused("sandbox", f"strict mode: this machine does not offer {', '.join(missing)}.")
+            raise Refused("sandbox", f"Strict mode: this machine does not offer {', '.join(missing)}.")
         header, tensors = handle(request)
         import safetensors.torch
 

@@ -30,7 +30,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from epymarl_lmac.errors import ProtocolRejected
+from epymarl_lmac.errors import ProtocolRejected, UserError
 
 FORK_SERVER = Path(__file__).with_name("fork_server.py")
 ISOLATION = Path(__file__).with_name("isolation.py")
@@ -38,6 +38,11 @@ LAYER = "sandbox"
 _log = logging.getLogger(__name__)
 START_S = 300.0  # seconds that loading PyTorch may take; a minute was seen on two cores with sixteen busy processes
 END_S = 10.0  # seconds that clearing a child away may take
+DETECT_S = 60.0  # seconds that trying the measures of isolation may take
+
+
+class SandboxUnavailable(UserError):
+    """This machine cannot run a text as asked, whatever the text says: no child starts, or a measure is missing."""
 
 
 @dataclass(frozen=True)
@@ -90,18 +95,35 @@ def _read_answer(fd: int, deadline: float, limit: int) -> bytes:
 
 
 def detect() -> dict[str, bool]:
-    """Returns which measures of isolation this machine offers, by trying them in a process of their own."""
-    with tempfile.TemporaryDirectory(prefix="protocol-") as folder:
-        done = subprocess.run(
-            [sys.executable, "-I", "-B", str(ISOLATION)],
-            cwd=folder,
-            env={},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+    """Returns which measures of isolation this machine offers, by trying them in a process of their own.
+
+    Raises:
+        SandboxUnavailable: that process cannot be started, or does not end.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="protocol-") as folder:
+            done = subprocess.run(
+                [sys.executable, "-I", "-B", str(ISOLATION)],
+                cwd=folder,
+                env={},
+                capture_output=True,
+                text=True,
+                timeout=DETECT_S,
+                check=False,
+            )
+    except (OSError, subprocess.TimeoutExpired) as err:
+        raise SandboxUnavailable(
+            f"The measures of isolation cannot be tried on this machine: {err}. No text was run; try again when the "
+            "machine is less busy, and look at its free memory and the space in its temporary folder."
+        ) from err
     return json.loads(done.stdout) if done.returncode == 0 else {"isolation": False}
+
+
+def _no_child(reason: str) -> SandboxUnavailable:
+    return SandboxUnavailable(
+        f"No child can be started on this machine to run a protocol's text. {reason.strip()} The text was not judged; "
+        "look at free memory, the limit of processes and the space in the temporary folder, then run it again."
+    )
 
 
 @functools.cache
@@ -127,16 +149,22 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         self.owner = os.getpid()
         self.connection = ours
-        with tempfile.TemporaryFile() as errors, theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-I", "-B", str(FORK_SERVER)],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-                cwd="/",
-                start_new_session=True,
-            )
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(theirs)
+            try:
+                errors = stack.enter_context(tempfile.TemporaryFile())
+                self.process = subprocess.Popen(
+                    [sys.executable, "-I", "-B", str(FORK_SERVER)],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+                    cwd="/",
+                    start_new_session=True,
+                )
+            except OSError as err:
+                ours.close()
+                raise _no_child(str(err)) from err
             theirs.close()
             if self._line(START_S) is None:
                 is_late = self.process.poll() is None
@@ -145,7 +173,7 @@ class ForkServer:
                 last = errors.read()[-400:].decode(errors="replace").strip().split("\n")[-1]
                 if is_late:
                     last = f"PyTorch was not loaded in {START_S:g} s; try again when the machine is less busy. {last}"
-                raise ProtocolRejected(LAYER, f"no child can be started on this machine. {last}".strip())
+                raise _no_child(last)
 
     def _line(self, seconds: float) -> dict[str, Any] | None:
         """Returns the next line that the process says, None if it is gone or silent."""
@@ -227,7 +255,7 @@ def _run_in_fork_server(request: dict[str, Any], limits: ChildLimits) -> tuple[b
                 _server.close()
                 _server = None
                 if attempt:
-                    raise ProtocolRejected(LAYER, f"the process that makes children ended: {err}.") from err
+                    raise _no_child(f"The process that makes children ended: {err}.") from err
     raise AssertionError("unreachable")
 
 
@@ -258,9 +286,14 @@ def run_child(request: dict[str, Any], limits: ChildLimits) -> tuple[dict[str, A
 
     Raises:
         ProtocolRejected: the child refused the text, died, or broke a limit. No process of it is left behind.
+        SandboxUnavailable: no child can be started, or one of the measures that the request wants is missing.
     """
     missing_measures()
-    with tempfile.TemporaryDirectory(prefix="protocol-") as folder:
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix="protocol-")
+    except OSError as err:
+        raise _no_child(f"A temporary folder cannot be made: {err}.") from err
+    with temporary as folder:
         answer, status = _run_in_fork_server({**request, "limits": limits.resource_limits(), "folder": folder}, limits)
     if len(answer) < 16:
         raise ProtocolRejected(LAYER, _ending(status, limits))
@@ -269,6 +302,11 @@ def run_child(request: dict[str, Any], limits: ChildLimits) -> tuple[dict[str, A
         raise ProtocolRejected(LAYER, "the child's answer is incomplete.")
     try:
         header = json.loads(answer[16 : 16 + head_size])
+        if not header["ok"] and header["layer"] == LAYER and request.get("strict", False):
+            raise SandboxUnavailable(
+                f"{str(header['reason'])[:1000]} The text was not run; use a machine that has every measure of "
+                "isolation (`epymarl-lmac doctor` lists them), or do without strict mode."
+            )
         if not header["ok"]:
             raise ProtocolRejected(str(header["layer"])[:20], str(header["reason"])[:1000], header["line"])
         return header, safetensors.torch.load(answer[16 + head_size :])
