@@ -12,8 +12,11 @@ from typing import Any
 from epymarl_lmac.errors import ProtocolRejected
 from epymarl_lmac.protocol import Bundle, Program, build_program
 from epymarl_lmac.protocol.engine.signature import MESSAGE, Signature
+from protocol_gen.designers import decode_answer
 
 LAYER = "answer"
+MAX_NESTING = 20  # of lists and objects in a JSON answer
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
 _OPEN = re.compile(r"^[ \t]*(?:`{3,}|~{3,})", re.MULTILINE)
 
@@ -25,8 +28,30 @@ def _reject(reason: str) -> ProtocolRejected:
 def _check_whole(text: str, finish_reason: str) -> None:
     if not text.strip():
         raise _reject("the answer is empty.")
+    _check_characters(text)
     if finish_reason == "length":
         raise _reject("the answer was cut off at the length limit; write a shorter one, with less prose.")
+
+
+def _check_characters(text: str) -> None:
+    wrong = _SURROGATE.search(text)
+    if wrong:
+        raise _reject(f"the answer holds {ascii(wrong[0])}, half of a character; write whole Unicode characters.")
+
+
+def _check_values(value: Any) -> None:
+    """Refuses JSON values that no file or prompt can hold, without recursion."""
+    todo = [(value, 0)]
+    while todo:
+        value, depth = todo.pop()
+        if depth > MAX_NESTING:
+            raise _reject(f"the JSON object is nested more than {MAX_NESTING} deep; write it flat.")
+        if isinstance(value, str):
+            _check_characters(value)
+        elif isinstance(value, dict):
+            todo += [(item, depth + 1) for pair in value.items() for item in pair]
+        elif isinstance(value, list):
+            todo += [(item, depth + 1) for item in value]
 
 
 def _is_complete(code: str, signature: Signature) -> bool:
@@ -40,7 +65,7 @@ def code_of(text: str, finish_reason: str = "stop", signature: Signature = MESSA
         ProtocolRejected: layer "answer": empty, cut off, no code, or no block with both functions.
     """
     _check_whole(text, finish_reason)
-    text = text.replace("\r\n", "\n")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     blocks = [match.group(3) for match in _FENCE.finditer(text + "\n")]
     complete = [block for block in blocks if _is_complete(block, signature)]
     if complete:
@@ -52,7 +77,7 @@ def code_of(text: str, finish_reason: str = "stop", signature: Signature = MESSA
     if _is_complete(text, signature):
         try:
             ast.parse(text)
-        except SyntaxError:
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             raise _reject("code and prose are mixed; put the module into one ```python code block.") from None
         return text.strip() + "\n"
     raise _reject("there is no code in the answer; put the module into one ```python code block.")
@@ -68,13 +93,15 @@ def step_of_design(bundle: Bundle, k: int, answers: Path) -> Program:
 
     Raises:
         OSError: the step is not in the bundle, and ``k<k>-c1-a1.md`` not among the answers.
+        DesignerError: that file is not UTF-8.
         ProtocolRejected: the kept answer fails a check.
     """
     if k in bundle.steps:
         return bundle.programs[bundle.steps.index(k)]
     schema = bundle.manifest["task_schema"]
     spec = MESSAGE.spec(k, schema["n_agents"], bundle.programs[0].spec.x_dim, bundle.history)
-    return build_program(code_of((answers / f"k{k}-c1-a1.md").read_text(encoding="utf-8")), spec)
+    path = answers / f"k{k}-c1-a1.md"
+    return build_program(code_of(decode_answer(path.read_bytes(), path)), spec)
 
 
 def json_of(text: str, keys: Sequence[str], finish_reason: str = "stop") -> dict[str, Any]:
@@ -91,8 +118,11 @@ def json_of(text: str, keys: Sequence[str], finish_reason: str = "stop") -> dict
         except ValueError:
             position = start + 1
             continue
+        except RecursionError:
+            raise _reject(f"a JSON object is nested more than {MAX_NESTING} deep; write it flat.") from None
         if isinstance(value, dict):
             if set(keys) <= set(value):
+                _check_values(value)
                 return value
             found.append(sorted(value))
         position = end

@@ -12,7 +12,7 @@ from protocol_gen.answers import LAYER, json_of
 from protocol_gen.build_bundle import important_columns
 from protocol_gen.describe import fill
 from protocol_gen.designers import Reply
-from protocol_gen.ledger import Ledger
+from protocol_gen.ledger import Ledger, as_unicode
 
 Accepted = TypeVar("Accepted")
 CRITIQUE = ("Evaluation", "Missing_Information_Hypothesis", "Improvement_Suggestions")
@@ -71,7 +71,7 @@ def ask(
                 watch(f"{key}: refused. {refusal}")
         if refusal is not None:
             reasons.append(refusal)
-            last = reply.text
+            last = as_unicode(reply.text)
             continue
         ledger.verdict(key, True)
         watch(f"{key}: accepted")

@@ -11,7 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,6 +49,68 @@ class Reply:
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values."""
         return asdict(self)
+
+
+def reply_of(values: Any, path: Path) -> Reply:
+    """Returns a kept reply.
+
+    Args:
+        values: what was read from its file.
+        path: of that file.
+
+    Raises:
+        DesignerError: it is no reply.
+    """
+    fields = Reply.__dataclass_fields__
+    missing = [name for name in fields if name not in values] if isinstance(values, dict) else list(fields)
+    if missing or not isinstance(values["text"], str):
+        what = f"it lacks {', '.join(missing)}" if missing else f"its text is a {type(values['text']).__name__}"
+        raise DesignerError(f"{path} is no kept reply: {what}. Restore it, or remove it to ask again.")
+    return Reply(**{name: values[name] for name in fields})
+
+
+def decode_answer(data: bytes, path: Path) -> str:
+    """Returns the text of an answer's file, without a byte order mark.
+
+    Raises:
+        DesignerError: it is not UTF-8.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as err:
+        raise DesignerError(
+            f"{path} is not UTF-8: byte 0x{data[err.start]:02x} at place {err.start}. Save it as UTF-8 and run the "
+            "same command again."
+        ) from err
+
+
+def _content_of(completion: Any) -> tuple[str, str]:
+    """Returns text and finish reason of a completion's first choice.
+
+    Raises:
+        ValueError: there is none, naming what came instead.
+    """
+    choices = getattr(completion, "choices", None)
+    if not isinstance(choices, list) or not choices:
+        raise ValueError(f"it holds no choices, but {_shown(choices if choices is not None else completion)}")
+    message = getattr(choices[0], "message", None)
+    if message is None or not hasattr(message, "content"):
+        raise ValueError(f"its first choice holds no message with a content, but {_shown(choices[0])}")
+    content = message.content
+    if content is not None and not isinstance(content, str):
+        raise ValueError(f"its content is no text, but {_shown(content)}")
+    return content or "", str(getattr(choices[0], "finish_reason", None) or "unknown")
+
+
+def _shown(value: Any) -> str:
+    """Returns a value's kind and the beginning of the value."""
+    return f"{type(value).__name__} {ascii(value)[:80]}"
+
+
+def _tokens(usage: Any, name: str) -> int | None:
+    """Returns a number of tokens; None where the endpoint gives none."""
+    n = getattr(usage, name, None)
+    return n if type(n) is int else None
 
 
 class Designer(Protocol):
@@ -138,23 +200,25 @@ class OpenAiDesigner:
                 print(f"designer: {self._model} takes no temperature; asking without one from now on", file=sys.stderr)
                 self._temperature = None
                 raw = self._request(messages)
-            completion = raw.parse()
         except openai.OpenAIError as err:
             raise DesignerError(self._explain(err, key)) from err
-        except ValueError as err:
-            raise DesignerError(f"{key}: the endpoint's answer is not JSON: {err}. Check --base-url.") from err
-        choices = getattr(completion, "choices", None)
-        if not choices:
+        try:
+            completion = raw.parse()
+            text, finish_reason = _content_of(completion)
+        except (openai.OpenAIError, ValueError, RecursionError) as err:
+            kept = folder / f"malformed-{len(list(folder.glob('malformed-*.txt'))) + 1}.txt"
+            kept.write_bytes(raw.content)
             raise DesignerError(
-                f"{key}: the endpoint's answer holds no choices. Does --base-url speak chat completions?"
-            )
-        usage = completion.usage
+                f"{key}: the endpoint's answer is no chat completion: {str(err)[:300] or type(err).__name__}. It is "
+                f"kept in {kept}. Check that --base-url speaks chat completions; the same command asks again."
+            ) from err
+        usage, model = getattr(completion, "usage", None), getattr(completion, "model", None)
         return Reply(
-            text=choices[0].message.content or "",
-            model=completion.model or self._model,
-            finish_reason=choices[0].finish_reason or "unknown",
-            prompt_tokens=None if usage is None else usage.prompt_tokens,
-            completion_tokens=None if usage is None else usage.completion_tokens,
+            text=text,
+            model=model if model and isinstance(model, str) else self._model,
+            finish_reason=finish_reason,
+            prompt_tokens=_tokens(usage, "prompt_tokens"),
+            completion_tokens=_tokens(usage, "completion_tokens"),
             seconds=time.perf_counter() - began,
             retries=raw.retries_taken,
             temperature=self._temperature,
@@ -196,13 +260,15 @@ class ManualDesigner:
 
     def answer(self, key: str, messages: Messages, folder: Path) -> Reply:
         path = folder / "answer.md"
-        began, told, before = time.monotonic(), False, ""
+        began, told, before = time.monotonic(), False, b""
         while True:
-            text = path.read_text(encoding="utf-8") if path.is_file() else ""
+            data = path.read_bytes() if path.is_file() else b""
             # An editor may still be writing; a text counts once two looks agree, or if it was there at the start.
-            if text.strip() and (not told or text == before):
-                return Reply(text, "manual", "stop", None, None, time.monotonic() - began, 0)
-            before = text
+            if data.strip() and (not told or data == before):
+                text = decode_answer(data, path)
+                if text.strip():
+                    return Reply(text, "manual", "stop", None, None, time.monotonic() - began, 0)
+            before = data
             if not told:
                 print(f"{key}: read {folder / 'prompt.md'} and write the answer to {path}", flush=True)
                 told = True
@@ -231,12 +297,15 @@ class ReplayDesigner:
     def answer(self, key: str, messages: Messages, folder: Path) -> Reply:
         recorded = self._folder / "calls" / key / "reply.json"
         if recorded.is_file():
-            values = json.loads(recorded.read_text(encoding="utf-8"))
-            if values["prompt_sha256"] != prompt_hash(messages):
+            try:
+                values = json.loads(recorded.read_bytes())
+            except (ValueError, RecursionError) as err:
+                raise DesignerError(f"{recorded} cannot be read: {err}. Restore it, or replay another folder.") from err
+            reply = reply_of(values, recorded)
+            if values.get("prompt_sha256") != prompt_hash(messages):
                 print(f"{key}: replayed, though its prompt differs from the recorded one", file=sys.stderr)
-            fields = {name: values[name] for name in Reply.__dataclass_fields__}
-            return Reply(**{**fields, "seconds": 0.0, "retries": 0})
+            return replace(reply, seconds=0.0, retries=0)
         plain = self._folder / f"{key.replace('/', '-')}.md"
         if plain.is_file():
-            return Reply(plain.read_text(encoding="utf-8"), "replay", "stop", None, None, 0.0, 0)
+            return Reply(decode_answer(plain.read_bytes(), plain), "replay", "stop", None, None, 0.0, 0)
         raise DesignerError(f"{key}: no recorded answer at {recorded} or {plain}.")

@@ -18,7 +18,7 @@ import yaml
 from epymarl_lmac.errors import RecordError, SettingsError
 from epymarl_lmac.record.provenance import write_json
 from protocol_gen.describe import prompt_hash
-from protocol_gen.designers import Designer, Messages, Reply
+from protocol_gen.designers import Designer, Messages, Reply, reply_of
 
 PRICES = Path(__file__).resolve().parent / "prices.yaml"
 CHARACTERS_PER_TOKEN = 3.5  # of English and code, for forecasts only
@@ -42,6 +42,15 @@ def write_text(path: Path, text: str) -> None:
         raise RecordError(f"Cannot write {path}: {err.strerror}.") from err
 
 
+def as_unicode(text: str) -> str:
+    r"""Returns a text that any file and endpoint takes: lone surrogates are spelled out.
+
+    >>> as_unicode("a \ud800")
+    'a \\ud800'
+    """
+    return text.encode(errors="backslashreplace").decode()
+
+
 def read_json(path: Path) -> Any:
     """Reads a file of ours.
 
@@ -50,7 +59,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, RecursionError) as err:
         raise RecordError(f"{path} cannot be read: {err}. Remove it to make it again.") from err
 
 
@@ -107,20 +116,19 @@ class Ledger:
         folder = self._calls / key
         path = folder / "reply.json"
         if path.is_file():
-            values = read_json(path)
-            return Reply(**{name: values[name] for name in Reply.__dataclass_fields__})
+            return reply_of(read_json(path), path)
         shown = "\n\n".join(f"<!-- {m['role']} -->\n\n{m['content'].strip()}" for m in messages)
         write_text(folder / "prompt.md", shown + "\n")
         reply = self._designer.answer(key, messages, folder)
         record = reply.as_dict() | {
             "designer": self._designer.name,
             "prompt_sha256": prompt_hash(messages),
-            "reply_sha256": hashlib.sha256(reply.text.encode()).hexdigest(),
+            "reply_sha256": hashlib.sha256(reply.text.encode(errors="surrogatepass")).hexdigest(),
             "cost_usd": cost_of(reply.model, reply.prompt_tokens, reply.completion_tokens, self._prices),
         }
         write_json(path, record)
         if self._designer.name != "manual":
-            write_text(folder / "answer.md", reply.text)
+            write_text(folder / "answer.md", as_unicode(reply.text))
         return reply
 
     def verdict(self, key: str, accepted: bool, reason: str = "") -> None:

@@ -21,6 +21,7 @@ class Turn:
     delay_s: float = 0.0
     drops: bool = False  # the connection is closed without an answer
     message: str = "scripted error"
+    body: str | None = None  # the whole answer of the endpoint, in place of a completion
 
 
 class ChatServer:
@@ -81,6 +82,8 @@ class ChatServer:
         if turn.status != 200:
             return send(handler, turn.status, error(turn.message, None))
         self.answered.append(body["messages"][-1]["content"])
+        if turn.body is not None:
+            return send_text(handler, 200, turn.body)
         message = {"role": "assistant", "content": turn.text}
         choice = {"index": 0, "message": message, "finish_reason": turn.finish_reason}
         usage = {"prompt_tokens": 1000, "completion_tokens": 200, "total_tokens": 1200}
@@ -93,7 +96,11 @@ def error(message: str, code: str | None) -> dict:
 
 
 def send(handler: BaseHTTPRequestHandler, status: int, content: dict) -> None:
-    data = json.dumps(content).encode()
+    send_text(handler, status, json.dumps(content))
+
+
+def send_text(handler: BaseHTTPRequestHandler, status: int, text: str) -> None:
+    data = text.encode()
     try:
         handler.send_response(status)
         handler.send_header("Content-Type", "application/json")

@@ -4,6 +4,7 @@ import pytest
 from designs import TEXTS, fenced
 
 from epymarl_lmac.errors import ProtocolRejected
+from epymarl_lmac.protocol.engine.grammar import check_grammar
 from protocol_gen.answers import code_of, json_of
 
 CODE = TEXTS[0]
@@ -68,3 +69,40 @@ def test_json_that_is_not_as_asked_is_refused(answer, reason):
 
 def test_line_breaks_inside_json_texts_are_accepted():
     assert json_of('{"a": "one\ntwo"}', ("a",)) == {"a": "one\ntwo"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ('{"a": ' * 100_000, "nested more than 20 deep"),
+        ('{"a": ' + "[" * 30 + "]" * 30 + "}", "nested more than 20 deep"),
+        (r'{"a": "\ud800"}', r"'.ud800', half of a character"),
+        ('{"a": "\ud800"}', r"'.ud800', half of a character"),
+        (r'{"a": [{"\udc00": 1}]}', r"'.udc00', half of a character"),
+    ],
+    ids=["deep", "less deep", "escaped surrogate", "surrogate", "surrogate in a key"],
+)
+def test_json_that_no_file_can_hold_is_refused(answer, reason):
+    with pytest.raises(ProtocolRejected, match=reason):
+        json_of(answer, ("a",))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"{CODE}\nx = '\ud800'\n",
+        f"{CODE}\nx = {'(' * 5000}{')' * 5000}\n",
+        f"{CODE}\nx = '\0'\n",
+        f"{CODE}\nx = {'-' * 50_000}1\n",
+    ],
+    ids=["surrogate", "deep", "null byte", "very deep"],
+)
+def test_code_that_cannot_be_parsed_is_refused(answer):
+    with pytest.raises(ProtocolRejected):
+        code_of(answer)
+    with pytest.raises(ProtocolRejected):
+        check_grammar(code_of(fenced(answer)))
+
+
+def test_a_byte_order_mark_before_an_answer_is_ignored():
+    assert code_of("\ufeff" + fenced(CODE, before="")) == CODE.strip() + "\n"

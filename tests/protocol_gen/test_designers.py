@@ -4,6 +4,9 @@ import pytest
 from chat_server import ChatServer, Turn
 from designs import openai_designer
 
+from epymarl_lmac.errors import UserError
+from protocol_gen.answers import json_of
+from protocol_gen.asking import ask
 from protocol_gen.designers import AnswerPending, DesignerError, ManualDesigner, OpenAiDesigner, ReplayDesigner
 from protocol_gen.ledger import Ledger, cost_of, read_prices
 
@@ -136,3 +139,92 @@ def test_costs_use_the_longest_matching_name():
     assert cost_of("gpt-4.1-mini", 0, 1_000_000, prices) == prices["gpt-4.1-mini"]["output"]
     assert cost_of("a-local-model", 5, 5, prices) is None
     assert cost_of("gpt-4.1", None, None, prices) is None and cost_of("manual", None, None, prices) == 0
+
+
+def completion(content='"fine"', message=None, choices=None, usage="null"):
+    """Returns the body of an endpoint's answer, parts of which are given as JSON."""
+    message = f'{{"role": "assistant", "content": {content}}}' if message is None else message
+    choices = f'[{{"index": 0, "message": {message}, "finish_reason": "stop"}}]' if choices is None else choices
+    return (
+        f'{{"id": "a", "object": "chat.completion", "created": 1, "model": 7, "choices": {choices}, "usage": {usage}}}'
+    )
+
+
+MALFORMED = {
+    "no object": ("3", "holds no choices, but int 3"),
+    "choices of another kind": (completion(choices='{"a": 1}'), "holds no choices, but dict"),
+    "no choice": (completion(choices="[]"), r"holds no choices, but list \[\]"),
+    "empty choice": (completion(choices="[{}]"), "no message with a content"),
+    "null choice": (completion(choices="[null]"), "no message with a content, but NoneType None"),
+    "null message": (completion(message="null"), "no message with a content"),
+    "content in parts": (completion('[{"type": "text", "text": "a"}]'), r"content is no text, but list \[.*text"),
+    "content a number": (completion("17"), "content is no text, but int 17"),
+    "deep nesting": (completion("[" * 100_000 + "]" * 100_000), "is no chat completion"),
+    "not JSON": ("{", "is no chat completion"),
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_a_malformed_answer_is_kept_and_named(tmp_path, kind):
+    body, said = MALFORMED[kind]
+    with ChatServer([Turn(body=body)]) as server, pytest.raises(DesignerError, match=said) as caught:
+        answer(openai_designer(server), tmp_path)
+    assert "k0/c1/a1" in str(caught.value) and (tmp_path / "malformed-1.txt").read_text() == body
+
+
+def test_every_malformed_answer_is_kept(tmp_path):
+    with ChatServer([Turn(body="3"), Turn(body="4")]) as server:
+        for _ in range(2):
+            with pytest.raises(DesignerError):
+                answer(openai_designer(server), tmp_path)
+    assert [(tmp_path / f"malformed-{n}.txt").read_text() for n in (1, 2)] == ["3", "4"]
+
+
+@pytest.mark.parametrize("usage", ["3", "[1]", '{"prompt_tokens": "many"}'])
+def test_a_malformed_count_of_tokens_is_an_unknown_one(tmp_path, usage):
+    with ChatServer([Turn(body=completion(usage=usage))]) as server:
+        reply = answer(openai_designer(server), tmp_path)
+    assert (reply.text, reply.model, reply.prompt_tokens) == ("fine", "scripted-model", None)
+
+
+def test_an_answer_with_half_a_character_is_kept_and_refused(tmp_path):
+    with ChatServer([Turn(body=completion(r'"a \ud800 b"')), Turn("fine")]) as server:
+        ledger = Ledger(tmp_path, openai_designer(server), {})
+        assert ask(ledger, "select", "Choose.", read_json_answer, 2, lambda event: None) == ("fine", 2)
+        assert r"a \ud800 b" in server.requests[1]["messages"][-1]["content"]
+    assert (tmp_path / "calls/select/a1/answer.md").read_text() == r"a \ud800 b"
+    assert ledger.call("select/a1", PROMPT).text == "a \ud800 b"
+
+
+def read_json_answer(reply):
+    if reply.text == "fine":
+        return reply.text
+    return json_of(reply.text, ("a",))
+
+
+@pytest.mark.parametrize("data", ["Entwürfe".encode("latin-1"), "text".encode("utf-16")])
+def test_an_answer_file_that_is_not_utf_8_is_named_and_kept(tmp_path, data):
+    (tmp_path / "answer.md").write_bytes(data)
+    (tmp_path / "k0-c1-a1.md").write_bytes(data)
+    for designer in (ManualDesigner(wait_s=0), ReplayDesigner(tmp_path)):
+        with pytest.raises(DesignerError, match=r"\.md is not UTF-8: byte 0x.*Save it as UTF-8"):
+            answer(designer, tmp_path)
+    assert (tmp_path / "answer.md").read_bytes() == data
+
+
+def test_a_byte_order_mark_is_no_part_of_an_answer(tmp_path):
+    for name in ("answer.md", "k0-c1-a1.md"):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbfmine")
+    for designer in (ManualDesigner(wait_s=0), ReplayDesigner(tmp_path)):
+        assert answer(designer, tmp_path).text == "mine"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"text": 3}', "[" * 100_000])
+def test_a_recorded_reply_that_is_none_is_named(tmp_path, text):
+    path = tmp_path / "calls" / "k0" / "c1" / "a1" / "reply.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(DesignerError, match=r"reply\.json"):
+        answer(ReplayDesigner(tmp_path), tmp_path)
+    with pytest.raises(UserError, match=r"reply\.json"):
+        Ledger(tmp_path, ReplayDesigner(tmp_path), {}).call("k0/c1/a1", PROMPT)
