@@ -36,7 +36,7 @@ def _check_whole(text: str, finish_reason: str) -> None:
 def _check_characters(text: str) -> None:
     wrong = _SURROGATE.search(text)
     if wrong:
-        raise _reject(f"the answer holds {ascii(wrong[0])}, half of a character; write whole Unicode characters.")
+        raise _reject(f"the answer holds {wrong[0]!a}, half of a character; write whole Unicode characters.")
 
 
 def _check_values(value: Any) -> None:

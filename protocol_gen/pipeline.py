@@ -50,11 +50,26 @@ from protocol_gen.flow_data import describe_profile, profile
 from protocol_gen.ledger import Ledger, read_json, write_text
 from protocol_gen.options import Options, check_heldout, claim
 from protocol_gen.results import NONE, PROFILED_EPISODES, STEPS, kind_of
-from protocol_gen.score import Data, Measured, gain_of, groups_of, halves, learned_bound, measure_programs, score_of
+from protocol_gen.score import (
+    Data,
+    Measured,
+    check_messages,
+    gain_of,
+    groups_of,
+    halves,
+    learned_bound,
+    measure_programs,
+    score_of,
+)
 from protocol_gen.trajectories import read as read_trajectories
 
 BOUND_FACTOR = 3  # times the decoders' budget for the learned bound of the ceiling
 CHECKED_EPISODES = 4  # recorded episodes on which a protocol's contract is checked
+NO_SCORE = (
+    "the score is not a number: no chosen column varies on the held-out episodes, or the decoders' estimates are not "
+    "finite. Use --sai-metric success or other --important columns for the first, a smaller --decoder-lr for the "
+    "second, in another --work folder."
+)
 Builder = Callable[..., Program]
 
 
@@ -81,7 +96,7 @@ class SoFar:
 
     @property
     def reported(self) -> dict[str, Recovery]:
-        """Returns what is recovered on the episodes that chose nothing."""
+        """Returns what is recovered on the episodes that chose no candidate."""
         return {kind: measured.confirming for kind, measured in self.measured.items()}
 
     @property
@@ -147,6 +162,8 @@ class Design:
                 check_replaceable(self._out())  # before anything is played or paid for
             data = self._data()
             none = self._measured("none", self.work / "none.json", data, [])
+            if any(math.isnan(score_of(part, self.options.sai_metric)) for part in none):
+                raise DesignStopped(f"Without messages: {NO_SCORE}")
             sofar = SoFar([], [], [], {NONE: none}, self._ceiling(data, none))
             chosen = []
             for k in STEPS:
@@ -279,8 +296,10 @@ class Design:
 
     def _read_protocol(self, k: int, reply: Reply, data: Data) -> str:
         text = code_of(reply.text, reply.finish_reason)
-        if self._build(k, text, data).message_dim == 0:
+        program = self._build(k, text, data)
+        if program.message_dim == 0:
             raise ProtocolRejected(LAYER, "the protocol sends nothing; add message columns after x.")
+        check_messages(data, program)
         return text
 
     def _step(self, k: int, data: Data, sofar: SoFar) -> dict[str, Any]:
@@ -350,6 +369,8 @@ class Design:
         program = self._build(k, text, data)
         measured = self._measured(name, folder / "recovery.json", data, [*programs, program])
         score = score_of(measured.choosing, self.options.sai_metric)
+        if math.isnan(score):
+            return {"candidate": number, "stopped": f"{name}: {NO_SCORE}"}
         return {
             "candidate": number,
             "attempts": attempts,

@@ -9,11 +9,21 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from epymarl_lmac.awareness.decoder import AuxiliaryDecoder
-from epymarl_lmac.awareness.inputs import Episodes, rows_of
-from epymarl_lmac.awareness.measure import Budget, Recovery, Rows, evaluate, groups_of, train_decoder
+from epymarl_lmac.awareness.inputs import Episodes, extended_obs, messages, rows_of
+from epymarl_lmac.awareness.measure import (
+    Budget,
+    Recovery,
+    Rows,
+    evaluate,
+    groups_of,
+    spread_over_seeds,
+    train_decoder,
+)
 from epymarl_lmac.awareness.side_by_side import side_by_side
+from epymarl_lmac.errors import ProtocolRejected
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.protocol import Program, ProtocolSpec, build_program
 from epymarl_lmac.protocol.engine.signature import MESSAGE
@@ -47,7 +57,7 @@ class Measured(NamedTuple):
     """What the same decoders recover on two sets of held-out episodes."""
 
     choosing: Recovery  # candidates are compared by it
-    confirming: Recovery  # reported; it chose nothing
+    confirming: Recovery  # reported; it chooses no candidate, but whether the step is shipped
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values for a file."""
@@ -145,15 +155,44 @@ def learned_bound(data: Data, budget: Budget, tolerance: float, n_processes: int
     return measure_programs(data, [everything], budget, tolerance, n_processes).confirming
 
 
+def check_messages(data: Data, program: Program) -> None:
+    """Refuses a program whose messages are not all finite on the recorded episodes, those of every group.
+
+    Raises:
+        ProtocolRejected: layer "contract", naming the first episode and column.
+    """
+    for group, episodes in (("training", data.train), ("held-out", data.heldout)):
+        for start in range(0, len(episodes), PIECE_EPISODES):
+            piece = episodes[start : start + PIECE_EPISODES]
+            packing = piece.packing()
+            with torch.no_grad():
+                heard = messages([program], extended_obs(piece, packing, data.layout), packing, data.layout)
+                if torch.isfinite(heard).all():
+                    continue
+            wrong_BTNM = ~torch.isfinite(packing.pad(heard))
+            episode, step, agent, column = wrong_BTNM.nonzero()[0].tolist()
+            raise ProtocolRejected(
+                "contract",
+                f"a message is not finite on recorded observations: column {column} of what agent {agent} hears at "
+                f"step {step} of {group} episode {start + episode}; guard divisions, logarithms and powers.",
+            )
+
+
 def gain_of(after: Recovery, before: Recovery, metric: str) -> tuple[float, float]:
     """Returns by how much a score rose, and the standard error of that over decoder seeds."""
-    n = max(1, len(after.success_by_seed))
-    error = math.hypot(spread_of(after, metric), spread_of(before, metric)) / math.sqrt(n)
-    return score_of(after, metric) - score_of(before, metric), error
+    errors = [spread_of(r, metric) / math.sqrt(max(1, len(r.success_by_seed))) for r in (after, before)]
+    return score_of(after, metric) - score_of(before, metric), math.hypot(*errors)
 
 
-def _mean(success: float, r2: float, metric: str) -> float:
-    if metric == "success" or (metric == "both" and math.isnan(r2)):
+def _varies(recovery: Recovery) -> bool:
+    """Returns whether any of the judged columns varies; records of before ``variance_I`` say it by their R2."""
+    if recovery.variance_I:
+        return any(variance > 0 for variance in recovery.variance_I)
+    return not all(math.isnan(r2) for row in recovery.r2_NI for r2 in row)
+
+
+def _combined(recovery: Recovery, success: float, r2: float, metric: str) -> float:
+    if metric == "success" or (metric == "both" and not _varies(recovery)):
         return success
     return r2 if metric == "r2" else (success + r2) / 2
 
@@ -161,11 +200,12 @@ def _mean(success: float, r2: float, metric: str) -> float:
 def score_of(recovery: Recovery, metric: str) -> float:
     """Returns the number by which candidates are compared: success, r2, or the mean of both.
 
-    Where no chosen column varies there is no R2, and "both" is the success alone.
+    Where no chosen column varies there is no R2, and "both" is the success alone. NaN if an estimate is not a number.
     """
-    return _mean(recovery.success, recovery.r2, metric)
+    return _combined(recovery, recovery.success, recovery.r2, metric)
 
 
 def spread_of(recovery: Recovery, metric: str) -> float:
-    """Returns the spread over decoder seeds of ``score_of``."""
-    return _mean(recovery.success_spread, recovery.r2_spread, metric)
+    """Returns the spread over decoder seeds of ``score_of``: of the score that each seed has by itself."""
+    by_seed = zip(recovery.success_by_seed, recovery.r2_by_seed, strict=True)
+    return spread_over_seeds([_combined(recovery, success, r2, metric) for success, r2 in by_seed])

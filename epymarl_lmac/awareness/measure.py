@@ -67,14 +67,14 @@ class Recovery:
     """
 
     success: float  # share of (agent, column, step) with squared error within tolerance
-    success_spread: float  # standard deviation over decoder seeds
+    success_spread: float  # over decoder seeds (``spread_over_seeds``)
     imbalance: float  # mean over columns of the variance over agents of the success rate
     recall: float  # success rate on entries that differ from their column's most frequent value; NaN without any
-    recall_spread: float  # standard deviation over decoder seeds
+    recall_spread: float  # over decoder seeds
     recall_by_group: dict[str, float]  # the same by group of columns
     recall_imbalance: float  # mean over columns of the variance over agents of that rate
     r2: float  # 1 - MSE / Var, pooled over columns
-    r2_spread: float  # standard deviation over decoder seeds
+    r2_spread: float  # over decoder seeds
     r2_by_group: dict[str, float]  # the same by group of columns; NaN where none of them varies
     success_NI: list[list[float]]  # success rate of every agent and column
     r2_NI: list[list[float]]  # 1 - MSE / Var of every agent and column; NaN for columns that never vary
@@ -83,7 +83,7 @@ class Recovery:
     imbalance_I: list[float]  # variance over agents of the success rate of every column
     success_by_seed: list[float]
     r2_by_seed: list[float]
-    imbalance_spread: float  # standard deviation over decoder seeds
+    imbalance_spread: float  # over decoder seeds
     converged: bool  # whether training had come to next to nothing (``has_settled``), with every seed
     n_unconverged: int  # decoders whose loss still fell
     r2_Q: list[float] = field(default_factory=list)  # R2 in every quintile of the episode; empty in old records
@@ -126,6 +126,15 @@ def _nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_nan(v) for v in value]
     return math.nan if value is None else value
+
+
+def spread_over_seeds(values: Sequence[float]) -> float:
+    """Returns the sample standard deviation (n - 1) of one figure by decoder seed; 0 for one seed, which has none.
+
+    >>> round(spread_over_seeds([1.0, 2.0, 3.0]), 6), spread_over_seeds([1.0])
+    (1.0, 0.0)
+    """
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def groups_of(names: Sequence[str]) -> dict[str, list[int]]:
@@ -253,13 +262,13 @@ def _success_fields(all_sums: Sequence[_Sums], n_rows: int) -> dict[str, Any]:
     n_Q, n_T = all_sums[0].n_Q, all_sums[0].n_T
     return {
         "success": float(success_SNI.mean()),
-        "success_spread": float(success_SNI.mean((1, 2)).std(correction=0)),
+        "success_spread": spread_over_seeds(success_SNI.mean((1, 2)).tolist()),
         "success_by_seed": success_SNI.mean((1, 2)).tolist(),
         "success_NI": success_SNI.mean(0).tolist(),
         "success_QNI": (torch.stack([s.hits_QNI for s in all_sums]).mean(0) / n_Q.view(-1, 1, 1)).tolist(),
         "success_TN": (torch.stack([s.hits_TN for s in all_sums]).mean(0) / n_T.view(-1, 1)).tolist(),
         "imbalance": float(imbalance_SI.mean(1).mean()),
-        "imbalance_spread": float(imbalance_SI.mean(1).std(correction=0)),
+        "imbalance_spread": spread_over_seeds(imbalance_SI.mean(1).tolist()),
         "imbalance_I": imbalance_SI.mean(0).tolist(),
     }
 
@@ -278,7 +287,7 @@ def _recall_fields(all_sums: Sequence[_Sums], groups: dict[str, list[int]]) -> d
     rates_SNI = torch.stack([sums.found_NI for sums in all_sums])[..., n_rare_I > 0] / n_rare_I[n_rare_I > 0]
     return {
         "recall": float(np.mean(by_seed)),
-        "recall_spread": float(np.std(by_seed)),
+        "recall_spread": spread_over_seeds(by_seed),
         "recall_by_group": {k: float(np.mean([_recall(sums, i) for sums in all_sums])) for k, i in groups.items()},
         "recall_imbalance": float(rates_SNI.var(1, correction=0).mean()) if rates_SNI.numel() else math.nan,
     }
@@ -301,7 +310,7 @@ def _r2_fields(
     varies_I = torch.where(variance_I > 0, variance_I, math.nan)
     return {
         "r2": float(np.mean(by_seed)),
-        "r2_spread": float(np.std(by_seed)),
+        "r2_spread": spread_over_seeds(by_seed),
         "r2_by_seed": by_seed,
         "r2_by_group": {k: float(np.mean(v)) for k, v in by_group.items()},
         "r2_NI": (1 - error_NI / varies_I).tolist(),

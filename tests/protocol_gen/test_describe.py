@@ -128,7 +128,7 @@ def test_tables_show_the_least_known_and_the_most_uneven_first():
 def test_scores_choose_by_the_metric_that_was_asked_for():
     r = recovery([[0.8, 0.4]], [[0.2, 0.6]])
     assert [score_of(r, m) for m in ("success", "r2", "both")] == pytest.approx([0.6, 0.4, 0.5])
-    unvarying = dataclasses.replace(r, r2=math.nan)
+    unvarying = dataclasses.replace(r, r2=math.nan, r2_NI=[[math.nan, math.nan]])
     assert score_of(unvarying, "both") == pytest.approx(0.6)
 
 

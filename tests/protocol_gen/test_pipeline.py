@@ -168,7 +168,7 @@ def test_stops_clearly_after_max_attempts_and_goes_on_with_more(buffer, builder,
 def scored(found, choosing, confirming=None):
     """Returns what was measured with other scores on the choosing and the confirming episodes."""
     values = (choosing, choosing if confirming is None else confirming)
-    changes = [{"success": v, "r2": v, "success_spread": 0.0, "r2_spread": 0.0} for v in values]
+    changes = [{"success": v, "r2": v, "success_by_seed": [v] * 3, "r2_by_seed": [v] * 3} for v in values]
     return Measured(*(dataclasses.replace(r, **c) for r, c in zip(found, changes, strict=True)))
 
 
