@@ -99,7 +99,11 @@ def build(
     Raises:
         BundleError: there is no text.
         ProtocolRejected: a text was refused; nothing is written.
+        SettingsError: a number below 1.
     """
+    for name, value in (("--history", history), ("--max-message-dim", max_message_dim)):
+        if value is not None and value < 1:
+            raise SettingsError(f"{name}={value} must be at least 1.", name)
     steps = [k for k in MESSAGE.numbers if (folder / MESSAGE.text_name(k)).is_file()]
     if not steps:
         raise BundleError(f"{folder} holds no text; it must hold {', '.join(TEXTS)}, or some of them.")

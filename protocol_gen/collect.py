@@ -25,7 +25,7 @@ from epymarl_lmac.settings import load_settings, recorded_run
 from epymarl_lmac.settings.command_line import read_updates
 from epymarl_lmac.tasks import TaskCard
 from protocol_gen.describe import check_card
-from protocol_gen.trajectories import Writer, forecast_bytes
+from protocol_gen.trajectories import UNREADABLE, Writer, forecast_bytes
 
 ROUND = 16  # episodes played side by side
 EPSILONS = (1.0, 0.5, 0.2, 0.05)  # of a recorded run's networks, equal shares of rounds
@@ -86,8 +86,8 @@ def collect(
         SettingsError: a number below 1.
         TaskError: the card is not of this environment.
     """
-    for name, value in (("--episodes", n_episodes), ("--heldout", n_heldout), ("--train-steps", t_max or 1)):
-        if value < 1:
+    for name, value in (("--episodes", n_episodes), ("--heldout", n_heldout), ("--train-steps", t_max)):
+        if value is not None and value < 1:
             raise SettingsError(f"{name}={value} must be at least 1.", name)
     make_host_importable()
     from run import Experiment
@@ -187,7 +187,7 @@ def mean_returns(path: Path) -> tuple[float, float]:
         with h5py.File(path, "r") as file:
             returns = file["train/reward"][:].sum(1)
     except (OSError, KeyError) as err:
-        raise RecordError(f"{path} cannot be read: {err}.") from err
+        raise RecordError(f"{path} cannot be read: {err}. {UNREADABLE}") from err
     tenth = max(1, len(returns) // 10)
     return float(returns[:tenth].mean()), float(returns[-tenth:].mean())
 

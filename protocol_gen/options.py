@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,14 +57,17 @@ class Options:
         """Raises SettingsError for a value that makes no design."""
         least = dict.fromkeys(("episodes", "heldout", "history", "candidates", "max_attempts"), 1)
         least |= {"decoder_batches": 1, "steps_per_batch": 1, "batch_episodes": 1, "decoder_seeds": 3}
+        least |= {name: 1 for name in ("train_steps", "max_message_dim") if getattr(self, name) is not None}
         for name, low in least.items():
             if getattr(self, name) < low:
                 flag = f"--{name.replace('_', '-')}"
                 why = " (their spread is reported)" if name == "decoder_seeds" else ""
                 raise SettingsError(f"{flag}={getattr(self, name)} must be at least {low}{why}.", flag)
-        if self.ceiling_episodes < 0 or self.min_gain < 0:
-            flag = "--ceiling-episodes" if self.ceiling_episodes < 0 else "--min-gain"
-            raise SettingsError(f"{flag} must not be negative.", flag)
+        for name in ("ceiling_episodes", "min_gain"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:  # NaN fails as well
+                flag = f"--{name.replace('_', '-')}"
+                raise SettingsError(f"{flag}={value} must be a number of at least 0.", flag)
         check_heldout(self.heldout)
         if self.sai_metric == "skill":
             warnings.warn("--sai-metric skill is now called r2.", FutureWarning, stacklevel=2)
@@ -75,9 +79,10 @@ class Options:
         if self.buffer is not None and self.from_record is not None:
             raise SettingsError("Give --buffer or --from-record, not both.", "--buffer")
         for name in ("tolerance", "decoder_lr"):
-            if getattr(self, name) <= 0:
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
                 flag = f"--{name.replace('_', '-')}"
-                raise SettingsError(f"{flag}={getattr(self, name)} must be above 0.", flag)
+                raise SettingsError(f"{flag}={value} must be a finite number above 0.", flag)
 
     def fixed(self) -> dict[str, Any]:
         """Returns what a resumed design must have in common with the first run."""

@@ -17,6 +17,7 @@ done again, and an answered call is not asked again. So the same command goes on
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -27,10 +28,10 @@ from typing import Any
 import torch
 
 from epymarl_lmac.awareness.ceiling import ALONE, LEARNED, SHARE, TOGETHER, Ceiling, ceiling_of
-from epymarl_lmac.awareness.inputs import extended_obs
+from epymarl_lmac.awareness.inputs import Episodes, extended_obs
 from epymarl_lmac.awareness.measure import QUINTILES, Budget, Recovery
 from epymarl_lmac.checkpoint import RunLock
-from epymarl_lmac.errors import BundleError, ProtocolRejected, TaskError
+from epymarl_lmac.errors import BundleError, ProtocolRejected, RecordError, TaskError
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.protocol import Bundle, Program, build_program, write_bundle
 from epymarl_lmac.protocol.engine.build import Limits
@@ -49,7 +50,7 @@ from protocol_gen.designers import Designer, Reply
 from protocol_gen.flow_data import describe_profile, profile
 from protocol_gen.ledger import Ledger, read_json, write_text
 from protocol_gen.options import Options, check_heldout, claim
-from protocol_gen.results import NONE, PROFILED_EPISODES, STEPS, kind_of
+from protocol_gen.results import ASKED, NONE, PROFILED_EPISODES, STEPS, ceiling_from, kind_of
 from protocol_gen.score import (
     Data,
     Measured,
@@ -131,6 +132,8 @@ class Design:
         options.check()
         self.options, self.work, self.designer = options, work, designer
         self.card, values = card_of(options)
+        if options.important:  # a pattern that fits nothing is refused before anything is played
+            important_columns(self.card, split_patterns(options.important))
         self.layout = XLayout(len(self.card.actions), values["obs_last_action"], values["obs_agent_id"])
         self.schema = schema_of(self.card, self.layout.last_action, self.layout.agent_id)
         self.ledger = Ledger(work, designer, prices)
@@ -204,17 +207,20 @@ class Design:
 
         def make() -> dict[str, Any]:
             if not path.is_file() and o.buffer is None:
-                record = None if o.from_record is None else Path(o.from_record)
-                collect(
-                    path, self.card, o.env, o.updates, o.episodes, o.heldout, o.train_steps, record=record, seed=o.seed
-                )
+                self._collect(path)
             returns = [round(r, 4) for r in mean_returns(path)]
             self._watch(
                 f"collect: mean return {returns[0]} in the first tenth of the episodes, {returns[1]} in the last"
             )
-            notes = read_trajectories(path)[2]["notes"]
-            return {"file": str(path), **notes, "mean_return_first_and_last_tenth": returns}
+            train, heldout, attributes = read_trajectories(path)
+            return {
+                "file": str(path),
+                **attributes["notes"],
+                "mean_return_first_and_last_tenth": returns,
+                "states_sha256": _states_sha256(train, heldout),
+            }
 
+        self._collect_again_if_gone(path)
         self._stage("collect", self.work / "collect.json", make)
         train, heldout, attributes = read_trajectories(path)
         check_heldout(len(heldout))
@@ -234,6 +240,33 @@ class Design:
         names = [self.card.state[i].name for i in important]
         return Data(train, heldout, self.layout, important, names, self.options.batch_episodes)
 
+    def _collect(self, path: Path) -> None:
+        o = self.options
+        record = None if o.from_record is None else Path(o.from_record)
+        collect(path, self.card, o.env, o.updates, o.episodes, o.heldout, o.train_steps, record=record, seed=o.seed)
+
+    def _collect_again_if_gone(self, path: Path) -> None:
+        """Collects a file again that was removed after its stage was done.
+
+        Raises:
+            RecordError: other episodes were played than those that the rest of the folder was measured on.
+        """
+        done = self.work / "collect.json"
+        if self.options.buffer is not None or path.is_file() or not done.is_file():
+            return
+        self._watch(f"collect: {path} is gone, so it is collected again")
+        self._collect(path)
+        before = read_json(done).get("states_sha256")  # earlier versions did not write it
+        train, heldout, _ = read_trajectories(path)
+        again = _states_sha256(train, heldout)
+        if before is not None and before != again:
+            path.unlink()
+            raise RecordError(
+                f"{path} was gone, and collecting again gave other episodes: their states have SHA-256 {again[:12]}, "
+                f"those before {before[:12]}. What is in {self.work} was measured on the lost ones; restore the file, "
+                "or use another --work folder."
+            )
+
     def _select(self) -> dict[str, Any]:
         if self.options.important:
             important = important_columns(self.card, split_patterns(self.options.important))
@@ -252,17 +285,26 @@ class Design:
     def _ceiling(self, data: Data, none: Measured) -> Ceiling | None:
         """Returns what can be known; None if no episodes are to be spent on it."""
         o = self.options
+        path = self.work / "ceiling.json"
+        if path.is_file():
+            kept = read_json(path)
+            changed = kept.get(ASKED, o.ceiling_episodes) != o.ceiling_episodes  # earlier versions did not write it
+            if not o.ceiling_episodes or (changed and kept["form"] != LEARNED):
+                self._watch(f"ceiling: made with --ceiling-episodes {kept.get(ASKED, 'unknown')}, so it is dropped")
+                path.unlink()
         if not o.ceiling_episodes:
             return None
 
         def make() -> dict[str, Any]:
+            return {**found().as_dict(), ASKED: o.ceiling_episodes}
+
+        def found() -> Ceiling:
             posterior = posterior_of(self.card.env, self.card.settings)
             if posterior is not None:
                 confirming = halves(data.heldout)[1]
-                found = ceiling_of(
+                return ceiling_of(
                     posterior, confirming, data.important, o.tolerance, groups_of(data.names), o.ceiling_episodes
                 )
-                return found.as_dict()
             budget = replace(self.budget, n_batches=BOUND_FACTOR * self.budget.n_batches)
             together = learned_bound(data, budget, o.tolerance, self._n_processes)
             note = (
@@ -270,9 +312,9 @@ class Design:
                 "the budget of the others; alone: the decoders without messages"
             )
             n = len(halves(data.heldout)[1])
-            return Ceiling(none.confirming, together, LEARNED, note, n, n).as_dict()
+            return Ceiling(none.confirming, together, LEARNED, note, n, n)
 
-        return Ceiling.from_dict(self._stage("ceiling", self.work / "ceiling.json", make))
+        return ceiling_from(self._stage("ceiling", path, make))
 
     def _ask(self, prefix: str, prompt: str, read: Callable[[Reply], Any]) -> tuple[Any, int]:
         return ask(self.ledger, prefix, prompt, read, self.options.max_attempts, self._watch)
@@ -472,6 +514,14 @@ class Design:
         rounded = {name: round(choice[name], 5) for name in ("score", "confirmed_score", "gain", "gain_error")}
         kept = {name: choice[name] for name in ("candidate", "attempts", "confirmed", "worse", "dropped")}
         return {"k": k, **kept, **rounded}
+
+
+def _states_sha256(train: Episodes, heldout: Episodes) -> str:
+    """Returns what tells recorded episodes from others."""
+    digest = hashlib.sha256()
+    for episodes in (train, heldout):
+        digest.update(episodes.state_BTS.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def known_scores(known: Ceiling | None, recoveries: Mapping[str, Recovery]) -> dict[str, Any]:

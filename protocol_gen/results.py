@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from protocol_gen.trajectories import read as read_trajectories
 
 STEPS = MESSAGE.numbers
 NONE = "no messages"
+ASKED = "ceiling_episodes"  # in ceiling.json: the number that was asked for
 PROFILED_EPISODES = 32
 
 
@@ -47,10 +48,15 @@ def results(work: Path) -> list[tuple[str, Recovery, dict[str, Any] | None]]:
     return found
 
 
+def ceiling_from(values: Mapping[str, Any]) -> Ceiling:
+    """Returns what can be known from the content of ``ceiling.json``."""
+    return Ceiling.from_dict({key: value for key, value in values.items() if key != ASKED})
+
+
 def ceiling(work: Path) -> Ceiling | None:
     """Returns what can be known; None where it was not asked for."""
     path = work / "ceiling.json"
-    return Ceiling.from_dict(read_json(path)) if path.is_file() else None
+    return ceiling_from(read_json(path)) if path.is_file() else None
 
 
 def stage_seconds(work: Path) -> dict[str, float]:

@@ -35,6 +35,10 @@ AXES = {
     "length": "episode",
     "t_env": "episode",
 }
+UNREADABLE = (
+    "A design collects its own file again if that is removed; where --buffer names the file, restore it or name "
+    "another."
+)
 _CHUNK = 32  # episodes written and compressed together
 
 
@@ -129,7 +133,7 @@ def read(path: Path) -> tuple[Episodes, Episodes, dict[str, Any]]:
                 )
             parts = [_episodes(file[group]) for group in GROUPS]
     except (OSError, KeyError, ValueError) as err:
-        raise RecordError(f"{path} cannot be read: {err}. Remove it to collect again.") from err
+        raise RecordError(f"{path} cannot be read: {err}. {UNREADABLE}") from err
     empty = [group for group, part in zip(GROUPS, parts, strict=True) if not len(part)]
     if empty:
         raise RecordError(f"{path} holds no {' and no '.join(empty)} episodes.")

@@ -127,3 +127,9 @@ def test_a_card_of_other_sizes_is_refused_before_anything_is_played(tmp_path, ca
     with pytest.raises(TaskError, match="state_shape is 7, the card says 6"):
         collecting.collect(tmp_path / "t.h5", other, "lookout", [], 16, 16)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_training_steps_at_all_are_refused(tmp_path, card):
+    with pytest.raises(SettingsError, match="--train-steps=0 must be at least 1"):
+        trajectories_path = tmp_path / "t.h5"
+        collecting.collect(trajectories_path, card, "lookout", [], n_episodes=1, n_heldout=1, t_max=0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -317,6 +318,13 @@ def test_a_damaged_bundle_is_written_again_without_calls(buffer, builder, tmp_pa
         ({"batch_episodes": 0}, "--batch-episodes=0 must be at least 1"),
         ({"sai_metric": "luck"}, "'luck'"),
         ({"from_record": "run"}, "--buffer or --from-record"),
+        ({"train_steps": 0}, "--train-steps=0 must be at least 1"),
+        ({"max_message_dim": 0}, "--max-message-dim=0 must be at least 1"),
+        ({"tolerance": math.nan}, "--tolerance=nan must be a finite number above 0"),
+        ({"tolerance": math.inf}, "--tolerance=inf must be a finite number above 0"),
+        ({"decoder_lr": math.nan}, "--decoder-lr=nan must be a finite number above 0"),
+        ({"min_gain": math.nan}, "--min-gain=nan must be a number of at least 0"),
+        ({"ceiling_episodes": -1}, "--ceiling-episodes=-1 must be a number of at least 0"),
     ],
 )
 def test_options_that_make_no_design_are_refused(changes, message):
@@ -343,3 +351,49 @@ def test_a_users_card_that_does_not_match_the_buffer_is_refused(buffer, builder,
     path.write_text(yaml.safe_dump(values))
     with ChatServer([Turn(SELECTION)]) as server, pytest.raises(TaskError, match=r"state\[4\] is 'scout\[0\]'"):
         design(options(buffer, tmp_path, card=str(path)), tmp_path, openai_designer(server), builder).run()
+
+
+def test_a_pattern_that_matches_no_column_is_refused_before_anything_is_played(buffer, builder, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "collect", None)
+    settings = dataclasses.replace(options(buffer, tmp_path), buffer=None, important="target*,nothing*")
+    with pytest.raises(SettingsError, match=r"--important 'nothing\*' matches no state column"):
+        design(settings, tmp_path, ReplayDesigner(tmp_path), builder).run()
+
+
+def test_another_number_of_ceiling_episodes_is_honoured_on_resumption(buffer, builder, tmp_path):
+    with ChatServer([Turn(text) for text in GOOD]) as server:
+        for n in (2, 5, 0, 5):
+            settings = options(buffer, tmp_path, ceiling_episodes=n)
+            made = design(settings, tmp_path, openai_designer(server), builder)
+            scores = made.run().manifest["scores"]
+            if n:
+                conditions = scores["share of what can be known"]["conditions"]
+                assert conditions["episodes_alone_and_together"] == [n, 16]
+            assert ("share of what can be known" in scores) == bool(n) == (made.work / "ceiling.json").is_file()
+        assert len(server.requests) == 6
+
+
+def test_a_trajectory_file_that_is_gone_is_collected_again(buffer, builder, tmp_path, monkeypatch):
+    played = []
+
+    def collect(path, *words, **more):
+        played.append(path)
+        path.write_bytes(buffer.read_bytes())
+
+    monkeypatch.setattr(pipeline, "collect", collect)
+    settings = dataclasses.replace(options(buffer, tmp_path), buffer=None, episodes=64, heldout=32)
+    with ChatServer([Turn(text) for text in GOOD]) as server:
+        made = design(settings, tmp_path, openai_designer(server), builder)
+        made.run()
+        path = made.work / "trajectories.h5"
+        path.write_bytes(b"damaged")
+        with pytest.raises(RecordError, match=r"trajectories\.h5 cannot be read.*collects its own file again"):
+            design(settings, tmp_path, openai_designer(server), builder).run()
+        path.unlink()
+        design(settings, tmp_path, openai_designer(server), builder).run()
+        assert played == [path, path] and len(server.requests) == 6
+        path.unlink()
+        monkeypatch.setattr(pipeline, "_states_sha256", lambda train, heldout: "0" * 64)
+        with pytest.raises(RecordError, match="collecting again gave other episodes"):
+            design(settings, tmp_path, openai_designer(server), builder).run()
+        assert not path.exists()
