@@ -7,14 +7,13 @@ the machine's memory.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from epymarl_lmac.errors import ProtocolRejected
+from epymarl_lmac.protocol.engine.constant_values import MEMORY_BYTES, tensors_of
 from epymarl_lmac.protocol.engine.program import Program
 
 BATCH = 4096  # inputs on which time and memory are measured
@@ -26,24 +25,16 @@ class ProgramBudget:
     """What a program may use for BATCH inputs."""
 
     seconds: float = 20.0
-    bytes: int = 4 * 2**30  # of intermediate tensors that live at the same time
+    bytes: int = MEMORY_BYTES  # of constants and intermediate tensors that live at the same time
 
 
 class _OverBudget(Exception):
     """Ends a run that uses too much memory."""
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
-
-
 def _bytes(values: list[Any]) -> dict[int, int]:
     """Returns the size of every storage behind the values, views counted once."""
-    storages = [tensor.untyped_storage() for value in values for tensor in _tensors(value)]
+    storages = [tensor.untyped_storage() for value in values for tensor in tensors_of(value)]
     return {storage._cdata: storage.nbytes() for storage in storages}
 
 
@@ -89,23 +80,27 @@ def check_budget(program: Program, budget: ProgramBudget | None = None) -> tuple
         f"{budget.seconds:g} s and {budget.bytes / 2**30:.3g} GiB of memory are accepted for {BATCH} inputs. "
         "Send fewer columns; expand, not repeat."
     )
+    constant = sum(_bytes(program.plan.values).values())
+    room = budget.bytes - constant
     try:
-        _, fewer_bytes = _measure(program, _SMALL, budget.bytes)
-        seconds, more_bytes = _measure(program, _LARGE, budget.bytes)
+        if room < 0:
+            raise _OverBudget
+        _, fewer_bytes = _measure(program, _SMALL, room)
+        seconds, more_bytes = _measure(program, _LARGE, room)
         factor = BATCH / _LARGE
         if more_bytes > 3 * fewer_bytes:  # it grows with the square of the batch
             expected = more_bytes * factor**2
         else:
             slope = (more_bytes - fewer_bytes) / (_LARGE - _SMALL)
             expected = more_bytes + slope * (BATCH - _LARGE)
-        if expected > 1.1 * budget.bytes:
+        if expected > 1.1 * room:
             raise _OverBudget
         if seconds * factor <= 50 * budget.seconds:  # else not even tried: small runs are relatively slow
-            seconds, used = _measure(program, BATCH, budget.bytes)
+            seconds, used = _measure(program, BATCH, room)
         else:
             seconds, used = seconds * factor, more_bytes
     except _OverBudget as err:
         raise ProtocolRejected("contract", f"the program needs too much memory: {allowed}") from err
     if seconds > budget.seconds:
         raise ProtocolRejected("contract", f"the program needs {seconds:.1f} s: {allowed}")
-    return seconds, used
+    return seconds, used + constant

@@ -11,6 +11,7 @@ from torch import Tensor
 from epymarl_lmac.errors import BundleError, ProtocolRejected
 from epymarl_lmac.protocol.engine import cache
 from epymarl_lmac.protocol.engine.budget import ProgramBudget, check_budget
+from epymarl_lmac.protocol.engine.constant_values import TooMuchMemory
 from epymarl_lmac.protocol.engine.contract import check_contract
 from epymarl_lmac.protocol.engine.grammar import TextLimits, check_grammar
 from epymarl_lmac.protocol.engine.program import Program
@@ -69,6 +70,8 @@ def build_program(
         if program is None:
             program, probes = _from_child(text, spec, limits, signature)
         _check(program, probes, limits, real, signature)
+    except TooMuchMemory as err:
+        raise ProtocolRejected("contract", str(err)) from err
     except BundleError as err:
         raise ProtocolRejected("extraction", str(err)) from err
     except (RuntimeError, IndexError, ValueError, TypeError, AttributeError) as err:
@@ -97,7 +100,7 @@ def _from_child(
     except KeyError as err:
         raise ProtocolRejected("extraction", f"the child's answer has no {err}.") from err
     width = signature.output.extra_columns(spec, probes[0][1].shape, PROBES[0][0])
-    return Program(spec, operations, output, tensors, width), probes
+    return Program(spec, operations, output, tensors, width, constant_bytes=limits.budget.bytes), probes
 
 
 def _check(

@@ -1,7 +1,7 @@
 """How a program is run: its operations in order, each bound to a function and to the results that it reads.
 
-What depends neither on the input nor on the batch size is computed once, equal operations are merged, and what the
-result does not need is left out.
+What depends neither on the input nor on the batch size is computed once (``constant_values.py``), equal operations are
+merged, and what the result does not need is left out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from epymarl_lmac.protocol.engine.nodes import Node, Ref, merge_equal, needed, refs_of, substitute, varying
+from epymarl_lmac.protocol.engine.constant_values import MEMORY_BYTES, constant_values
+from epymarl_lmac.protocol.engine.nodes import Node, Ref, merge_equal, needed, refs_of, varying
 from epymarl_lmac.protocol.engine.operations import DIRECT, FACTORIES, TABLE
 from epymarl_lmac.protocol.engine.reuse import overwritable
 
@@ -47,32 +48,31 @@ class Plan:
         output: index of the result.
         constants: tensors by name.
         device: where it runs.
+        constant_bytes: that what never changes may have.
+
+    Raises:
+        TooMuchMemory: it has more.
     """
 
     def __init__(
-        self, nodes: Sequence[Node], output: int, constants: Mapping[str, Tensor], device: str | torch.device
+        self,
+        nodes: Sequence[Node],
+        output: int,
+        constants: Mapping[str, Tensor],
+        device: str | torch.device,
+        constant_bytes: int = MEMORY_BYTES,
     ) -> None:
         self.device = torch.device(device)
         nodes, self.output = merge_equal(nodes, output)
         wanted, changing = needed(nodes, self.output), varying(nodes)
-        self.values = self._constant_values(nodes, wanted - changing, constants)
         self.input_index = next((index for index, node in enumerate(nodes) if node.op == "input"), -1)
         order = sorted(wanted & changing)
+        read = {self.output, *(ref for index in order for ref in nodes[index].refs)}
+        # Values of operations, None for those that are computed in every run, or that no run reads.
+        self.values = constant_values(
+            nodes, wanted - changing, read, constants, self._keywords, self.device, constant_bytes
+        )
         self.steps = self._steps(nodes, order, changing)
-
-    def _constant_values(
-        self, nodes: Sequence[Node], constant: Collection[int], constants: Mapping[str, Tensor]
-    ) -> list[Any]:
-        """Returns a value for every operation, None for those that are computed in every run or never."""
-        values: list[Any] = [None] * len(nodes)
-        for index in sorted(constant):
-            node = nodes[index]
-            if node.op == "constant":
-                values[index] = constants[node.args[0]].to(self.device)
-                continue
-            known = {ref: values[ref] for ref in node.refs}
-            values[index] = TABLE[node.op](*substitute(node.args, known), **self._keywords(node, known))
-        return values
 
     def _keywords(self, node: Node, known: Mapping[int, Any]) -> dict[str, Any]:
         """Returns an operation's keywords with known values in place of references, and its device where it has one."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import BundleError
+from epymarl_lmac.protocol.engine.constant_values import MEMORY_BYTES
 from epymarl_lmac.protocol.engine.nodes import TO_THE_END, Node, Ref, read_nodes
 from epymarl_lmac.protocol.engine.plan import Plan
 from epymarl_lmac.protocol.engine.spec import ProtocolSpec
@@ -30,9 +31,10 @@ class Program:
         constants: tensors by name.
         message_dim: M, columns after the first D.
         device: where it runs.
+        constant_bytes: that the results which do not depend on the input may have.
 
     Raises:
-        BundleError: the list is not a program.
+        BundleError: the list is not a program, or (TooMuchMemory) its constants are too large.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Program:
         constants: Mapping[str, Tensor],
         message_dim: int,
         device: str | torch.device = "cpu",
+        constant_bytes: int = MEMORY_BYTES,
     ) -> None:
         nodes = read_nodes(operations, constants)
         if type(output) is not int or not 0 <= output < len(nodes):
@@ -54,11 +57,15 @@ class Program:
         self.nodes = nodes
         self.device = torch.device(device)
         try:
-            self.plan = Plan(nodes, output, self.constants, self.device)
+            self.plan = Plan(nodes, output, self.constants, self.device, constant_bytes)
             # Only the message columns: a slice of the last dimension as one more operation.
             cut = Node("aten.slice.Tensor", (Ref(output), 2, spec.x_dim, TO_THE_END), ())
             self._message_plan = Plan(
-                [*nodes, _push_slice(nodes, output, spec) or cut], len(nodes), self.constants, self.device
+                [*nodes, _push_slice(nodes, output, spec) or cut],
+                len(nodes),
+                self.constants,
+                self.device,
+                constant_bytes,
             )
         except BundleError:
             raise
