@@ -235,7 +235,8 @@ def recovery_table(names: Sequence[str], kinds: Mapping[str, Recovery], known: C
         "dimension; 0 is a constant guess, 1 is certainty, - a dimension that never varies. Off the majority value:"
     ]
     lines += [
-        "success on entries that are not their dimension's most frequent value, where a constant guess fails.",
+        "success on entries that are not their dimension's most frequent value. Guessing that value fails on all of "
+        "them; another constant can be right on some, above all where a dimension has more than two values.",
         "",
     ]
     for kind, r in kinds.items():

@@ -61,10 +61,10 @@ def _summary(steps: Sequence[Step], known: Ceiling | None) -> str:
     note = (
         "Success: share of agents, dimensions and steps with a squared error within tolerance. Imbalance: variance of "
         "success over agents, mean over dimensions. Off the majority value: the same on entries that are not the most "
-        "frequent value of their dimension, where guessing that value fails. R2: 1 - MSE / variance, 0 for a constant "
-        "guess. "
-        "Spread: sample standard deviation over decoder seeds. All on held-out episodes that chose no "
-        "candidate; they decide whether a step is shipped."
+        "frequent value of their dimension. Guessing that value fails on all of them; another constant can be right on "
+        "some, above all where a dimension has more than two values. R2: 1 - MSE / variance, 0 for a constant guess. "
+        "Spread: sample standard deviation over decoder seeds. All on held-out episodes that chose no candidate; they "
+        "decide whether a step is shipped."
     )
     if known is not None:
         note += (
