@@ -19,7 +19,7 @@ import torch
 
 from epymarl_lmac.errors import BundleError
 from epymarl_lmac.paths import protocols_root
-from epymarl_lmac.protocol.engine import nodes, plan
+from epymarl_lmac.protocol.engine import constant_values, nodes, plan
 from epymarl_lmac.protocol.engine import program as program_module
 from epymarl_lmac.protocol.engine.bundle import _read_programs
 from epymarl_lmac.protocol.engine.operations import TABLE
@@ -112,6 +112,7 @@ def limit_memory(more: int) -> None:
 
 def main() -> None:
     assert one(PROGRAM, CONSTANTS)  # also loads what is loaded on first use
+    constant_values.exact_bytes(torch.mm, (torch.ones(2, 2), torch.ones(2, 2)), {})  # loads PyTorch's compiler
     for encoding in ("utf-8-sig", "utf-16", "utf-16-be", "utf-16-le", "utf-32", "utf-32-be", "utf-32-le"):
         "".encode(encoding)  # JSON may come in these
     sys.addaudithook(watch)

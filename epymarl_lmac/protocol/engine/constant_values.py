@@ -69,7 +69,7 @@ def _bytes_at_most(op: str, args: tuple[Any, ...]) -> float:
     return _BYTES * max(broadcast, sum(sizes))
 
 
-def _exact_bytes(function: Callable[..., Any], args: tuple[Any, ...], keywords: Mapping[str, Any]) -> float:
+def exact_bytes(function: Callable[..., Any], args: tuple[Any, ...], keywords: Mapping[str, Any]) -> float:
     """Returns the bytes of an operation's result without computing it; 0 if only the values tell its size.
 
     This loads PyTorch's compiler, so it is left to results that may be large.
@@ -149,7 +149,7 @@ def constant_values(
             args, keywords = substitute(node.args, known), keywords_of(node, known)
             room = limit - storages.bytes
             if _bytes_at_most(node.op, (args, tuple(keywords.values()))) > room:
-                needed = _exact_bytes(TABLE[node.op], args, keywords)
+                needed = exact_bytes(TABLE[node.op], args, keywords)
                 if needed > room:
                     raise _too_much(index, node.op, storages.bytes + needed, limit)
             values[index] = TABLE[node.op](*args, **keywords)
