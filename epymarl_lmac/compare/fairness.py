@@ -9,7 +9,7 @@ from typing import Any
 
 from epymarl_lmac.compare.plan import Cell
 from epymarl_lmac.errors import SettingsError
-from epymarl_lmac.record.identity import EVALUATION, learning_settings
+from epymarl_lmac.record.identity import EVALUATION, learning_settings, protocol_fingerprint
 from epymarl_lmac.record.status import attempts_of
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -27,7 +27,7 @@ class Difference:
     """Something that is not the same for all algorithms on one environment."""
 
     env: str
-    group: str  # one of GROUPS, of RECORDED's values, or "method" (allowed)
+    group: str  # one of GROUPS, of RECORDED's values, "protocol", or "method" (allowed)
     key: str
     values: Mapping[str, Any]  # algorithm (or run) -> value
 
@@ -108,7 +108,8 @@ def require_fair(cells: Sequence[Cell], allow: bool) -> list[Difference]:
 def recorded_differences(env: str, runs: Mapping[str, Mapping[str, Any]]) -> list[Difference]:
     """Returns what the records of one environment's runs disagree on though the plan could not know it.
 
-    A run that was resumed with other versions, rules or tests is named once more for the attempt that differs.
+    A run that was resumed with other versions, rules or tests is named once more for the attempt that differs. Runs of
+    one algorithm must also share their protocol.
 
     Args:
         env: the environment.
@@ -124,7 +125,17 @@ def recorded_differences(env: str, runs: Mapping[str, Mapping[str, Any]]) -> lis
     for group in GROUPS:
         if group != "step budget":  # the plan's own budget holds; a longer run is cut there
             found += _differences(env, group, {name: _compared(run["settings"], group) for name, run in runs.items()})
-    return found
+    return found + _other_protocols(env, runs)
+
+
+def _other_protocols(env: str, runs: Mapping[str, Mapping[str, Any]]) -> list[Difference]:
+    """Returns algorithms whose runs do not share one protocol: a bundle may be rewritten between two of them."""
+    by_algorithm: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for name, run in runs.items():
+        if manifest := (run.get("communication") or {}).get("protocol"):
+            same = by_algorithm.setdefault(str(run.get("algorithm")), {})
+            same[name] = {"protocol": protocol_fingerprint(manifest)}
+    return [d for views in by_algorithm.values() for d in _differences(env, "protocol", views)]
 
 
 def _by_attempt(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

@@ -59,6 +59,18 @@ def test_records_that_ran_on_another_engine_are_marked():
     assert difference.values == {"a": "simulator", "b": "StarCraft II"}
 
 
+def test_runs_of_one_algorithm_with_other_protocols_are_marked():
+    def run(alg, text):
+        protocol = {"sha256": {"k0.py": text}, "steps": [0]}
+        return {"algorithm": alg, "communication": {"protocol": protocol}, "settings": cell().settings}
+
+    runs = {"lmac, seed 1": run("lmac", "a"), "lmac, seed 2": run("lmac", "b"), "other": run("other", "c")}
+    (difference,) = fairness.recorded_differences("lookout", runs)
+    assert (difference.group, difference.key, set(difference.values)) == (
+        "protocol", "protocol", {"lmac, seed 1", "lmac, seed 2"},
+    )  # fmt: skip
+
+
 def test_a_run_that_was_resumed_with_other_code_or_tests_is_marked():
     settings = {**cell().settings, "test_nepisode": 5}
     change = {"test_nepisode": {"before": 100, "now": 5}}
