@@ -159,7 +159,7 @@ class Experiment:
         return {
             "settings": {key: value for key, value in vars(self.args).items() if key != "device"},
             "runner": self.runner.state_dict(),
-            "buffer": self.buffer.state_dict(copy=False),
+            "buffer": self.buffer.state_dict(),
             "learner": self.learner.state_dict(),
             "random": ckpt.random_state(self.sampler),
             "episodes": self.episodes,
@@ -329,14 +329,14 @@ def _keep_files(experiment: Experiment, folder: Path) -> None:
 
 def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any, mongo: MongoTarget | None) -> int:
     logger, runner = experiment.logger, experiment.runner
-    n_rows, description = None, _describe(experiment, folder)
+    n_rows = None
     if resume:
         state = ckpt.load_checkpoint(folder)
         experiment.load_state_dict(state)
         n_rows = state["n_rows"]
     else:
         _keep_files(experiment, folder)
-    status = RunStatus(folder, None if resume else description, runner.t_env, description)
+    status = RunStatus(folder, _describe(experiment, folder), runner.t_env, resume)
     try:
         metrics = MetricsWriter(folder, n_rows)
         if mongo is not None:

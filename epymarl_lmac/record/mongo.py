@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from epymarl_lmac.checkpoint import is_locked
 from epymarl_lmac.errors import RecordError, SettingsError
 from epymarl_lmac.record.files import write_json
 from epymarl_lmac.record.mongo_documents import SACRED_STATUS, artefacts, file_id, metric_documents, run_document
+from epymarl_lmac.record.status import is_in_use
 
 UNSENT = "mongo_unsent.json"
 URL_VARIABLE = "EPYMARL_LMAC_MONGO_URL"
@@ -146,9 +146,13 @@ def mark_unsent(folder: Path, target: str, reason: str) -> None:
 
 
 def unsent_folders(root: Path) -> Iterator[Path]:
-    """Yields the folders of runs that are not in MongoDB yet and not in progress."""
+    """Yields the folders of runs that are not in MongoDB yet and not in progress, as far as their locks tell."""
     for path in sorted(root.glob(f"*/{UNSENT}")):
-        if not is_locked(path.parent):
+        try:
+            in_use = is_in_use(path.parent)
+        except RecordError:
+            continue
+        if not in_use:
             yield path.parent
 
 
@@ -181,12 +185,12 @@ def sync(target: MongoTarget, root: Path, say: Callable[[str], None], every: boo
     Raises:
         Exception: the server is away.
     """
-    folders = [path.parent for path in sorted(root.glob("*/run.json"))] if every else list(unsent_folders(root))
+    folders = [path.parent for path in sorted(root.glob("*/run.json" if every else f"*/{UNSENT}"))]
     arrived = lacking = 0
     for folder in folders:
-        if is_locked(folder):
-            continue
         try:
+            if is_in_use(folder):
+                continue
             refused = send_whole(target, folder)
         except RecordError as err:
             say(f"{folder.name}: not sent: {err}")

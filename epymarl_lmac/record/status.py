@@ -19,7 +19,7 @@ from typing import Any
 from epymarl_lmac.checkpoint import LOCK, is_locked
 from epymarl_lmac.errors import RecordError
 from epymarl_lmac.record.files import write_json
-from epymarl_lmac.record.provenance import FILE_NAME, git_state, machine, package_versions, read_run
+from epymarl_lmac.record.provenance import FILE_NAME, read_run
 
 RUNNING, FINISHED, STOPPED, FAILED, DEAD = "running", "finished", "stopped", "failed", "dead"
 STATES = (RUNNING, FINISHED, STOPPED, FAILED, DEAD)
@@ -39,28 +39,21 @@ class RunStatus:
 
     Args:
         folder: the run's folder.
-        description: what the record says at the start; None when an existing record is continued.
+        description: what this attempt says of the run at its start.
         t_env: environment steps at this start (0 unless resumed).
-        current: what this attempt would say of the run where an existing record is continued: its ``settings`` and
-            ``evaluation`` take the place of the recorded ones. None: only versions and machine are noted.
+        resume: whether the folder has a record, which is continued: ``settings`` and ``evaluation`` of the description
+            take the place of the recorded ones, versions and machine are noted with the attempt.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        description: Mapping[str, Any] | None,
-        t_env: int = 0,
-        current: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, description: Mapping[str, Any], t_env: int = 0, resume: bool = False) -> None:
         self._path = folder / FILE_NAME
-        self._content = dict(read_run(folder) if description is None else description)
+        self._content = dict(read_run(folder) if resume else description)
         self._clock = time.monotonic()  # a wall clock may jump
         self._wall_before = float(self._content.get("wall_s", 0.0))
         attempt = {"started": now(), "t_env": t_env, "host": socket.gethostname(), "pid": os.getpid()}
-        if description is None:
-            current = current or {"git": git_state(), "packages": package_versions(), "machine": machine()}
-            attempt["changed_settings"] = self._take_over(current)
-        attempt |= {key: (current or self._content)[key] for key in OF_ATTEMPT if key in (current or self._content)}
+        if resume:
+            attempt["changed_settings"] = self._take_over(description)
+        attempt |= {key: description[key] for key in OF_ATTEMPT if key in description}
         self._content.setdefault("attempts", []).append(attempt)
         for key in ("ended", "error"):
             self._content.pop(key, None)

@@ -28,6 +28,7 @@ METHOD_REGISTRIES = {
     "agent": "modules.agents",
     "mixer": "modules.mixers",
     "comm": "modules.comm",
+    "action_selector": "components.action_selectors",
 }
 OPTIONAL_PARTS = ("mixer", "comm")  # null leaves them out
 
@@ -42,7 +43,7 @@ class Assembled:
 
 
 def method_schema(values: Mapping[str, Any]) -> dict[str, Setting]:
-    """Returns the settings of a run's learner, controller, agent, mixer and communication, by key.
+    """Returns the settings of a run's learner, controller, agent, mixer, communication and action selector, by key.
 
     Raises:
         SettingsError: a name that is in no registry, or two definitions of one setting that differ.

@@ -277,17 +277,13 @@ def _take(tensor: Tensor, rows: Index) -> Tensor:
     return tensor[rows] if isinstance(rows, slice) else tensor.index_select(0, rows)
 
 
-def _copied(tensor: Tensor, n: int) -> Tensor:
-    return tensor[:n].clone()
-
-
 def _shared(tensor: Tensor, n: int) -> Tensor:
     """Returns the first rows without a copy on the CPU, as a tensor whose storage ends with them.
 
     ``torch.save`` writes whole storages, so a slice would bring the unused rows into the file.
     """
     if n == 0:
-        return _copied(tensor, n)
+        return tensor[:0].clone()
     if tensor.device.type != "cpu":
         return tensor if n == len(tensor) else tensor[:n].cpu()  # a part is gathered where files are written from
     return torch.from_numpy(tensor[:n].view(torch.uint8).numpy()).view(tensor.dtype)  # bytes: numpy has no bfloat16
@@ -382,21 +378,19 @@ class ReplayBuffer(EpisodeBatch):
         batch = self.latest(n) if request.latest else self.sample(n, rng=rng)
         return batch[:, : batch.max_t_filled()]
 
-    def state_dict(self, copy: bool = True) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Returns the stored episodes; derived keys are left out and room not yet used is too.
 
-        Args:
-            copy: False: on the CPU, the buffer's own memory, to be written before the next episode is stored. A buffer
-                may fill most of the memory, so a copy of it may not fit beside it.
+        On the CPU the tensors are the buffer's own memory, to be written before the next episode is stored: a buffer
+        may fill most of the memory, so a copy of it may not fit beside it.
         """
         derived = {new for new, _ in self.preprocess.values()}
         stored = {**self.data.transition_data, **self.data.episode_data}
         n = self.episodes_in_buffer
-        take = _copied if copy else _shared
         return {
             "buffer_index": self.buffer_index,
             "episodes_in_buffer": n,
-            "data": {key: take(tensor, n) for key, tensor in stored.items() if key not in derived},
+            "data": {key: _shared(tensor, n) for key, tensor in stored.items() if key not in derived},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -82,12 +82,6 @@ class SequenceMac:
         if sizes.head_dim is not None:
             self.agent.widen_head(sizes.head_dim)
         self.comm: Comm | None = None if kind is None else kind(team, args)
-        if args.action_selector not in action_REGISTRY:
-            raise SettingsError(
-                f"action_selector={args.action_selector} is not known; choose one of: "
-                f"{', '.join(sorted(action_REGISTRY))}.",
-                "action_selector",
-            )
         self.action_selector: ActionSelector = action_REGISTRY[args.action_selector](args)
         self.hidden_states: Tensor | None = None
         self.last_costs: dict[str, Tensor] = {}  # what the latest tests' messages cost, see Link.take_costs

@@ -185,8 +185,3 @@ def test_a_bundle_without_the_steps_that_are_asked_for_is_refused(bundle):
     bundle.programs, bundle.steps = bundle.programs[1:], [1, 2]
     with pytest.raises(SettingsError, match=r"protocol_steps=1 uses the steps k < 1, but the bundle has only k = 1, 2"):
         make(comm="lmac", protocol_steps=1)
-
-
-def test_an_unknown_action_selector_is_refused_with_those_there_are():
-    with pytest.raises(SettingsError, match="action_selector=foo is not known; choose one of: epsilon_greedy, softmax"):
-        make(action_selector="foo")

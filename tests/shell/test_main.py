@@ -98,6 +98,10 @@ BAD = {
     "small buffer": (["buffer_size=8", "batch_size=32"], "buffer_size=8 episodes cannot fill batch_size=32"),
     "epsilon": (["epsilon_start=1.5"], "epsilon_start=1.5 must lie between 0 and 1"),
     "no updates": (["updates_per_episode=0"], "updates_per_episode=0 must be greater than 0"),
+    "unknown action selector": (
+        ["action_selector=softmx"],
+        "action_selector='softmx' is not registered; did you mean 'softmax'?",
+    ),
     "unknown mixer": (["mixer=qmx"], "mixer='qmx' is not registered; did you mean 'qmix'?"),
     "unknown runner": (["runner=vectr"], "'vectr' is not known; did you mean 'vector'?"),
     "impossible field": (["env_args.field_size=3", "env_args.max_food=3"], "max_food=3 foods never fit on a 3x3 field"),
