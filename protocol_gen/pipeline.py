@@ -17,7 +17,6 @@ done again, and an answered call is not asked again. So the same command goes on
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -27,11 +26,11 @@ from typing import Any
 
 import torch
 
-from epymarl_lmac.awareness.ceiling import ALONE, LEARNED, SHARE, TOGETHER, Ceiling, ceiling_of
-from epymarl_lmac.awareness.inputs import Episodes, extended_obs
+from epymarl_lmac.awareness.ceiling import LEARNED, Ceiling, ceiling_of
+from epymarl_lmac.awareness.inputs import extended_obs
 from epymarl_lmac.awareness.measure import QUINTILES, Budget, Recovery
 from epymarl_lmac.checkpoint import RunLock
-from epymarl_lmac.errors import BundleError, ProtocolRejected, RecordError, TaskError
+from epymarl_lmac.errors import BundleError, ProtocolRejected, TaskError
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.protocol import Bundle, Program, build_program, write_bundle
 from epymarl_lmac.protocol.engine.build import Limits
@@ -45,12 +44,12 @@ from protocol_gen import describe
 from protocol_gen.answers import LAYER, code_of
 from protocol_gen.asking import CRITIQUE, DesignStopped, ask, read_critique, read_selection
 from protocol_gen.build_bundle import default_folder, important_columns, schema_of, split_patterns
-from protocol_gen.collect import collect, mean_returns
 from protocol_gen.designers import Designer, Reply
 from protocol_gen.flow_data import describe_profile, profile
 from protocol_gen.ledger import Ledger, read_json, write_text
-from protocol_gen.options import Options, check_heldout, claim
-from protocol_gen.results import ASKED, NONE, PROFILED_EPISODES, STEPS, ceiling_from, kind_of
+from protocol_gen.options import Options, claim
+from protocol_gen.recorded_episodes import RecordedEpisodes
+from protocol_gen.results import ASKED, NONE, PROFILED_EPISODES, STEPS, ceiling_from, kind_of, known_scores
 from protocol_gen.score import (
     Data,
     Measured,
@@ -62,7 +61,6 @@ from protocol_gen.score import (
     measure_programs,
     score_of,
 )
-from protocol_gen.trajectories import read as read_trajectories
 
 BOUND_FACTOR = 3  # times the decoders' budget for the learned bound of the ceiling
 CHECKED_EPISODES = 4  # recorded episodes on which a protocol's contract is checked
@@ -202,70 +200,14 @@ class Design:
         return content
 
     def _data(self) -> Data:
-        o = self.options
-        path = self.work / "trajectories.h5" if o.buffer is None else Path(o.buffer)
-
-        def make() -> dict[str, Any]:
-            if not path.is_file() and o.buffer is None:
-                self._collect(path)
-            returns = [round(r, 4) for r in mean_returns(path)]
-            self._watch(
-                f"collect: mean return {returns[0]} in the first tenth of the episodes, {returns[1]} in the last"
-            )
-            train, heldout, attributes = read_trajectories(path)
-            return {
-                "file": str(path),
-                **attributes["notes"],
-                "mean_return_first_and_last_tenth": returns,
-                "states_sha256": _states_sha256(train, heldout),
-            }
-
-        self._collect_again_if_gone(path)
-        self._stage("collect", self.work / "collect.json", make)
-        train, heldout, attributes = read_trajectories(path)
-        check_heldout(len(heldout))
-        for what, dims in (("obs", self.card.obs), ("state", self.card.state)):
-            names = [d.name for d in dims]
-            stored = attributes[f"{what}_columns"]
-            for index, (mine, theirs) in enumerate(zip(names, stored, strict=False)):
-                if mine != theirs:
-                    raise TaskError(
-                        f"The card does not match {path}: {what}[{index}] is {theirs!r}, the card {mine!r}."
-                    )
-        packing = train.packing()
-        obs, state = packing.pack(train.obs_BTNO).numpy(), packing.pack(train.state_BTS).numpy()
-        describe.check_card_values(self.card, obs, state)
+        episodes = RecordedEpisodes(self.options, self.card, self.work, self._watch)
+        episodes.collect_again_if_gone()
+        self._stage("collect", self.work / "collect.json", episodes.collect)
+        train, heldout = episodes.read()
         selection = self._stage("select", self.work / "selection.json", self._select)
         important = list(selection["important"])
         names = [self.card.state[i].name for i in important]
         return Data(train, heldout, self.layout, important, names, self.options.batch_episodes)
-
-    def _collect(self, path: Path) -> None:
-        o = self.options
-        record = None if o.from_record is None else Path(o.from_record)
-        collect(path, self.card, o.env, o.updates, o.episodes, o.heldout, o.train_steps, record=record, seed=o.seed)
-
-    def _collect_again_if_gone(self, path: Path) -> None:
-        """Collects a file again that was removed after its stage was done.
-
-        Raises:
-            RecordError: other episodes were played than those that the rest of the folder was measured on.
-        """
-        done = self.work / "collect.json"
-        if self.options.buffer is not None or path.is_file() or not done.is_file():
-            return
-        self._watch(f"collect: {path} is gone, so it is collected again")
-        self._collect(path)
-        before = read_json(done).get("states_sha256")  # earlier versions did not write it
-        train, heldout, _ = read_trajectories(path)
-        again = _states_sha256(train, heldout)
-        if before is not None and before != again:
-            path.unlink()
-            raise RecordError(
-                f"{path} was gone, and collecting again gave other episodes: their states have SHA-256 {again[:12]}, "
-                f"those before {before[:12]}. What is in {self.work} was measured on the lost ones; restore the file, "
-                "or use another --work folder."
-            )
 
     def _select(self) -> dict[str, Any]:
         if self.options.important:
@@ -514,39 +456,3 @@ class Design:
         rounded = {name: round(choice[name], 5) for name in ("score", "confirmed_score", "gain", "gain_error")}
         kept = {name: choice[name] for name in ("candidate", "attempts", "confirmed", "worse", "dropped")}
         return {"k": k, **kept, **rounded}
-
-
-def _states_sha256(train: Episodes, heldout: Episodes) -> str:
-    """Returns what tells recorded episodes from others."""
-    digest = hashlib.sha256()
-    for episodes in (train, heldout):
-        digest.update(episodes.state_BTS.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def known_scores(known: Ceiling | None, recoveries: Mapping[str, Recovery]) -> dict[str, Any]:
-    """Returns the part of a manifest's scores that says what can be known, and how much of it is told."""
-    if known is None:
-        return {}
-    conditions = {
-        "form": known.form,
-        "note": known.note,
-        "episodes_alone_and_together": [known.n_alone, known.n_together],
-    }
-    shares = {
-        kind: {
-            "R2": _rounded(known.share(r)),
-            "recall_off_majority": _rounded(known.share_of_recall(r)),
-            **{f"R2 {name}": _rounded(value) for name, value in known.share_by_group(r).items()},
-        }
-        for kind, r in recoveries.items()
-    }
-    return {
-        ALONE: known.alone.summary(),
-        TOGETHER: known.together.summary(),
-        SHARE: {"conditions": conditions, **shares},
-    }
-
-
-def _rounded(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 4)

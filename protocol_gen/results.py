@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from epymarl_lmac.awareness.ceiling import ALONE, LEARNED, TOGETHER, Ceiling
+from epymarl_lmac.awareness.ceiling import ALONE, LEARNED, SHARE, TOGETHER, Ceiling
 from epymarl_lmac.awareness.measure import Recovery
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.protocol import Bundle
@@ -106,3 +106,31 @@ def profile_of(bundle: Bundle, trajectories: Path, layout: XLayout) -> dict[str,
     """Returns what a bundle's messages carry on recorded episodes."""
     train, _, _ = read_trajectories(trajectories)
     return profile(bundle.programs, train.spread(PROFILED_EPISODES), layout, bundle.steps)
+
+
+def known_scores(known: Ceiling | None, recoveries: Mapping[str, Recovery]) -> dict[str, Any]:
+    """Returns the part of a manifest's scores that says what can be known, and how much of it is told."""
+    if known is None:
+        return {}
+    conditions = {
+        "form": known.form,
+        "note": known.note,
+        "episodes_alone_and_together": [known.n_alone, known.n_together],
+    }
+    shares = {
+        kind: {
+            "R2": _rounded(known.share(r)),
+            "recall_off_majority": _rounded(known.share_of_recall(r)),
+            **{f"R2 {name}": _rounded(value) for name, value in known.share_by_group(r).items()},
+        }
+        for kind, r in recoveries.items()
+    }
+    return {
+        ALONE: known.alone.summary(),
+        TOGETHER: known.together.summary(),
+        SHARE: {"conditions": conditions, **shares},
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)

@@ -14,7 +14,7 @@ from epymarl_lmac.errors import RecordError, SettingsError, TaskError
 from epymarl_lmac.protocol import Bundle
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import task_card
-from protocol_gen import pipeline
+from protocol_gen import pipeline, recorded_episodes
 from protocol_gen.asking import DesignStopped
 from protocol_gen.designers import ReplayDesigner
 from protocol_gen.options import Options, claim
@@ -354,7 +354,7 @@ def test_a_users_card_that_does_not_match_the_buffer_is_refused(buffer, builder,
 
 
 def test_a_pattern_that_matches_no_column_is_refused_before_anything_is_played(buffer, builder, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "collect", None)
+    monkeypatch.setattr(recorded_episodes, "collect", None)
     settings = dataclasses.replace(options(buffer, tmp_path), buffer=None, important="target*,nothing*")
     with pytest.raises(SettingsError, match=r"--important 'nothing\*' matches no state column"):
         design(settings, tmp_path, ReplayDesigner(tmp_path), builder).run()
@@ -380,7 +380,7 @@ def test_a_trajectory_file_that_is_gone_is_collected_again(buffer, builder, tmp_
         played.append(path)
         path.write_bytes(buffer.read_bytes())
 
-    monkeypatch.setattr(pipeline, "collect", collect)
+    monkeypatch.setattr(recorded_episodes, "collect", collect)
     settings = dataclasses.replace(options(buffer, tmp_path), buffer=None, episodes=64, heldout=32)
     with ChatServer([Turn(text) for text in GOOD]) as server:
         made = design(settings, tmp_path, openai_designer(server), builder)
@@ -393,7 +393,7 @@ def test_a_trajectory_file_that_is_gone_is_collected_again(buffer, builder, tmp_
         design(settings, tmp_path, openai_designer(server), builder).run()
         assert played == [path, path] and len(server.requests) == 6
         path.unlink()
-        monkeypatch.setattr(pipeline, "_states_sha256", lambda train, heldout: "0" * 64)
+        monkeypatch.setattr(recorded_episodes, "states_sha256", lambda train, heldout: "0" * 64)
         with pytest.raises(RecordError, match="collecting again gave other episodes"):
             design(settings, tmp_path, openai_designer(server), builder).run()
         assert not path.exists()

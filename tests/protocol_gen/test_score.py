@@ -9,22 +9,25 @@ from chat_server import ChatServer, Turn
 from designs import SELECTION, TEXTS, design, fenced, openai_designer, options, protocol
 
 from epymarl_lmac.awareness.inputs import Episodes
+from epymarl_lmac.awareness.measure import Budget
 from epymarl_lmac.errors import ProtocolRejected
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.protocol import ProtocolSpec, build_program
 from protocol_gen import pipeline
 from protocol_gen.asking import DesignStopped
+from protocol_gen.ledger import read_json
 from protocol_gen.score import Data, Measured, check_messages, gain_of, measure_programs, score_of, spread_of
+from protocol_gen.trajectories import read as read_trajectories
 
 
 def lookout_data(buffer):
-    train, heldout, _ = pipeline.read_trajectories(buffer)
+    train, heldout, _ = read_trajectories(buffer)
     return Data(train, heldout, XLayout(4, True, True), [0, 1], ["target[0]", "target[1]"])
 
 
 @pytest.fixture(scope="module")
 def measured(buffer):
-    return measure_programs(lookout_data(buffer), [], pipeline.Budget(2, 3), 0.05).choosing
+    return measure_programs(lookout_data(buffer), [], Budget(2, 3), 0.05).choosing
 
 
 def with_seeds(recovery, success, r2):
@@ -102,7 +105,7 @@ def test_a_score_that_is_no_number_never_wins(buffer, builder, tmp_path, monkeyp
         made = design(options(buffer, tmp_path, candidates=2), tmp_path, openai_designer(server), builder)
         with pytest.raises(Exception, match="the script is over"):
             made.run()
-    chosen = pipeline.read_json(made.work / "k0" / "chosen.json")
+    chosen = read_json(made.work / "k0" / "chosen.json")
     assert chosen["candidate"] == 2 and "not a number" in chosen["candidates"][0]["stopped"]
 
 
