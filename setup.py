@@ -63,6 +63,7 @@ setup(
         "plotly>=5.20",
         "h5py>=3.10",
         "scipy>=1.11",
+        "threadpoolctl>=3.5",
         "pymongo>=4.6",
         "psutil>=5.9",
     ],

@@ -7,8 +7,8 @@ Every algorithm plays and learns in turns of ``--episodes`` episodes, ``qmix`` b
 the same machine; the ratio is against the mean of the two. Agents act at random (epsilon 1), so that what they learn
 changes no episode's length. The floor of an update is its floating-point operations in matrix products at the rate
 one core reaches on a warm product of 1600 x 64 x 384, measured once at the start, times ``--threads``: memory traffic,
-what stands between two products and the calls themselves are not in it. The share is floor over update. The last
-column is what the environment's buffer takes when full.
+what stands between two products and the calls themselves are not in it. The rate is that of the library that updates
+use (``--products``). The share is floor over update. The last column is what the environment's buffer takes when full.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
 from training_speed import floor_and_update, make, matmul_rate, sample, steps_per_second
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from components.buffer_memory import GIB  # noqa: E402
 from epymarl_lmac.errors import UserError  # noqa: E402
+from epymarl_lmac.learning import products  # noqa: E402
 from epymarl_lmac.settings import algorithms, load_settings  # noqa: E402
 from run import Experiment  # noqa: E402
 
@@ -51,13 +51,16 @@ def main() -> None:
     parser.add_argument("--algs", nargs="+", default=[alg for alg in algorithms() if alg != OPPONENT])
     parser.add_argument("--episodes", type=int, default=160, help="episodes of a turn")
     parser.add_argument("--threads", type=int, default=1, help="threads that PyTorch computes with")
+    parser.add_argument("--products", choices=products.CHOICES, default=products.AUTO, help="matrix_products")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    products.use(options.products, 1)
     rate = options.threads * matmul_rate()
+    print(f"one core: {rate / options.threads / 1e9:.0f} GFLOP/s, matrix products by {products.description()}")
     print("| task | algorithm | steps/s | `qmix` beside it | ratio | update, ms | floor, ms | share | buffer |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for task in options.tasks or TASKS[options.env]:
         words = [*task_words(options.env, task), f"buffer_size={STORED}", f"n_threads={options.threads}"]
+        words.append(f"matrix_products={options.products}")
         opponent = make(OPPONENT, options.env, words)
         for alg in options.algs:
             try:

@@ -10,7 +10,7 @@ here from our modules); EPyMARL's own ``qmix`` from a checkout, if its path is g
 ours is the 300 numbers of the field.
 
 The floor of an update is its floating-point operations in matrix products, counted by PyTorch, at the rate that
-this core reaches on a product of the update's own size.
+this core reaches on a product of the update's own size with the library that updates use (setting ``matrix_products``).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from components.episode_buffer import EpisodeBatch  # noqa: E402
+from epymarl_lmac.learning import products  # noqa: E402
 from epymarl_lmac.settings import load_settings  # noqa: E402
 from learners.value_learner import ValueLearner  # noqa: E402
 from modules.comm.lmac import LmacComm  # noqa: E402
@@ -117,16 +118,19 @@ def per_step_update(learner: ValueLearner, batch: EpisodeBatch) -> None:
 
 
 def matmul_rate() -> float:
-    """Returns floating-point operations per second of a product of the update's size."""
+    """Returns floating-point operations per second of a product of the update's size, with the library chosen."""
     a, b = torch.randn(1600, 64), torch.randn(64, 384)
     out = torch.empty(1600, 384)
-    return 2 * 1600 * 64 * 384 / quartile(lambda: torch.mm(a, b, out=out), 200)
+    return 2 * 1600 * 64 * 384 / quartile(lambda: products.product(a, b, out=out), 200)
 
 
 def floor_and_update(experiment: Experiment, batch: EpisodeBatch, rate: float) -> tuple[float, float]:
     """Returns the floor of an update and an update, in seconds; messages come with the stored episodes."""
+    library, n_threads = products.chosen(), torch.get_num_threads()
+    products.use(products.TORCH, n_threads)  # the only one whose operations are counted
     with FlopCounterMode(display=False) as counter:
         experiment.learner.train(batch, 0, 0)
+    products.use(library, n_threads)
     return counter.get_total_flops() / rate, quartile(lambda: experiment.learner.train(batch, 0, 0), 40)
 
 

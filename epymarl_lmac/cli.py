@@ -118,10 +118,12 @@ def doctor() -> None:
     """Says what this installation has and lacks."""
     import torch
 
+    from epymarl_lmac.learning import products
     from epymarl_lmac.protocol.engine.sandbox import detect
     from epymarl_lmac.record.provenance import git_state, machine, package_versions
     from epymarl_lmac.tasks.sc2_engine import doctor_rows
 
+    products.use(products.AUTO, torch.get_num_threads())  # what a run would choose
     lines = {**machine(), "torch threads": torch.get_num_threads(), **package_versions()}
     lines |= {"source": source_root(), "config": config_root(), "protocols": protocols_root()}
     lines |= {f"git {key}": value for key, value in git_state().items()}

@@ -24,6 +24,7 @@ from components.transforms import OneHot
 from controllers import REGISTRY as mac_REGISTRY
 from epymarl_lmac import checkpoint as ckpt
 from epymarl_lmac.errors import CheckpointError, RecordError, SettingsError
+from epymarl_lmac.learning import products
 from epymarl_lmac.learning.batches import requests_of, update_ratio
 from epymarl_lmac.learning.memory import keep_freed_memory
 from epymarl_lmac.record import provenance
@@ -103,7 +104,7 @@ class Experiment:
     """
 
     def __init__(self, args: Settings, logger: Logger) -> None:
-        torch.set_num_threads(args.n_threads)
+        products.use(args.matrix_products, args.n_threads)
         keep_freed_memory()
         self.sampler = set_seeds(args.seed)
         device = "cuda" if args.use_cuda and torch.cuda.is_available() else "cpu"

@@ -29,7 +29,8 @@ from torch.nn import functional as F
 
 from epymarl_lmac.learning import gru_kernels, mlp_kernels
 from epymarl_lmac.learning.forms import is_compiled
-from epymarl_lmac.learning.input_parts import add_product, add_weight_gradient, input_gradients, linear
+from epymarl_lmac.learning.input_parts import add_weight_gradient, input_gradients, linear
+from epymarl_lmac.learning.products import add_product, product, sum_and_product
 
 BLOCK_ROWS = 512  # a block ends with the step that reaches so many rows
 
@@ -128,12 +129,12 @@ def _run_cpu(
             a_K = a[rows_K] if keeps else a[:n]
             linear([part[rows_K] for part in parts], w.first_weight, a_K)
             mlp_kernels.add_bias(a_K.numpy(), first_bias, True)
-        torch.mm(a_K, to_gates, out=gates[:n])
+        product(a_K, to_gates, out=gates[:n])
         for row, rows, before in block.steps:
             if rows != last_rows:
                 hidden_rows, last_rows = hidden[:rows], rows
             prior = h0[:rows] if before < 0 else h[before : before + rows]
-            torch.mm(prior, to_hidden, out=hidden_rows)
+            product(prior, to_hidden, out=hidden_rows)
             fixed = gates_array, row - block.start, hidden_array, bias_F, prior.numpy(), residual_array, h_array
             if keeps:
                 gru_kernels.step_with_factors(*fixed, factors_array, row, rows)
@@ -192,7 +193,7 @@ class _Backward:
                 if before >= 0 or wants_h0:
                     if rows != carried:
                         passed_rows, carry_rows = passed[:rows], self.carry[:rows]
-                    torch.addmm(passed_rows, d_hidden[at : at + rows], weight, out=carry_rows)
+                    sum_and_product(passed_rows, d_hidden[at : at + rows], weight, out=carry_rows)
                 carried = rows
             n = block.stop - block.start
             self._add(d_gates[:n], before_K[:n], a_PA[block.start : block.stop], d_a[:n], block)
@@ -206,10 +207,10 @@ class _Backward:
         self.d_bias_F += d_gates.sum(0)
         if weights.first_weight is None:
             if self.d_parts[0] is not None:
-                torch.mm(d_input, weights.weight_ih, out=self.d_parts[0][rows])
+                product(d_input, weights.weight_ih, out=self.d_parts[0][rows])
             return
         assert self.d_first is not None and self.d_first_bias is not None
-        torch.mm(d_input, weights.weight_ih, out=d_a)
+        product(d_input, weights.weight_ih, out=d_a)
         mlp_kernels.through_relu(d_a.numpy(), a_K.numpy(), np.float32(1.0))
         self.d_first_bias += d_a.sum(0)
         parts = [part[rows] for part in self.parts]

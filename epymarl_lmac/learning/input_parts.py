@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor
+
+from epymarl_lmac.learning.products import add_product, product
 
 
 def columns_of(parts: Sequence[Tensor]) -> Iterator[slice]:
@@ -19,17 +20,12 @@ def columns_of(parts: Sequence[Tensor]) -> Iterator[slice]:
         start += part.shape[1]
 
 
-def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Adds a matrix product in place; PyTorch's counter of floating-point operations does not see ``addmm_``."""
-    torch.addmm(total, left, right, out=total)
-
-
 def linear(parts: Sequence[Tensor], weight_HI: Tensor, out_PH: Tensor) -> None:
     """Writes what a linear layer without bias makes of the parts."""
     for k, (part, columns) in enumerate(zip(parts, columns_of(parts), strict=True)):
         to_out = weight_HI[:, columns].t()
         if k == 0:
-            torch.mm(part, to_out, out=out_PH)
+            product(part, to_out, out=out_PH)
         else:
             add_product(out_PH, part, to_out)
 
@@ -44,4 +40,4 @@ def input_gradients(d_PH: Tensor, weight_HI: Tensor, d_parts: Sequence[Tensor | 
     """Writes the gradient of every part that wants one."""
     for d_part, columns in zip(d_parts, columns_of(parts), strict=True):
         if d_part is not None:
-            torch.mm(d_PH, weight_HI[:, columns], out=d_part)
+            product(d_PH, weight_HI[:, columns], out=d_part)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from epymarl_lmac.learning import input_parts, mlp_kernels
 from epymarl_lmac.learning.dropout import Dropout
 from epymarl_lmac.learning.forms import is_compiled
+from epymarl_lmac.learning.products import product
 
 BLOCK_NUMBERS = 2**17  # a block of the widest layer's rows has at most so many numbers (512 KiB)
 
@@ -165,7 +166,7 @@ class Pass:
             d_bias.add_(d.sum(0))
             input_parts.add_weight_gradient(d_weight, d, [self.outs[k - 1][rows]] if k > 0 else parts)
             if k > 0:
-                d = torch.mm(d, self._weights[k][0])
+                d = product(d, self._weights[k][0])
         input_parts.input_gradients(d, self._weights[0][0], d_parts, parts)
 
     def _through(self, k: int, d: Tensor, rows: slice) -> None:

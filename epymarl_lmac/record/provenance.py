@@ -14,6 +14,7 @@ import torch
 
 import epymarl_lmac
 from epymarl_lmac.errors import RecordError
+from epymarl_lmac.learning import products
 from epymarl_lmac.paths import source_root
 from epymarl_lmac.record.files import write_json as write_json  # protocol_gen imports it from here
 
@@ -63,6 +64,7 @@ def machine() -> dict[str, Any]:
         "processor": platform.processor() or platform.machine(),
         "cpus": os.cpu_count(),
         "cuda": cuda,
+        "matrix_products": products.description(),
     }
 
 

@@ -41,6 +41,7 @@ def test_what_changes_learning_changes_the_hash(key):
 FREE = {
     "t_max": 5, "label": "x", "local_results_path": "y", "save_model": False, "log_interval": 3, "test_nepisode": 7,
     "test_interval": 9, "runner_log_interval": 11, "n_threads": 2, "use_cuda": False,
+    "matrix_products": "numpy",
 }  # fmt: skip
 
 

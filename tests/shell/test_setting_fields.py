@@ -91,7 +91,8 @@ def test_values_are_written_as_yaml_1_1_reads_them(value, text):
 
 
 def test_what_hosts_and_continuations_may_change():
-    assert {"runner", "acting", "batch_size_run", "num_envs", "updates_per_episode", "n_threads"} == RUNNERS
+    speed = {"n_threads", "matrix_products"}
+    assert {"runner", "acting", "batch_size_run", "num_envs", "updates_per_episode", *speed} == RUNNERS
     assert RUNNERS < HOSTS_OWN and "lr" not in HOSTS_OWN and "t_max" in HOSTS_OWN
-    assert {"t_max", "checkpoint_path", "n_threads"} <= RESUMABLE
+    assert {"t_max", "checkpoint_path", *speed} <= RESUMABLE
     assert not {"lr", "seed", "env_args", "acting", "batch_size_run", "comm"} & RESUMABLE

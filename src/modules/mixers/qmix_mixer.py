@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.learning.products import linear
 
 if TYPE_CHECKING:
     from epymarl_lmac.seam import MixerArgs
@@ -69,7 +70,7 @@ class QMixer(nn.Module):
         layers = self._state_layers()
         weight = torch.cat([layer.weight for layer in layers])
         bias = torch.cat([layer.bias for layer in layers])
-        read = F.linear(states.reshape(B * T, self.state_dim), weight, bias)
+        read = linear(states.reshape(B * T, self.state_dim), weight, bias)
         w1, w_final, b1, v = read.split([layer.out_features for layer in layers], dim=1)
         if isinstance(self.hyper_w_1, nn.Sequential) and isinstance(self.hyper_w_final, nn.Sequential):
             w1 = self.hyper_w_1[2](torch.relu(w1))

@@ -1,0 +1,112 @@
+"""Matrix products of float32 tensors on the CPU: PyTorch's, or numpy's where those are faster.
+
+On AMD processors PyTorch's library (MKL) uses no AVX-512: one core of a Zen 5 does 100 GFLOP/s with it, and 180 with
+the AVX-512 kernels of numpy's library, OpenBLAS. Both give the same numbers to rounding. What a process uses is chosen
+once, by ``use``; before that it is PyTorch.
+
+Only the hand-written passes (``mlp.py``, ``gru.py``, ``losses.py``) and ``linear`` come here, on tensors that want no
+gradient at that moment. Letters: P rows, I inputs, H columns of a layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from epymarl_lmac.learning.forms import is_compiled
+from epymarl_lmac.processor import is_amd_with_avx512
+
+AUTO, TORCH, NUMPY = "auto", "torch", "numpy"
+CHOICES = (AUTO, TORCH, NUMPY)
+_AVX512 = ("SkylakeX", "Cooperlake", "SapphireRapids")  # OpenBLAS's names of kernels
+
+_is_numpy = False
+
+
+def use(name: str, n_threads: int) -> str:
+    """Chooses the library of this process's matrix products and its number of threads.
+
+    Args:
+        name: one of ``CHOICES``; "auto" is numpy on an AMD processor for which numpy has AVX-512 kernels, else torch.
+        n_threads: of both libraries.
+
+    Returns:
+        What was chosen, "torch" or "numpy".
+    """
+    global _is_numpy
+    torch.set_num_threads(n_threads)
+    threadpoolctl.threadpool_limits(limits=n_threads, user_api="blas")
+    _is_numpy = name == NUMPY or (name == AUTO and is_amd_with_avx512() and _numpys_kernels() in _AVX512)
+    return chosen()
+
+
+def chosen() -> str:
+    """Returns what this process uses, "torch" or "numpy"."""
+    return NUMPY if _is_numpy else TORCH
+
+
+def _numpys_kernels() -> str:
+    """Returns which kernels numpy's library computes with; "" where that is not known."""
+    found = [blas.get("architecture") for blas in threadpoolctl.threadpool_info() if "numpy" in blas["filepath"]]
+    return found[0] or "" if found else ""
+
+
+def description() -> str:
+    """Returns in words what this process uses, for the run's record."""
+    return f"numpy, {_numpys_kernels() or 'unknown'} kernels" if _is_numpy else TORCH
+
+
+def product(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
+    """Returns ``left @ right``, in ``out`` if that is given."""
+    if not _is_numpy:
+        return torch.mm(left, right, out=out)
+    if out is None:
+        out = left.new_empty(len(left), right.shape[1])
+    np.matmul(left.numpy(), right.numpy(), out=out.numpy())
+    return out
+
+
+def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Adds ``left @ right`` to ``total``; PyTorch's counter of operations does not see ``addmm_``."""
+    if not _is_numpy:
+        torch.addmm(total, left, right, out=total)
+        return
+    sums = total.numpy()
+    sums += np.matmul(left.numpy(), right.numpy())
+
+
+def sum_and_product(term: Tensor, left: Tensor, right: Tensor, out: Tensor) -> None:
+    """Writes ``term + left @ right`` into ``out``, which is none of them."""
+    if not _is_numpy:
+        torch.addmm(term, left, right, out=out)
+        return
+    sums = out.numpy()
+    np.matmul(left.numpy(), right.numpy(), out=sums)
+    sums += term.numpy()
+
+
+class _Linear(torch.autograd.Function):
+    """x W^T + b."""
+
+    @staticmethod
+    def forward(ctx: Any, x_PI: Tensor, weight_HI: Tensor, bias_H: Tensor) -> Tensor:
+        ctx.save_for_backward(x_PI, weight_HI)
+        return product(x_PI.detach(), weight_HI.detach().t()).add_(bias_H)
+
+    @staticmethod
+    def backward(ctx: Any, grad_PH: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        x_PI, weight_HI = ctx.saved_tensors
+        d_x = product(grad_PH, weight_HI) if ctx.needs_input_grad[0] else None
+        return d_x, product(grad_PH.t(), x_PI), grad_PH.sum(0)
+
+
+def linear(x_PI: Tensor, weight_HI: Tensor, bias_H: Tensor) -> Tensor:
+    """Returns what ``torch.nn.functional.linear`` does, for two axes."""
+    if not _is_numpy or not is_compiled(x_PI, weight_HI, bias_H):
+        return F.linear(x_PI, weight_HI, bias_H)
+    return _Linear.apply(x_PI, weight_HI, bias_H)
