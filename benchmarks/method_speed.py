@@ -17,6 +17,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
 from training_speed import floor_and_update, make, matmul_rate, sample, steps_per_second
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,7 +54,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads that PyTorch computes with")
     parser.add_argument("--products", choices=products.CHOICES, default=products.AUTO, help="matrix_products")
     options = parser.parse_args()
-    products.use(options.products, 1)
+    if products.use(options.products, options.threads) == products.NUMPY and options.threads > 1:
+        parser.error("--products numpy: numpy's products have one thread; leave --threads out.")
+    torch.set_num_threads(1)
     rate = options.threads * matmul_rate()
     print(f"one core: {rate / options.threads / 1e9:.0f} GFLOP/s, matrix products by {products.description()}")
     print("| task | algorithm | steps/s | `qmix` beside it | ratio | update, ms | floor, ms | share | buffer |")

@@ -29,19 +29,24 @@ _is_numpy = False
 
 
 def use(name: str, n_threads: int) -> str:
-    """Chooses the library of this process's matrix products and its number of threads.
+    """Chooses the library of this process's matrix products, and PyTorch's number of threads.
+
+    Numpy's products get one thread: OpenBLAS's threads wait actively, and those of PyTorch, which do so as well, then
+    have no core to run on. Updates with two threads of each took ten times as long.
 
     Args:
-        name: one of ``CHOICES``; "auto" is numpy on an AMD processor for which numpy has AVX-512 kernels, else torch.
-        n_threads: of both libraries.
+        name: one of ``CHOICES``; "auto" is numpy with one thread on an AMD processor for which numpy has AVX-512
+            kernels, else torch.
+        n_threads: of PyTorch.
 
     Returns:
         What was chosen, "torch" or "numpy".
     """
     global _is_numpy
     torch.set_num_threads(n_threads)
-    threadpoolctl.threadpool_limits(limits=n_threads, user_api="blas")
-    _is_numpy = name == NUMPY or (name == AUTO and is_amd_with_avx512() and _numpys_kernels() in _AVX512)
+    threadpoolctl.threadpool_limits(limits=1, user_api="blas")
+    is_faster = n_threads == 1 and is_amd_with_avx512() and _numpys_kernels() in _AVX512
+    _is_numpy = name == NUMPY or (name == AUTO and is_faster)
     return chosen()
 
 
