@@ -1,6 +1,6 @@
 """Matrix products of float32 tensors on the CPU: PyTorch's, or numpy's where those are faster.
 
-On AMD processors PyTorch's library (MKL) uses no AVX-512: one core of a Zen 5 does 100 GFLOP/s with it, and 180 with
+On AMD processors PyTorch's library (MKL) uses no AVX-512: one core of a Zen 5 does 98 GFLOP/s with it, and 211 with
 the AVX-512 kernels of numpy's library, OpenBLAS. Both give the same numbers to rounding. What a process uses is chosen
 once, by ``use``; before that it is PyTorch.
 
