@@ -32,7 +32,7 @@ def use(name: str, n_threads: int) -> str:
     """Chooses the library of this process's matrix products, and PyTorch's number of threads.
 
     Numpy's products get one thread: OpenBLAS's threads wait actively, and those of PyTorch, which do so as well, then
-    have no core to run on. Updates with two threads of each took ten times as long.
+    have no core to run on.
 
     Args:
         name: one of ``CHOICES``; "auto" is numpy with one thread on an AMD processor for which numpy has AVX-512
