@@ -38,9 +38,9 @@ def _resets(subject: Subject) -> Iterator[str]:
     draws = subject.draws(env)
     play(env, draws, 1, LEFT_AFTER)
     again_EB = lengths(play(env, draws, 1))
-    if (again_EB != fresh_EB.max()).any():
+    if again_EB.max() <= fresh_EB.max() - LEFT_AFTER:  # in no copy: one of them may end early for another reason
         yield (
-            f"After a reset() in mid-episode an episode lasts {again_EB.min()} steps instead of {fresh_EB.max()}; "
+            f"After a reset() in mid-episode an episode lasts {again_EB.max()} steps instead of {fresh_EB.max()}; "
             "reset() must set the clock back."
         )
 

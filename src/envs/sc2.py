@@ -28,7 +28,7 @@ from epymarl_lmac.tasks.sc2_engine import announce, choose_engine
 from epymarl_lmac.tasks.sc2_settings import SCRIPT, Sc2Settings
 
 _SIMULATOR, _RIVAL = "simulator.", "rival."  # prefixes of their arrays in a saved state
-SIMULATOR_VERSION = "1"  # goes up when the same seed would play another battle
+SIMULATOR_VERSION = "2"  # goes up when the same seed would play another battle
 
 
 class Sc2Env(BatchedEnv):

@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from epymarl_lmac.paths import config_root, source_root
-
-sys.path[:0] = [str(source_root()), str(Path(__file__).parent)]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(HERE)]
 
 from scripted import POLICIES, Policy  # noqa: E402
 
-from envs.sc2 import Sc2Env, Sc2V2Env  # noqa: E402
+from envs.sc2 import SIMULATOR_VERSION, Sc2Env, Sc2V2Env  # noqa: E402
+from epymarl_lmac.paths import config_root  # noqa: E402
 from epymarl_lmac.tasks import task_card  # noqa: E402
 from epymarl_lmac.tasks.sc2_map_file import load_map, map_names  # noqa: E402
 
@@ -120,10 +121,8 @@ def play(env: Sc2Env, policy: Policy, seed: int, tally: Tally | None = None) -> 
     }
 
 
-COLUMNS = (
-    "map", "map_hash", "policy", "seed", "episodes", "win_rate", "length_mean", "length_min", "return_mean",
-)  # fmt: skip
-_SAME = ("map", "map_hash", "policy", "seed", "episodes")  # what names a row
+_SAME = ("map", "map_hash", "simulator", "policy", "seed", "episodes")  # what names a row
+COLUMNS = (*_SAME, "win_rate", "length_mean", "length_min", "return_mean")
 
 
 def known_rows(path: Path | None) -> set[tuple[str, ...]]:
@@ -168,7 +167,8 @@ def main() -> None:
     policies, known = options.policies.split(","), known_rows(options.csv)
     for name in map_names() if options.all else options.maps:
         for policy in policies:
-            key = (name, load_map(name).hash()[:12], policy, str(options.seed), str(options.episodes))
+            map_hash = load_map(name).hash()[:12]
+            key = (name, map_hash, SIMULATOR_VERSION, policy, str(options.seed), str(options.episodes))
             if key in known:
                 continue
             env = make_env(name, options.episodes, options.seed)

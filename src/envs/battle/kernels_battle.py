@@ -1,7 +1,8 @@
 """Compiled step of many battles: orders, then eight game loops, one battle after the other, on one core.
 
-Order of a loop: clocks, then every unit acts (allies first, in slot order; instant hits count at once), then all
-move, then shots land, then health and shields come back. Units that die in a loop do nothing more in it.
+Order of a loop: clocks, then every unit acts (instant hits count at once), then all move, then shots land, then health
+and shields come back. Units that die in a loop do nothing more in it. Which unit comes first is drawn anew in every
+loop, for both sides together, as in the game (PySC2, docs/environment.md, "Determinism and Randomness").
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from envs.battle.kernels_cache import kernel
 from envs.battle.kernels_combat import land_shots, settle_bursts
 from envs.battle.kernels_data import IDLE, N_TYPES
 from envs.battle.kernels_move import move_units
+from envs.battle.kernels_random import shuffle
 from envs.battle.orders import lead_enemies
 
 SHIELD_DELAY = 160.0  # loops without damage before the shield comes back
@@ -51,14 +53,15 @@ def _recover(body):
 
 
 @kernel
-def run_loop(body, weapons, terrain, shots, rng_1, near):
-    """Runs one game loop of one battle."""
+def run_loop(body, weapons, terrain, shots, rng_1, near, turn_U):
+    """Runs one game loop of one battle; ``turn_U``, the slots in any order, is put into this loop's order."""
     _tick(body)
-    for i in range(body.size):
+    shuffle(rng_1, turn_U)
+    for i in turn_U:
         if body[i].alive:
             decide(body, weapons, shots, rng_1, i)
-    move_units(body, terrain, near)
-    land_shots(body, weapons, shots)
+    move_units(body, terrain, near, turn_U)
+    land_shots(body, weapons, shots, turn_U)
     settle_bursts(body, weapons)
     _recover(body)
 
@@ -150,6 +153,7 @@ def step_battles(
         active_B: battles to step.
     """
     near = np.empty(body_BU.shape[1], np.int64)
+    turn_U = np.empty(body_BU.shape[1], np.int64)
     n_allies = orders.kind_BN.shape[1]
     for b in range(active_B.size):
         if not active_B[b]:
@@ -165,6 +169,8 @@ def step_battles(
         _give(body, orders, b, 0)
         lead_enemies(body, int(leader_B[b]))
         _give(body, enemy_orders, b, n_allies)
+        for i in range(body.size):
+            turn_U[i] = i
         for _ in range(LOOPS):
-            run_loop(body, weapons, terrain, shots, rng_1, near)
+            run_loop(body, weapons, terrain, shots, rng_1, near, turn_U)
         write_table(body, columns, b)

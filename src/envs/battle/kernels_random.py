@@ -35,3 +35,11 @@ def uniform(rng_1):
 def below(rng_1, n):
     """Returns an integer in [0, n)."""
     return min(int(uniform(rng_1) * n), n - 1)
+
+
+@kernel
+def shuffle(rng_1, places):
+    """Puts an array into a random order, all orders equally likely (Fisher and Yates)."""
+    for i in range(places.size - 1, 0, -1):
+        j = below(rng_1, i + 1)
+        places[i], places[j] = places[j], places[i]

@@ -1,8 +1,9 @@
 """Compiled start of a battle: teams, places, the agents' order, first orders.
 
 "Created at a point" means in the game: on the free walkable spot nearest to it. Units are placed one after the other in
-creation order, so those with one point form a tight cluster. The exact cluster is the engine's own; here spots are
-tried on rings around the point, the enemies' turned by half a circle.
+creation order, so those with one point form a tight cluster. Recordings of the game show which (docs/results/sc2,
+"Where units start"): a grid along the axes, and of spots equally far from the point the eastern one first, then the
+southern one. Both teams have the same cluster; the enemies' is not mirrored.
 """
 
 from __future__ import annotations
@@ -13,17 +14,15 @@ import numpy as np
 
 from envs.battle.kernels_battle import forget, write_table
 from envs.battle.kernels_cache import kernel
-from envs.battle.kernels_data import ALLY_SIDE, ATTACK_MOVE, ENEMY_SIDE, N_TYPES
+from envs.battle.kernels_data import ATTACK_MOVE, N_TYPES
 from envs.battle.kernels_path import keep_off_walls
 from envs.battle.kernels_random import below, uniform
 from envs.battle.terrain import SIZE
 from envs.battle.units import UNIT_INDEX, UNIT_NAMES
 from epymarl_lmac.tasks.sc2_map import BattleMap
 
-RING = 0.125  # cells between two rings of spots
-RING_ANGLE = 0.2618  # 15 degrees between two spots of a ring
-RINGS = 200
-SPACE = 0.05  # cells left between the bodies of units that are created together
+SPOT = 0.125  # cells between two spots that are tried, in x and in y
+FARTHEST = 12.0  # cells from the point to the last spot that is tried
 
 
 class SpawnPlan(NamedTuple):
@@ -39,6 +38,7 @@ class SpawnPlan(NamedTuple):
         team_types: int64 (G,), team_weights: float64 (G,) cumulated, team_is_exception: bool (G,).
         p_surround, reflect_x, corner_offset: see ``RandomStart``.
         attack_moves: whether enemies start with an attack-move to (point_x, point_y).
+        spot_S2: float64 (S, 2), offsets of the spots around a point in the order in which they are tried.
     """
 
     rects: np.ndarray
@@ -56,6 +56,15 @@ class SpawnPlan(NamedTuple):
     attack_moves: bool
     point_x: float
     point_y: float
+    spot_S2: np.ndarray
+
+
+def _spots() -> np.ndarray:
+    """Returns the offsets of all spots around a point: the nearest first, then the eastern, then the southern one."""
+    n = int(FARTHEST / SPOT)
+    x, y = (axis.ravel() for axis in np.meshgrid(np.arange(-n, n + 1), np.arange(-n, n + 1)))
+    order = np.lexsort((y, -x, x**2 + y**2))
+    return np.stack([x, y], 1)[order] * SPOT
 
 
 def make_plan(battle_map: BattleMap) -> SpawnPlan:
@@ -85,6 +94,7 @@ def make_plan(battle_map: BattleMap) -> SpawnPlan:
         attack_moves=battle_map.opponent.kind == "attack_move",
         point_x=float(point[0]) if point else 0.0,
         point_y=float(point[1]) if point else 0.0,
+        spot_S2=_spots(),
     )
 
 
@@ -172,31 +182,44 @@ def _is_taken(templates, type_U, point_U2, i, n_allies, x, y):
     kind = templates[type_U[i] if i < n_allies else N_TYPES + type_U[i]]
     for j in range(i):
         other = templates[type_U[j] if j < n_allies else N_TYPES + type_U[j]]
-        reach = kind.radius + other.radius + SPACE - 1e-6
+        reach = kind.separation + other.separation - 1e-6
         if other.plane == kind.plane and np.hypot(point_U2[j, 0] - x, point_U2[j, 1] - y) < reach:
             return True
     return False
 
 
 @kernel
-def _place(templates, terrain, type_U, point_U2, i, n_allies):
+def _place(templates, terrain, spot_S2, type_U, point_U2, i, n_allies):
     """Moves unit i from its point to the nearest free spot."""
-    side = ALLY_SIDE if i < n_allies else ENEMY_SIDE
-    kind = templates[side * N_TYPES + type_U[i]]
-    for ring in range(RINGS):
-        n_spots = 1 if ring == 0 else int(2 * np.pi / RING_ANGLE) + 1
-        for spot in range(n_spots):
-            angle = spot * RING_ANGLE + side * np.pi
-            x = point_U2[i, 0] + ring * RING * np.cos(angle)
-            y = point_U2[i, 1] + ring * RING * np.sin(angle)
-            if kind.is_air:
-                free_x, free_y = min(max(x, 0.0), SIZE - 1e-6), min(max(y, 0.0), SIZE - 1e-6)
-            else:
-                free_x, free_y = keep_off_walls(terrain, x, y, kind.inner)
-            is_elsewhere = np.hypot(free_x - x, free_y - y) > RING and ring > 0
-            if not is_elsewhere and not _is_taken(templates, type_U, point_U2, i, n_allies, free_x, free_y):
-                point_U2[i, 0], point_U2[i, 1] = free_x, free_y
-                return
+    kind = templates[type_U[i] if i < n_allies else N_TYPES + type_U[i]]
+    for spot in range(spot_S2.shape[0]):
+        x = point_U2[i, 0] + spot_S2[spot, 0]
+        y = point_U2[i, 1] + spot_S2[spot, 1]
+        if kind.is_air:
+            free_x, free_y = min(max(x, 0.0), SIZE - 1e-6), min(max(y, 0.0), SIZE - 1e-6)
+        else:
+            free_x, free_y = keep_off_walls(terrain, x, y, kind.inner)
+        is_elsewhere = np.hypot(free_x - x, free_y - y) > SPOT and spot > 0
+        if not is_elsewhere and not _is_taken(templates, type_U, point_U2, i, n_allies, free_x, free_y):
+            point_U2[i, 0], point_U2[i, 1] = free_x, free_y
+            return
+
+
+@kernel
+def _attack_move(body, n_allies, x, y):
+    """Sends all enemies that can attack or heal to a point, each beside it as it stands beside the others now."""
+    count, mean_x, mean_y = 0, 0.0, 0.0
+    for slot in range(n_allies, body.size):
+        u = body[slot]
+        if u.n_weapons > 0 or u.heal > 0:
+            count += 1
+            mean_x += u.x
+            mean_y += u.y
+    for slot in range(n_allies, body.size):
+        u = body[slot]
+        if u.n_weapons > 0 or u.heal > 0:
+            u.order = ATTACK_MOVE
+            u.point_x, u.point_y = x + u.x - mean_x / count, y + u.y - mean_y / count
 
 
 @kernel
@@ -250,7 +273,7 @@ def reset_battles(templates, terrain, plan, columns, body_BU, shots_BUS, rng_B1,
                 type_U[i] = plan.unit_type[i]
             _draw_points(plan, rng_1, point_U2)
         for i in range(n_units):
-            _place(templates, terrain, type_U, point_U2, i, n_allies)
+            _place(templates, terrain, plan.spot_S2, type_U, point_U2, i, n_allies)
         order = _agent_order(plan, type_U, point_U2, n_allies)
         for slot in range(n_units):
             i = order[slot]
@@ -261,9 +284,8 @@ def reset_battles(templates, terrain, plan, columns, body_BU, shots_BUS, rng_B1,
             u = body[slot]
             columns.unit_type[b, slot] = u.unit_type
             columns.health_max[b, slot], columns.shield_max[b, slot] = u.health_max, u.shield_max
-            if plan.attack_moves and slot >= n_allies and u.n_weapons > 0:
-                u.order = ATTACK_MOVE
-                u.point_x, u.point_y = plan.point_x, plan.point_y
+        if plan.attack_moves:
+            _attack_move(body, n_allies, plan.point_x, plan.point_y)
         write_table(body, columns, b)
 
 

