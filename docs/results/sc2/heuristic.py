@@ -1,11 +1,11 @@
 """Plays SMAC's own scripted team (its option ``heuristic_ai``) on the embedded engine.
 
-    python docs/results/sc2/heuristic.py [--battles 200]
+    python docs/results/sc2/heuristic.py [--battles 200] [--turns]
 
 Every unit is ordered to attack the nearest enemy, wherever that is, and keeps to it until it is dead; Medivacs heal
 the nearest hurt unit in the same way. These orders go to the simulator itself; agents can attack only what is in their
-shoot range.
-The SMAC paper (Samvelyan et al. 2019) gives win rates of this team in StarCraft II.
+shoot range. The SMAC paper (Samvelyan et al. 2019) gives win rates of this team in StarCraft II. With ``--turns`` the
+enemies' cluster is turned about its middle before the battles start, for the question how much hangs on it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from epymarl_lmac.tasks.sc2_map import BattleMap  # noqa: E402
 from epymarl_lmac.tasks.sc2_map_file import load_map  # noqa: E402
 
 PUBLISHED = {"2s3z": 0.90, "3s5z": 0.42, "10m_vs_11m": 0.12, "5m_vs_6m": 0.0, "3s_vs_5z": 0.0, "MMM2": 0.0}
+TURNS = range(0, 360, 45)  # degrees
 NO_TARGET = -1
 
 
@@ -59,9 +60,23 @@ class Heuristic:
         return (HEAL if names[i] == "Medivac" else ATTACK), int(self.target_N[i])
 
 
-def win_rate(battle_map: BattleMap, battles: int, seed: int) -> float:
+def turn_enemies(simulator: Simulator, degrees: float) -> None:
+    """Turns the enemies of battles that have just begun about the middle of their cluster."""
+    n, body = simulator.table.n_allies, simulator._body_BU
+    x_BM, y_BM = body["x"][:, n:], body["y"][:, n:]
+    middle = x_BM.mean(1, keepdims=True) + 1j * y_BM.mean(1, keepdims=True)
+    turned = middle + (x_BM + 1j * y_BM - middle) * np.exp(1j * np.deg2rad(degrees))
+    for columns in (body["x"], body["home_x"], simulator.table.x):
+        columns[:, n:] = turned.real
+    for columns in (body["y"], body["home_y"], simulator.table.y):
+        columns[:, n:] = turned.imag
+
+
+def win_rate(battle_map: BattleMap, battles: int, seed: int, degrees: float = 0) -> float:
     """Plays battles to their end; returns the share in which no enemy is left."""
     simulator = Simulator(battle_map, battles, seed)
+    if degrees:
+        turn_enemies(simulator, degrees)
     table, n = simulator.table, battle_map.n_allies
     teams = [Heuristic(n) for _ in range(battles)]
     live_B = np.ones(battles, np.bool_)
@@ -82,7 +97,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--battles", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--turns", action="store_true", help="turn the enemies' cluster, on 2s3z and 3s5z")
     options = parser.parse_args()
+    if options.turns:
+        print("| map | " + " | ".join(map(str, TURNS)) + " |\n|" + " --- |" * (len(TURNS) + 1))
+        for name in ("2s3z", "3s5z"):
+            rates = [win_rate(the_map(name), options.battles, options.seed, degrees) for degrees in TURNS]
+            print(f"| {name} | " + " | ".join(f"{rate:.2f}" for rate in rates) + " |", flush=True)
+        return
     print("| map | StarCraft II | embedded |\n| --- | --- | --- |")
     for name, published in PUBLISHED.items():
         ours = win_rate(the_map(name), options.battles, options.seed)
