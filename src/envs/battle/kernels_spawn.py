@@ -22,7 +22,7 @@ from envs.battle.units import UNIT_INDEX, UNIT_NAMES
 from epymarl_lmac.tasks.sc2_map import BattleMap
 
 SPOT = 0.125  # cells between two spots that are tried, in x and in y
-FARTHEST = 12.0  # cells from the point to the last spot that is tried
+FARTHEST = 12.0  # cells from the point to the last spot that is tried, in x and in y
 
 
 class SpawnPlan(NamedTuple):
