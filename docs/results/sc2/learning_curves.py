@@ -3,16 +3,18 @@
     python docs/results/sc2/learning_curves.py FOLDER...
 
 A folder is one that ``epymarl-lmac compare`` made with ``--key test_battle_won_mean``, or that of a run. Its curves are
-added to ``learning_curves.csv`` beside this script and replace those of the same map, algorithm and seed. Without an
-argument, what the file has already is drawn.
+added to ``learning_curves.csv`` beside this script and replace those of the same map, simulator, algorithm and seed.
+Without an argument, what the file has already is drawn. Simulators differ in their rules, so each has its own panel.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -24,7 +26,7 @@ from epymarl_lmac.record.provenance import read_run
 HERE = Path(__file__).parent
 CURVES = HERE / "learning_curves.csv"
 KEY = "test_battle_won_mean"
-COLUMNS = ("environment", "algorithm", "seed", "t_env", KEY)
+COLUMNS = ("environment", "simulator", "algorithm", "seed", "t_env", KEY)
 WINDOW = 50_000  # steps that a number of the table is a mean over, those up to its step
 
 # Win rates by step. 2s3z: SMAC's released curves, 5 runs. bane_vs_hM: read off LMAC's curves at 2M, 5 runs, within 3.
@@ -61,31 +63,40 @@ class Curve(NamedTuple):
 
 
 Row = tuple[str, ...]
+Key = tuple[str, str, str, str]  # map, simulator, algorithm, seed
 
 
-def read(path: Path) -> dict[tuple[str, str, str], list[Row]]:
-    """Returns the rows of a file of curves by map, algorithm and seed."""
-    found: dict[tuple[str, str, str], list[Row]] = {}
+def simulator_of(record: Mapping[str, Any]) -> str:
+    """Returns the version of the embedded simulator that a run was played on."""
+    found = re.search(r"embedded (\d+)", record["environment_rules"])
+    return found.group(1) if found else "StarCraft II"
+
+
+def read(path: Path) -> dict[Key, list[Row]]:
+    """Returns the rows of a file of curves; those of a comparison are of the simulator of its runs."""
+    found: dict[Key, list[Row]] = {}
     if not path.exists():
         return found
+    runs = sorted(path.parent.glob("runs/*/run.json"))
+    simulator = simulator_of(read_run(runs[0].parent)) if runs else ""
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             name = row["environment"].removeprefix("sc2:")
-            found.setdefault((name, row["algorithm"], row["seed"]), []).append(
-                (name, row["algorithm"], row["seed"], row["t_env"], f"{float(row[KEY]):.4f}")
-            )
+            key = (name, row.get("simulator") or simulator, row["algorithm"], row["seed"])
+            found.setdefault(key, []).append((*key, row["t_env"], f"{float(row[KEY]):.4f}"))
     return found
 
 
-def read_one(run: Path) -> dict[tuple[str, str, str], list[Row]]:
+def read_one(run: Path) -> dict[Key, list[Row]]:
     """Returns the rows of one run."""
     record = read_run(run)
-    key = (record["task"].removeprefix("sc2_"), record["algorithm"], str(record["seed"]))
+    task = record["task"].removeprefix("sc2_")
+    key = (task, simulator_of(record), record["algorithm"], str(record["seed"]))
     tests = [row for row in read_metrics(run) if row.key == KEY]
     return {key: [(*key, str(row.t_env), f"{row.value:.4f}") for row in tests]}
 
 
-def merged(folders: list[Path]) -> dict[tuple[str, str, str], Curve]:
+def merged(folders: list[Path]) -> dict[Key, Curve]:
     """Adds comparisons and runs to the file of curves and returns all of them."""
     rows = read(CURVES)
     for folder in folders:
@@ -96,17 +107,18 @@ def merged(folders: list[Path]) -> dict[tuple[str, str, str], Curve]:
         for key in sorted(rows):
             writer.writerows(rows[key])
     return {
-        key: Curve(np.array([int(row[3]) for row in of]), np.array([float(row[4]) for row in of]))
+        key: Curve(np.array([int(row[4]) for row in of]), np.array([float(row[5]) for row in of]))
         for key, of in sorted(rows.items())
     }
 
 
-def print_table(curves: dict[tuple[str, str, str], Curve]) -> None:
+def print_table(curves: dict[Key, Curve]) -> None:
     """Prints win rates at some steps; published values stand in brackets."""
     at = (100_000, 250_000, 500_000, 1_000_000, 1_500_000)
-    heads = ["map", "algorithm", "seed", *(f"{step // 1000}k" for step in at), "first test above 0.5", "at 0.9"]
+    means = [f"{step // 1000}k" for step in at]
+    heads = ["map", "simulator", "algorithm", "seed", *means, "first test above 0.5", "at 0.9"]
     print("| " + " | ".join(heads) + " |\n" + "| --- " * len(heads) + "|")
-    for (name, algorithm, seed), curve in curves.items():
+    for (name, simulator, algorithm, seed), curve in curves.items():
         cells = []
         for step in at:
             ours, theirs = curve.at(step), PUBLISHED.get(name, {}).get(algorithm, {}).get(step)
@@ -115,22 +127,22 @@ def print_table(curves: dict[tuple[str, str, str], Curve]) -> None:
         if published := PUBLISHED_HALF.get((name, algorithm)):
             half += f" ({published}M)"
         cells += [half, _first(curve.steps[curve.win_rate >= 0.9])]
-        print(f"| {name} | `{algorithm}` | {seed} | " + " | ".join(cells) + " |")
+        print(f"| {name} | {simulator} | `{algorithm}` | {seed} | " + " | ".join(cells) + " |")
 
 
 def _first(steps: np.ndarray) -> str:
     return f"{steps[0]:,}" if len(steps) else "not reached"
 
 
-def draw(curves: dict[tuple[str, str, str], Curve], path: Path) -> None:
-    """Draws one panel a map: lines are ours, one a seed; crosses are published."""
-    maps = list(dict.fromkeys(name for name, _, _ in curves))
+def draw(curves: dict[Key, Curve], path: Path) -> None:
+    """Draws one panel a map and simulator: lines are ours, one a seed; crosses are published."""
+    maps = list(dict.fromkeys((name, simulator) for name, simulator, _, _ in curves))
     figure = Figure(figsize=(4.2 * len(maps), 3.4), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(maps), sharey=True)), maps, strict=True):
+    for axes, (name, simulator) in zip(np.atleast_1d(figure.subplots(1, len(maps), sharey=True)), maps, strict=True):
         named: set[str] = set()
-        for (of, algorithm, _), curve in curves.items():
-            if of != name:
+        for (of, played_on, algorithm, _), curve in curves.items():
+            if (of, played_on) != (name, simulator):
                 continue
             label = None if algorithm in named else algorithm
             named.add(algorithm)
@@ -141,7 +153,7 @@ def draw(curves: dict[tuple[str, str, str], Curve], path: Path) -> None:
                 axes.plot(
                     thousands, list(points.values()), "x", color=COLOURS[algorithm], label=f"{algorithm}, published"
                 )
-        axes.set(title=name, xlabel="environment steps, thousands", ylim=(-0.03, 1.03))
+        axes.set(title=f"{name}, simulator {simulator}", xlabel="environment steps, thousands", ylim=(-0.03, 1.03))
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("win rate in tests")
