@@ -1,8 +1,10 @@
 """Compiled step of many battles: orders, then eight game loops, one battle after the other, on one core.
 
 Order of a loop: clocks, then every unit acts (instant hits count at once), then all move, then shots land, then health
-and shields come back. Units that die in a loop do nothing more in it. Which unit comes first is drawn anew in every
-loop, for both sides together, as in the game (PySC2, docs/environment.md, "Determinism and Randomness").
+and shields come back. Units that die in a loop do nothing more in it.
+
+Which unit comes first is random, as in the game (PySC2, docs/environment.md, "Determinism and Randomness"). That it is
+drawn anew in every loop, for both sides together, is our reading of that text.
 """
 
 from __future__ import annotations
@@ -53,15 +55,15 @@ def _recover(body):
 
 
 @kernel
-def run_loop(body, weapons, terrain, shots, rng_1, near, turn_U):
-    """Runs one game loop of one battle; ``turn_U``, the slots in any order, is put into this loop's order."""
+def run_loop(body, weapons, terrain, shots, rng_1, near, queue_U):
+    """Runs one game loop of one battle; ``queue_U`` holds all slots and is shuffled into this loop's order."""
     _tick(body)
-    shuffle(rng_1, turn_U)
-    for i in turn_U:
+    shuffle(rng_1, queue_U)
+    for i in queue_U:
         if body[i].alive:
             decide(body, weapons, shots, rng_1, i)
-    move_units(body, terrain, near, turn_U)
-    land_shots(body, weapons, shots, turn_U)
+    move_units(body, terrain, near, queue_U)
+    land_shots(body, weapons, shots, queue_U)
     settle_bursts(body, weapons)
     _recover(body)
 
@@ -153,7 +155,7 @@ def step_battles(
         active_B: battles to step.
     """
     near = np.empty(body_BU.shape[1], np.int64)
-    turn_U = np.empty(body_BU.shape[1], np.int64)
+    queue_U = np.empty(body_BU.shape[1], np.int64)
     n_allies = orders.kind_BN.shape[1]
     for b in range(active_B.size):
         if not active_B[b]:
@@ -170,7 +172,7 @@ def step_battles(
         lead_enemies(body, int(leader_B[b]))
         _give(body, enemy_orders, b, n_allies)
         for i in range(body.size):
-            turn_U[i] = i
+            queue_U[i] = i  # anew in every battle and step, so that a battle does not depend on those beside it
         for _ in range(LOOPS):
-            run_loop(body, weapons, terrain, shots, rng_1, near, turn_U)
+            run_loop(body, weapons, terrain, shots, rng_1, near, queue_U)
         write_table(body, columns, b)

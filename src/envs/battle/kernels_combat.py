@@ -148,9 +148,9 @@ def _send(body, weapons, shots, i, j, w, hits, left):
 
 
 @kernel
-def land_shots(body, weapons, shots, turn_U):
+def land_shots(body, weapons, shots, queue_U):
     """Moves missiles and second hits on by one loop and lets those that arrive take effect, in the shooters' order."""
-    for i in turn_U:
+    for i in queue_U:
         for place in range(shots.shape[1]):
             shot = shots[i, place]
             if shot.active:

@@ -208,9 +208,9 @@ def separate(body, terrain):
 
 
 @kernel
-def move_units(body, terrain, near, turn_U):
-    """Moves all units of a battle by one loop, in the order ``turn_U``."""
-    for i in turn_U:
+def move_units(body, terrain, near, queue_U):
+    """Moves all units of a battle by one loop, in the order ``queue_U``."""
+    for i in queue_U:
         u = body[i]
         if not u.alive:
             continue

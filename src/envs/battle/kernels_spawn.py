@@ -8,6 +8,7 @@ southern one. Both teams have the same cluster; the enemies' is not mirrored.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +18,13 @@ from envs.battle.kernels_cache import kernel
 from envs.battle.kernels_data import ATTACK_MOVE, N_TYPES
 from envs.battle.kernels_path import keep_off_walls
 from envs.battle.kernels_random import below, uniform
+from envs.battle.kernels_target import is_threat
 from envs.battle.terrain import SIZE
 from envs.battle.units import UNIT_INDEX, UNIT_NAMES
 from epymarl_lmac.tasks.sc2_map import BattleMap
 
 SPOT = 0.125  # cells between two spots that are tried, in x and in y
-FARTHEST = 12.0  # cells from the point to the last spot that is tried, in x and in y
+FARTHEST = 25.0  # cells from the point to the last spot that is tried, in x and in y; teams may start in wide walls
 
 
 class SpawnPlan(NamedTuple):
@@ -59,6 +61,7 @@ class SpawnPlan(NamedTuple):
     spot_S2: np.ndarray
 
 
+@cache
 def _spots() -> np.ndarray:
     """Returns the offsets of all spots around a point: the nearest first, then the eastern, then the southern one."""
     n = int(FARTHEST / SPOT)
@@ -211,13 +214,13 @@ def _attack_move(body, n_allies, x, y):
     count, mean_x, mean_y = 0, 0.0, 0.0
     for slot in range(n_allies, body.size):
         u = body[slot]
-        if u.n_weapons > 0 or u.heal > 0:
+        if is_threat(body, slot):
             count += 1
             mean_x += u.x
             mean_y += u.y
     for slot in range(n_allies, body.size):
         u = body[slot]
-        if u.n_weapons > 0 or u.heal > 0:
+        if is_threat(body, slot):
             u.order = ATTACK_MOVE
             u.point_x, u.point_y = x + u.x - mean_x / count, y + u.y - mean_y / count
 
