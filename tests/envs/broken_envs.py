@@ -127,12 +127,16 @@ def _reset_without_clock(self):
 
 
 class LeftClock(Walk):
-    """Never ends but by its clock, and forgets to set that back."""
+    """Never ends but by its clock, and forgets to set that back in some copies."""
+
+    forgotten = slice(None)  # these copies
 
     def reset(self):
         self.new_places()
         self.ended_B[:] = False
-        self.t_B %= LIMIT
+        clock_B = self.t_B % LIMIT
+        self.t_B[:] = 0
+        self.t_B[self.forgotten] = clock_B[self.forgotten]
         self.show()
 
     def move(self, actions_BN):

@@ -129,7 +129,11 @@ BROKEN = {
     "reset starts nothing": (changed(reset=lambda self: self.show()), "did not end within|does not end"),
     "reset forgets the clock": (
         type("Clock", (broken.LeftClock,), {}),
-        r"After a reset\(\) in mid-episode an episode lasts 2 steps instead of 4",
+        r"After a reset\(\) in mid-episode an episode of copy 0 lasts 2 steps instead of 4",
+    ),
+    "reset forgets one copy's clock": (
+        type("Clock", (broken.LeftClock,), {"forgotten": slice(1, 2)}),
+        r"After a reset\(\) in mid-episode an episode of copy 1 lasts 2 steps instead of 4",
     ),
     "global random numbers": (
         changed(new_places=lambda self: setattr(self, "place_B", np.random.randint(0, 3, self.num_envs))),
