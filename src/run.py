@@ -30,7 +30,7 @@ from epymarl_lmac.learning.memory import keep_freed_memory
 from epymarl_lmac.record import provenance
 from epymarl_lmac.record.boards import board_mirrors
 from epymarl_lmac.record.files import write_bytes
-from epymarl_lmac.record.identity import evaluation_of, run_id, settings_hash
+from epymarl_lmac.record.identity import evaluation_of, rules_of, run_id, settings_hash
 from epymarl_lmac.record.metrics import PERF, MetricsWriter
 from epymarl_lmac.record.mongo import MongoTarget
 from epymarl_lmac.record.mongo_sink import MongoSink
@@ -353,8 +353,9 @@ def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any, 
 def _connect_sacred(logger: Logger, sacred_run: Any, folder: Path, screen: Screen) -> None:
     """Sends metrics and the facts about the run to Sacred's observers."""
     record = provenance.read_run(folder)
-    known = ("environment_rules", "update_ratio", "git", "run_id")
+    known = ("update_ratio", "git", "run_id")
     sacred_run.info.update({key: record[key] for key in known if key in record})
+    sacred_run.info["environment_rules"] = rules_of(record)
     sacred_run.info["run_folder"] = str(folder)
     logger.add_sink(Mirror("Sacred", lambda: SacredSink(sacred_run), screen.line))
 
@@ -374,6 +375,9 @@ def _train_recorded(
         for mirror in board_mirrors(vars(args), folder, runner.t_env, screen.line):
             logger.add_sink(mirror)
         screen.line(", ".join(filter(None, [f"environment: {runner.rules}", f"{runner.name} runner", runner.note])))
+        if (rules := rules_of(provenance.read_run(folder))) != runner.rules:
+            screen.line(f"WARNING: the environment's rules have changed since this run began: {rules}.")
+            screen.line("         Comparisons and plots keep it apart from runs by one set of rules.")
         screen.line(f"replay buffer: {args.buffer_size:,} episodes, {experiment.buffer_bytes / GIB:.2f} GiB when full")
         screen.line(f"record: {folder}")
         started = time.perf_counter()

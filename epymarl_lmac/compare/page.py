@@ -18,6 +18,7 @@ from epymarl_lmac.compare.results import Comparison, Row, Summary
 from epymarl_lmac.compare.statistics import CONFIDENCE, RESAMPLES
 from epymarl_lmac.compare.tables import all_tables, shown, steps_shown
 from epymarl_lmac.record.files import write_text
+from epymarl_lmac.record.identity import rules_of
 from epymarl_lmac.record.screen import duration
 
 FILE_NAME = "index.html"
@@ -302,7 +303,7 @@ def _reproduce(c: Comparison) -> str:
                 run.alg,
                 run.env,
                 run.seed,
-                run.run.get("environment_rules"),
+                rules_of(run.run),
                 _commit(run.run),
                 run.source,
                 Path(run.folder).name,

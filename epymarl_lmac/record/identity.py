@@ -75,6 +75,19 @@ def protocol_fingerprint(manifest: Mapping[str, Any]) -> str:
     return _digest({key: manifest.get(key) for key in ("sha256", "important_state", "history", "steps")})
 
 
+def rules_of(run: Mapping[str, Any]) -> str | None:
+    """Returns the environment rules that a run was played by, e.g. ``"lbf 1"``.
+
+    A run that was resumed under other rules names all of them in order: ``"lbf 1, resumed under lbf 2"``.
+
+    Args:
+        run: the content of ``run.json``; without recorded rules None is returned.
+    """
+    first = run.get("environment_rules")
+    names = dict.fromkeys(attempt.get("environment_rules", first) for attempt in run.get("attempts") or [{}])
+    return ", resumed under ".join(map(str, names)) if len(names) > 1 else first
+
+
 def determinants(run: Mapping[str, Any]) -> dict[str, Any]:
     """Returns everything recorded that two runs must share to be averaged.
 
@@ -86,7 +99,7 @@ def determinants(run: Mapping[str, Any]) -> dict[str, Any]:
         fingerprint of the protocol that the agents use.
     """
     found = {**learning_settings(run["settings"]), **evaluation_of(run["settings"])}
-    found["environment rules"] = run.get("environment_rules")
+    found["environment rules"] = rules_of(run)
     manifest = (run.get("communication") or {}).get("protocol")
     if manifest:
         found["protocol"] = protocol_fingerprint(manifest)

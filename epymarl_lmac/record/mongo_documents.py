@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from epymarl_lmac.record.identity import rules_of
 from epymarl_lmac.record.metrics import FILE_NAME as METRICS_FILE
 from epymarl_lmac.record.metrics import PERF, read_timed_metrics
 from epymarl_lmac.record.provenance import FILE_NAME, read_run
@@ -71,9 +72,8 @@ def run_document(folder: Path, metrics: list[dict[str, Any]]) -> dict[str, Any]:
     info: dict[str, Any] = {
         "metrics": [{"name": one["name"], "id": one["_id"]} for one in metrics],
         "run_folder": str(folder),
-        **{
-            key: run.get(key) for key in ("task", "run_id", "settings_hash", "environment_rules", "update_ratio", "git")
-        },
+        **{key: run.get(key) for key in ("task", "run_id", "settings_hash", "update_ratio", "git")},
+        "environment_rules": rules_of(run),
     }
     for one in metrics:  # EPyMARL's names
         info[_field(one["name"])] = one["values"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from epymarl_lmac.errors import RecordError
-from epymarl_lmac.record.identity import names_for
+from epymarl_lmac.record.identity import names_for, rules_of
 from epymarl_lmac.record.metrics import read_metrics
 from epymarl_lmac.record.provenance import read_run
 
@@ -43,7 +43,7 @@ def read_curve(folder: str | Path, key: str) -> Curve:
     steps, values = np.array(points, dtype=float).T
     label = run["settings"].get("label")
     name = run["algorithm"] + (f" ({label})" if label else "")
-    caption = f"{run['environment_rules']}, {run['update_ratio']}"
+    caption = f"{rules_of(run)}, {run['update_ratio']}"
     return Curve(name, run["task"], int(run["seed"]), steps, values, caption, run)
 
 

@@ -80,6 +80,17 @@ def test_other_rules_and_other_tests_split_a_name_too():
     assert "environment rules=lookout 2" in names[1] and "test_nepisode=5" in names[2]
 
 
+def attempts(*rules):
+    return [{"environment_rules": f"lookout {version}"} for version in rules]
+
+
+def test_a_run_that_was_resumed_under_other_rules_is_kept_apart():
+    again, other = ({**run(), "attempts": rules} for rules in (attempts(1, 1), attempts(1, 2)))
+    names = names_for([run(), again, other])
+    assert names[0] == names[1] != names[2]
+    assert "environment rules=lookout 1, resumed under lookout 2" in names[2]
+
+
 def test_a_label_is_part_of_the_name():
     assert names_for([run(), run(label="slow", lr=0.1)]) == ["qmix on lookout", "qmix (slow) on lookout"]
 

@@ -55,6 +55,18 @@ def test_train_resumes_a_run_with_its_own_settings(runs):
     assert "finished at step 8" in done.stdout
 
 
+def test_resuming_under_other_rules_is_said_and_shown(tmp_path):
+    assert host(argv("iql", tmp_path, t_max=100)).returncode == 0
+    (folder,) = run_folders(tmp_path)
+    record = folder / "run.json"
+    record.write_text(record.read_text().replace('"lookout 1"', '"lookout 0"'))
+    done = command("train", "--resume", folder, "with", "t_max=200")
+    assert done.returncode == 0, done.stderr
+    assert "rules have changed since this run began: lookout 0, resumed under lookout 1." in done.stdout
+    command("plot", folder, "--out", tmp_path)
+    assert "lookout 0, resumed under lookout 1" in (tmp_path / "test_return_mean.html").read_text()
+
+
 def test_doctor_and_version():
     shown = command("doctor").stdout
     for word in ("python", "torch", "cuda", "config", "protocols"):
