@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from epymarl_lmac.record.identity import rules_of
 from epymarl_lmac.record.metrics import read_metrics
 from epymarl_lmac.record.provenance import read_run
 
@@ -44,6 +45,7 @@ PUBLISHED_HALF = {
     ("3s_vs_5z", "vdn"): "0.7 to 1.1",
     ("3s_vs_5z", "qmix"): "1.3 to 1.6",
 }
+PANELS = 3  # in one row of the figure
 COLOURS = {"qmix": "#0072B2", "vdn": "#E69F00", "iql": "#009E73", "lmac_qmix": "#D55E00", "fullcomm": "#CC79A7"}
 
 
@@ -67,24 +69,49 @@ Key = tuple[str, str, str, str]  # map, simulator, algorithm, seed
 
 
 def simulator_of(record: Mapping[str, Any]) -> str:
-    """Returns the version of the embedded simulator that a run was played on."""
-    found = re.search(r"embedded (\d+)", record["environment_rules"])
-    return found.group(1) if found else "StarCraft II"
+    """Returns the version of the embedded simulator that a run was played on.
+
+    Raises:
+        SystemExit: the run was resumed on another one.
+    """
+    rules = str(rules_of(record))
+    found = set(re.findall(r"embedded (\d+)", rules)) or {"StarCraft II"}
+    if len(found) > 1:
+        raise SystemExit(f"The run {record['folder']} was played by several simulators ({rules}); it makes no curve.")
+    return found.pop()
 
 
-def read(path: Path) -> dict[Key, list[Row]]:
-    """Returns the rows of a file of curves; those of a comparison are of the simulator of its runs."""
+def simulator_of_comparison(folder: Path) -> str:
+    """Returns the version of the embedded simulator that all runs of a comparison were played on.
+
+    Raises:
+        SystemExit: its runs are not there, or not all of one simulator.
+    """
+    found = {simulator_of(read_run(run.parent)) for run in folder.glob("runs/*/run.json")}
+    if len(found) != 1:
+        said = f"are of the simulators {', '.join(sorted(found))}" if found else "are not there"
+        raise SystemExit(f"The runs of {folder} {said}; give the folders of runs that share one simulator.")
+    return found.pop()
+
+
+def read(path: Path, simulator: str = "") -> dict[Key, list[Row]]:
+    """Returns the rows of a file of curves; ``simulator`` is that of a file without such a column."""
     found: dict[Key, list[Row]] = {}
     if not path.exists():
         return found
-    runs = sorted(path.parent.glob("runs/*/run.json"))
-    simulator = simulator_of(read_run(runs[0].parent)) if runs else ""
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             name = row["environment"].removeprefix("sc2:")
-            key = (name, row.get("simulator") or simulator, row["algorithm"], row["seed"])
+            key = (name, row.get("simulator", simulator), row["algorithm"], row["seed"])
             found.setdefault(key, []).append((*key, row["t_env"], f"{float(row[KEY]):.4f}"))
     return found
+
+
+def read_folder(folder: Path) -> dict[Key, list[Row]]:
+    """Returns the rows of a run or of a comparison."""
+    if (folder / "run.json").is_file():
+        return read_one(folder)
+    return read(folder / "curves.csv", simulator_of_comparison(folder))
 
 
 def read_one(run: Path) -> dict[Key, list[Row]]:
@@ -100,7 +127,7 @@ def merged(folders: list[Path]) -> dict[Key, Curve]:
     """Adds comparisons and runs to the file of curves and returns all of them."""
     rows = read(CURVES)
     for folder in folders:
-        rows.update(read_one(folder) if (folder / "run.json").is_file() else read(folder / "curves.csv"))
+        rows.update(read_folder(folder))
     with CURVES.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -137,9 +164,13 @@ def _first(steps: np.ndarray) -> str:
 def draw(curves: dict[Key, Curve], path: Path) -> None:
     """Draws one panel a map and simulator: lines are ours, one a seed; crosses are published."""
     maps = list(dict.fromkeys((name, simulator) for name, simulator, _, _ in curves))
-    figure = Figure(figsize=(4.2 * len(maps), 3.4), layout="constrained")
+    n_rows, n_columns = -(-len(maps) // PANELS), min(PANELS, len(maps))
+    figure = Figure(figsize=(4.2 * n_columns, 3.3 * n_rows), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (name, simulator) in zip(np.atleast_1d(figure.subplots(1, len(maps), sharey=True)), maps, strict=True):
+    panels = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
+    for axes in panels.flat[len(maps) :]:
+        axes.set_visible(False)
+    for axes, (name, simulator) in zip(panels.flat, maps, strict=False):
         named: set[str] = set()
         for (of, played_on, algorithm, _), curve in curves.items():
             if (of, played_on) != (name, simulator):
@@ -156,7 +187,8 @@ def draw(curves: dict[Key, Curve], path: Path) -> None:
         axes.set(title=f"{name}, simulator {simulator}", xlabel="environment steps, thousands", ylim=(-0.03, 1.03))
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("win rate in tests")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("win rate in tests")
     figure.savefig(path, dpi=110)
 
 
