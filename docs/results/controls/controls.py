@@ -1,6 +1,6 @@
 """The controls of LBF: does what messages tell help the return?
 
-    python docs/results/controls/controls.py train --results results/controls [--only qmix,fullcomm] [--seeds 1,2,3]
+    python docs/results/controls/controls.py train --results results/controls [--only qmix,fullcomm] [--seeds 1,2]
     python docs/results/controls/controls.py table --results results/controls
 
 ``train`` runs one training after another and goes on where it was stopped: a run that is finished is not run again, one
@@ -41,6 +41,7 @@ TESTS, EVALUATIONS = HERE / "controls.csv", HERE / "evaluations.csv"
 HEADS = {TESTS: ("run", "seed", "t_env", KEY), EVALUATIONS: ("run", "seed", "control", "episodes", "return_mean", "r2")}
 FORWARDING = "protocol_path=protocols/lbf/8x8-2p-2f-s1-coop/forwarding"
 LARGE = ("env_args.players=6", "env_args.max_food=4", "env_args.field_size=11")
+MORE_SEEDS = (1, 2, 3, 4, 5)  # of the two rows that say whether messages help, as their intervals overlap with three
 COMMON = ("use_cuda=False", "save_model_interval=100000")
 
 
@@ -56,10 +57,12 @@ class Row:
 
 
 ROWS = {
-    "lmac_qmix": Row("`lmac_qmix`", "lmac_qmix"),
+    "lmac_qmix": Row("`lmac_qmix`", "lmac_qmix", seeds=MORE_SEEDS),
     "forwarding": Row("with the forwarding bundle", "lmac_qmix", (FORWARDING,)),
     "no_messages": Row("without messages", "lmac_qmix", ("comm_control=zero",)),
-    "shuffled": Row("messages of other episodes, in training too", "lmac_qmix", ("comm_control=shuffle",)),
+    "shuffled": Row(
+        "messages of other episodes, in training too", "lmac_qmix", ("comm_control=shuffle",), seeds=MORE_SEEDS
+    ),
     "qmix": Row("`qmix`", "qmix"),
     # 163,260 parameters of the agents; lmac_qmix has 162,254. The mixers are the same.
     "qmix_wide": Row("`qmix`, as many parameters", "qmix", ("hidden_dim=161",)),
@@ -70,6 +73,9 @@ ROWS = {
     "qmix_11x11": Row("11x11: `qmix`", "qmix", LARGE, 1_000_000, (1,)),
     "qmix_state_11x11": Row("11x11: `qmix_state`", "qmix_state", LARGE, 1_000_000, (1,)),
 }
+
+
+STAGE_ENDS = range(STAGE, max(row.t_max for row in ROWS.values()) + 1, STAGE)
 
 
 def newest_run(folder: Path) -> Path | None:
@@ -210,6 +216,8 @@ def table(results: Path) -> None:
         "",
     ]
     lines += [*_by_stage(found), ""]
+    lines += ["The same over the seeds of finished runs, mean and 95 % interval (Student's t).", ""]
+    lines += [*_stages_over_seeds(finished), ""]
     lines += [
         "Return of the last networks with messages changed in tests only. Intact: as in training, so for the row with "
         "messages of other episodes these.",
@@ -249,15 +257,31 @@ def _scores(row: Row, runs: dict[int, Curve]) -> list[float]:
     return [final_score(curve.steps, curve.values, row.t_max) for curve in runs.values()]
 
 
+def _stage_means(curve: Curve) -> np.ndarray:
+    """Returns the mean of the tests of every stage; NaN where there are none."""
+    of_stage = [curve.values[(curve.steps > end - STAGE) & (curve.steps <= end)] for end in STAGE_ENDS]
+    return np.array([values.mean() if len(values) else np.nan for values in of_stage])
+
+
 def _by_stage(found: dict[str, dict[int, Curve]]) -> Iterator[str]:
-    ends = range(STAGE, max(row.t_max for row in ROWS.values()) + 1, STAGE)
-    yield "| run | seed | " + " | ".join(f"{end / 1e6:.1f}M" for end in ends) + " |"
-    yield "|" + " --- |" * (2 + len(ends))
+    yield "| run | seed | " + " | ".join(f"{end / 1e6:.1f}M" for end in STAGE_ENDS) + " |"
+    yield "|" + " --- |" * (2 + len(STAGE_ENDS))
     for name, runs in found.items():
         for seed, curve in runs.items():
-            of_stage = [curve.values[(curve.steps > end - STAGE) & (curve.steps <= end)] for end in ends]
-            cells = [f"{values.mean():.3f}" if len(values) else "" for values in of_stage]
+            cells = ["" if np.isnan(mean) else f"{mean:.3f}" for mean in _stage_means(curve)]
             yield f"| {ROWS[name].says} | {seed} | " + " | ".join(cells) + " |"
+
+
+def _stages_over_seeds(finished: dict[str, dict[int, Curve]]) -> Iterator[str]:
+    """Rows of one seed, which have no interval, are left out."""
+    yield "| run | seeds | " + " | ".join(f"{end / 1e6:.1f}M" for end in STAGE_ENDS) + " |"
+    yield "|" + " --- |" * (2 + len(STAGE_ENDS))
+    for name, runs in finished.items():
+        if len(runs) < 2:
+            continue
+        estimates = [t_interval(means) for means in np.transpose([_stage_means(curve) for curve in runs.values()])]
+        cells = [f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in estimates]
+        yield f"| {ROWS[name].says} | {len(runs)} | " + " | ".join(cells) + " |"
 
 
 def _with_messages_changed(finished: dict[str, dict[int, Curve]]) -> Iterator[str]:
@@ -298,7 +322,7 @@ def main() -> None:
     parser.add_argument("action", choices=("train", "table"))
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--only", default=",".join(ROWS), help="rows, separated by commas")
-    parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--seeds", default=",".join(map(str, MORE_SEEDS)))
     options = parser.parse_args()
     names = options.only.split(",")
     if unknown := [name for name in names if name not in ROWS]:
