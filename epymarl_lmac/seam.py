@@ -213,6 +213,7 @@ class LearnerArgs(MixerArgs, OptimiserArgs, Protocol):
     gamma: float
     double_q: bool
     standardise_rewards: bool
+    reward_std_floor: float
     standardise_returns: bool
     target_update_interval_or_tau: float
     learner_log_interval: int

@@ -158,6 +158,12 @@ class RunSettings:
     standardise_rewards: bool = setting(
         True, "subtract the rewards' running mean and divide by their running standard deviation"
     )
+    reward_std_floor: float = setting(
+        0.0,
+        "least standard deviation that standardised rewards are divided by; 0 is none, as published. Where rewards are "
+        "0 for long, the running one tends to 0, and the first reward then is worth hundreds",
+        low=0,
+    )
     standardise_returns: bool = setting(
         False, "subtract the TD targets' running mean and divide by their running standard deviation"
     )

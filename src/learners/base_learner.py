@@ -181,7 +181,7 @@ class Learner(abc.ABC):
         raw_reward = reward = take("reward", now)
         if self.rew_ms is not None:
             self.rew_ms.update(reward)
-            reward = (reward - self.rew_ms.mean) / self.rew_ms.var.sqrt()
+            reward = (reward - self.rew_ms.mean) / self.rew_ms.var.sqrt().clamp(min=self.args.reward_std_floor)
         return Transitions(
             packing=packing,
             reward_V1=reward.float(),

@@ -86,6 +86,7 @@ def settings(**changes):
         "grad_norm_clip": 10.0,
         "double_q": True,
         "standardise_rewards": False,
+        "reward_std_floor": 0.0,
         "standardise_returns": False,
         "target_update_interval_or_tau": 200,
         "learner_log_interval": 0,

@@ -149,6 +149,21 @@ def test_rewards_are_standardised_over_valid_steps_only():
     torch.testing.assert_close(learner.rew_ms.mean.float(), valid.mean().view(1), rtol=1e-3, atol=1e-3)
 
 
+def test_the_first_reward_after_many_zeros_is_worth_no_more_than_the_floor_allows():
+    n_zeros, losses = 300, {}
+    for floor in (0.0, 0.5):
+        learner = make(mixer="vdn", standardise_rewards=True, reward_std_floor=floor)
+        batch = batch_of([T - 1] * 2)
+        batch.data.transition_data["reward"].zero_()
+        for _ in range(n_zeros):
+            learner.loss(batch)
+        batch.data.transition_data["reward"][0, 0] = 1.0
+        losses[floor] = learner.loss(batch)[0].item()
+    # One of n values in n_zeros + 1 batches is 1. Without a floor that is sqrt(n (n_zeros + 1)) deviations.
+    assert losses[0.0] == pytest.approx(n_zeros + 1, rel=0.2)
+    assert losses[0.5] < (1 / 0.5) ** 2
+
+
 def test_lmac_weights_scale_their_losses():
     off = {"recon_lambda": 0.0, "meta_lambda": 0.0, "consistency_lambda": 0.0}
     batch = batch_of([T - 1] * 2)
