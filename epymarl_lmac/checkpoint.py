@@ -178,6 +178,9 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], t_env: int) -> Path:
 def load_checkpoint(folder: str | Path) -> dict[str, Any]:
     """Reads the checkpoint of a run's folder.
 
+    Its tensors are the file mapped into memory, privately: a replay buffer that is read from them takes no room twice,
+    and writing to them changes no file.
+
     Raises:
         CheckpointError: there is none, or its content is not what was written.
     """
@@ -199,7 +202,7 @@ def load_checkpoint(folder: str | Path) -> dict[str, Any]:
             "Restore the file or start the run anew."
         )
     try:
-        return _unplain(torch.load(path, map_location="cpu", weights_only=True))
+        return _unplain(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
     except Exception as err:
         raise CheckpointError(f"{path} cannot be read: {err}") from err
 
@@ -250,7 +253,7 @@ def load_networks(folder: Path, t_env: int | None = None) -> tuple[int, dict[str
         raise CheckpointError(f"{folder} has no networks of step {chosen}; saved are: {', '.join(map(str, steps))}.")
     path = folder / f"networks-{chosen}.pt"
     try:
-        return chosen, _unplain(torch.load(path, map_location="cpu", weights_only=True))
+        return chosen, _unplain(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
     except Exception as err:
         raise CheckpointError(f"{path} cannot be read: {err}") from err
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,31 @@ def test_state_comes_back_equal(tmp_path):
     for key in ("array", "words", "flags"):
         assert loaded[key].dtype == STATE[key].dtype and np.array_equal(loaded[key], STATE[key])
     assert loaded["nested"] == {"list": [1, 2.5, "x", None], "scalar": 7}
+
+
+def own_memory():
+    """Returns the bytes of this process that no file backs."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
+def test_a_large_buffer_is_not_read_into_memory_beside_the_one_that_it_fills(tmp_path):
+    ckpt.save_checkpoint(tmp_path, {"buffer": torch.ones(32 << 20)}, 10)  # 128 MiB
+    before = own_memory()
+    loaded = ckpt.load_checkpoint(tmp_path)
+    assert loaded["buffer"].sum() == 32 << 20
+    assert own_memory() - before < 32 << 20
+
+
+def test_what_was_loaded_outlives_its_file_and_does_not_change_it(tmp_path):
+    path = ckpt.save_checkpoint(tmp_path, STATE, 10)
+    content = path.read_bytes()
+    loaded = ckpt.load_checkpoint(tmp_path)
+    loaded["tensor"] += 1
+    assert path.read_bytes() == content
+    path.unlink()
+    assert torch.equal(loaded["tensor"], STATE["tensor"] + 1)
 
 
 def test_only_the_newest_is_kept(tmp_path):
