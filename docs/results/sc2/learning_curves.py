@@ -149,7 +149,8 @@ def print_table(curves: dict[Key, Curve]) -> None:
         cells = []
         for step in at:
             ours, theirs = curve.at(step), PUBLISHED.get(name, {}).get(algorithm, {}).get(step)
-            cells.append(("" if np.isnan(ours) else f"{ours:.2f}") + ("" if theirs is None else f" ({theirs:.2f})"))
+            shown = ["" if np.isnan(ours) else f"{ours:.2f}", "" if theirs is None else f"({theirs:.2f})"]
+            cells.append(" ".join(filter(None, shown)))
         half = _first(curve.steps[curve.win_rate > 0.5])
         if published := PUBLISHED_HALF.get((name, algorithm)):
             half += f" ({published}M)"
