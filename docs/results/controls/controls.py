@@ -7,8 +7,8 @@
 that was interrupted goes on from its last checkpoint. Start it on every core with other rows. ``table`` writes
 ``controls.md`` (final scores of finished runs; means by stage of all; what the last networks do with messages changed),
 ``controls.csv`` (every test of every run), ``evaluations.csv`` (what ``epymarl-lmac evaluate RUN --controls --episodes
-500`` measured, where it was run) and ``controls.png`` (one point a finished seed) beside this file. Runs that are in
-the CSV files and no longer under ``--results`` stay in all of them.
+500`` measured, where it was run), ``controls.png`` (one point a finished seed) and ``curves.png`` (8x8, 2M steps)
+beside this file. Runs that are in the CSV files and no longer under ``--results`` stay in all of them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -75,6 +78,15 @@ ROWS = {
 }
 
 
+STEP_DRAWN = 50_000  # between two points of a drawn curve, as between two tests
+COLOURS = {  # of the rows whose curves are drawn
+    "lmac_qmix": "#D55E00",
+    "shuffled": "#E69F00",
+    "no_messages": "#56B4E9",
+    "qmix": "#0072B2",
+    "fullcomm": "#CC79A7",
+    "qmix_state": "#009E73",
+}
 STAGE_ENDS = range(STAGE, max(row.t_max for row in ROWS.values()) + 1, STAGE)
 
 
@@ -226,7 +238,8 @@ def table(results: Path) -> None:
     lines += _with_messages_changed(finished)
     (HERE / "controls.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
-    draw({ROWS[name].says.replace("`", ""): _scores(ROWS[name], runs) for name, runs in finished.items()})
+    draw({_label(name): _scores(ROWS[name], runs) for name, runs in finished.items()})
+    draw_curves({name: list(runs.values()) for name, runs in finished.items() if name in COLOURS})
 
 
 def _final_scores(finished: dict[str, dict[int, Curve]]) -> Iterator[str]:
@@ -299,14 +312,19 @@ def _with_messages_changed(finished: dict[str, dict[int, Curve]]) -> Iterator[st
         yield f"| {ROWS[name].says} | {seed} | {rows[INTACT]['episodes']} | " + " | ".join(cells) + " |"
 
 
+def _label(name: str) -> str:
+    return ROWS[name].says.replace("`", "")
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
 def draw(points: dict[str, list[float]]) -> None:
     """Draws one point a seed and a bar at the mean."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 0.6 + 0.4 * len(points)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, axes = _figure(7, 0.6 + 0.4 * len(points))
     for y, scores in enumerate(points.values()):
         axes.plot(scores, [y] * len(scores), "o", color="#0072B2", alpha=0.7)
         axes.plot([np.mean(scores)] * 2, [y - 0.25, y + 0.25], color="#D55E00", lw=2)
@@ -315,6 +333,21 @@ def draw(points: dict[str, list[float]]) -> None:
     axes.set_xlabel("test return, mean of the last tenth of the tests")
     axes.grid(axis="x", alpha=0.3)
     figure.savefig(HERE / "controls.png", dpi=130)
+
+
+def draw_curves(runs: dict[str, list[Curve]]) -> None:
+    """Draws the mean of the seeds over steps, and the range from the lowest to the highest."""
+    figure, axes = _figure(8, 4.5)
+    for name, curves_of in runs.items():
+        steps = np.arange(0, ROWS[name].t_max + 1, STEP_DRAWN)
+        values = np.array([np.interp(steps, curve.steps, curve.values) for curve in curves_of])
+        label = f"{_label(name)}, {len(curves_of)} seeds"
+        axes.plot(steps / 1e6, values.mean(0), color=COLOURS[name], lw=1.4, label=label)
+        axes.fill_between(steps / 1e6, values.min(0), values.max(0), color=COLOURS[name], alpha=0.15, lw=0)
+    axes.set(xlabel="environment steps, millions", ylabel="test return", ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower right")
+    figure.savefig(HERE / "curves.png", dpi=120)
 
 
 def main() -> None:
