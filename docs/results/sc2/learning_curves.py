@@ -162,8 +162,16 @@ def _first(steps: np.ndarray) -> str:
     return f"{steps[0]:,}" if len(steps) else "not reached"
 
 
+def _mean_at(step: int, seeds: list[Curve]) -> float:
+    """Returns the mean over the seeds that were trained that far."""
+    return float(np.mean([curve.at(step) for curve in seeds if step <= curve.steps[-1] + WINDOW // 10]))
+
+
 def draw(curves: dict[Key, Curve], path: Path) -> None:
-    """Draws one panel a map and simulator: lines are ours, one a seed; crosses are published."""
+    """Draws one panel a map and simulator.
+
+    Thin lines are the tests of each seed, thick ones means over a window and over seeds; crosses are published.
+    """
     maps = list(dict.fromkeys((name, simulator) for name, simulator, _, _ in curves))
     n_rows, n_columns = -(-len(maps) // PANELS), min(PANELS, len(maps))
     figure = Figure(figsize=(4.2 * n_columns, 3.3 * n_rows), layout="constrained")
@@ -172,13 +180,16 @@ def draw(curves: dict[Key, Curve], path: Path) -> None:
     for axes in panels.flat[len(maps) :]:
         axes.set_visible(False)
     for axes, (name, simulator) in zip(panels.flat, maps, strict=False):
-        named: set[str] = set()
+        here: dict[str, list[Curve]] = {}
         for (of, played_on, algorithm, _), curve in curves.items():
-            if (of, played_on) != (name, simulator):
-                continue
-            label = None if algorithm in named else algorithm
-            named.add(algorithm)
-            axes.plot(curve.steps / 1000, curve.win_rate, color=COLOURS[algorithm], label=label, linewidth=1.2)
+            if (of, played_on) == (name, simulator):
+                here.setdefault(algorithm, []).append(curve)
+        for algorithm, seeds in here.items():
+            for curve in seeds:
+                axes.plot(curve.steps / 1000, curve.win_rate, color=COLOURS[algorithm], alpha=0.3, linewidth=0.6)
+            steps = np.arange(0, max(curve.steps[-1] for curve in seeds) + 1, WINDOW // 5)
+            means = [_mean_at(step, seeds) for step in steps]
+            axes.plot(steps / 1000, means, color=COLOURS[algorithm], label=algorithm, linewidth=1.6)
         for algorithm, points in PUBLISHED.get(name, {}).items():
             if points:
                 thousands = [step / 1000 for step in points]
