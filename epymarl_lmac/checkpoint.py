@@ -253,7 +253,7 @@ def load_networks(folder: Path, t_env: int | None = None) -> tuple[int, dict[str
         raise CheckpointError(f"{folder} has no networks of step {chosen}; saved are: {', '.join(map(str, steps))}.")
     path = folder / f"networks-{chosen}.pt"
     try:
-        return chosen, _unplain(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+        return chosen, _unplain(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as err:
         raise CheckpointError(f"{path} cannot be read: {err}") from err
 

@@ -328,13 +328,18 @@ def _keep_files(experiment: Experiment, folder: Path) -> None:
         write_bytes(path, content)
 
 
+def _restore(experiment: Experiment, folder: Path) -> int:
+    """Restores a run's last checkpoint, which is not kept; returns how many of its metrics count."""
+    state = ckpt.load_checkpoint(folder)
+    experiment.load_state_dict(state)
+    return int(state["n_rows"])
+
+
 def _train(experiment: Experiment, folder: Path, resume: bool, sacred_run: Any, mongo: MongoTarget | None) -> int:
     logger, runner = experiment.logger, experiment.runner
     n_rows = None
     if resume:
-        state = ckpt.load_checkpoint(folder)
-        experiment.load_state_dict(state)
-        n_rows = state["n_rows"]
+        n_rows = _restore(experiment, folder)
     else:
         _keep_files(experiment, folder)
     status = RunStatus(folder, _describe(experiment, folder), runner.t_env, resume)
