@@ -31,6 +31,13 @@ def test_eleven_marines_stand_as_in_recordings_of_the_game():
     assert offsets(sim, range(1, 12), (24, 16)) == block | {(1.5, 0), (0, -1.5)}
 
 
+def test_units_whose_point_is_deep_in_a_wall_stand_on_its_edge():
+    walkable = np.ones((32, 32), bool)
+    walkable[:20] = False
+    sim = battle([("Marine", 3)], [("Marine", 1)], at=(2, 16), enemies_at=(28, 16), walkable=walkable)
+    assert (sim.table.x[0, :3] >= 20).all() and (sim.table.x[0, :3] < 22).all()
+
+
 def test_both_teams_of_mmm_have_the_same_cluster_with_the_marauders_in_the_west():
     sim = Simulator(load_map("MMM"), 1, 0)
     agents, enemies = offsets(sim, range(10), (9, 16)), offsets(sim, range(10, 20), (23, 16))
