@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from epymarl_lmac.record.status import attempts_of
 from epymarl_lmac.settings.schema import RESUMABLE
 
 HASH_LENGTH = 12  # hexadecimal digits; 48 bits, so a million experiments collide with a chance of 1 in 500
@@ -83,9 +84,8 @@ def rules_of(run: Mapping[str, Any]) -> str | None:
     Args:
         run: the content of ``run.json``; without recorded rules None is returned.
     """
-    first = run.get("environment_rules")
-    names = dict.fromkeys(attempt.get("environment_rules", first) for attempt in run.get("attempts") or [{}])
-    return ", resumed under ".join(map(str, names)) if len(names) > 1 else first
+    names = dict.fromkeys(attempt.get("environment_rules") for attempt in attempts_of(run))
+    return ", resumed under ".join(name for name in names if name) or None
 
 
 def determinants(run: Mapping[str, Any]) -> dict[str, Any]:
