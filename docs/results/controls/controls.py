@@ -5,7 +5,8 @@
 
 ``train`` runs one training after another and goes on where it was stopped: a run that is finished is not run again, one
 that was interrupted goes on from its last checkpoint. Start it on every core with other rows. ``table`` writes
-``controls.md`` (final scores of finished runs; means by stage of all; what the last networks do with messages changed),
+``controls.md`` (final scores of finished runs and their differences; means by stage of all; what the last networks do
+with messages changed),
 ``controls.csv`` (every test of every run), ``evaluations.csv`` (what ``epymarl-lmac evaluate RUN --controls --episodes
 500`` measured, where it was run), ``controls.png`` (one point a finished seed) and ``curves.png`` (8x8, 2M steps)
 beside this file. Runs that are in the CSV files and no longer under ``--results`` stay in all of them.
@@ -34,7 +35,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from epymarl_lmac.compare.messages import INTACT, read_evaluation  # noqa: E402
 from epymarl_lmac.compare.process import RunProcess, host_command  # noqa: E402
-from epymarl_lmac.compare.statistics import final_score, steps_to, t_interval  # noqa: E402
+from epymarl_lmac.compare.statistics import final_score, on_grid, steps_to, t_interval  # noqa: E402
 from epymarl_lmac.record.metrics import read_metrics  # noqa: E402
 from epymarl_lmac.record.provenance import read_run  # noqa: E402
 
@@ -283,7 +284,8 @@ def _differences(finished: dict[str, dict[int, Curve]]) -> Iterator[str]:
         others = _scores(row, runs)
         test = ttest_ind(own, others, equal_var=False)
         low, high = test.confidence_interval()
-        yield f"| {row.says} | {np.mean(own) - np.mean(others):+.3f} [{low:+.3f}, {high:+.3f}] | {test.pvalue:.3f} |"
+        p = "below 0.001" if test.pvalue < 0.001 else f"{test.pvalue:.3f}"
+        yield f"| {row.says} | {np.mean(own) - np.mean(others):+.3f} [{low:+.3f}, {high:+.3f}] | {p} |"
 
 
 def _scores(row: Row, runs: dict[int, Curve]) -> list[float]:
@@ -360,7 +362,7 @@ def draw_curves(runs: dict[str, list[Curve]]) -> None:
     figure, axes = _figure(8, 4.5)
     for name, curves_of in runs.items():
         steps = np.arange(0, ROWS[name].t_max + 1, STEP_DRAWN)
-        values = np.array([np.interp(steps, curve.steps, curve.values) for curve in curves_of])
+        values = np.array([on_grid(curve.steps, curve.values, steps) for curve in curves_of])
         label = f"{_label(name)}, {len(curves_of)} seeds"
         axes.plot(steps / 1e6, values.mean(0), color=COLOURS[name], lw=1.4, label=label)
         axes.fill_between(steps / 1e6, values.min(0), values.max(0), color=COLOURS[name], alpha=0.15, lw=0)
