@@ -37,7 +37,12 @@ PUBLISHED: dict[str, dict[str, dict[int, float]]] = {
         "vdn": {250_000: 0.48, 500_000: 0.80, 1_000_000: 0.92},
         "iql": {250_000: 0.25, 500_000: 0.33, 1_000_000: 0.43},
     },
-    "bane_vs_hM": {"lmac_qmix": {2_000_000: 0.73}, "qmix": {2_000_000: 0.20}, "fullcomm": {2_000_000: 0.23}},
+    "bane_vs_hM": {
+        "qmix_state": {2_000_000: 0.81},
+        "lmac_qmix": {2_000_000: 0.73},
+        "fullcomm": {2_000_000: 0.23},
+        "qmix": {2_000_000: 0.20},
+    },
 }
 # Steps of the first test above one half, in millions, first and last of SMAC's released runs.
 PUBLISHED_HALF = {
@@ -46,7 +51,14 @@ PUBLISHED_HALF = {
     ("3s_vs_5z", "qmix"): "1.3 to 1.6",
 }
 PANELS = 3  # in one row of the figure
-COLOURS = {"qmix": "#0072B2", "vdn": "#E69F00", "iql": "#009E73", "lmac_qmix": "#D55E00", "fullcomm": "#CC79A7"}
+COLOURS = {
+    "qmix": "#0072B2",
+    "vdn": "#E69F00",
+    "iql": "#009E73",
+    "lmac_qmix": "#D55E00",
+    "fullcomm": "#CC79A7",
+    "qmix_state": "#555555",
+}
 
 
 class Curve(NamedTuple):
@@ -141,7 +153,7 @@ def merged(folders: list[Path]) -> dict[Key, Curve]:
 
 def print_table(curves: dict[Key, Curve]) -> None:
     """Prints win rates at some steps; published values stand in brackets."""
-    at = (100_000, 250_000, 500_000, 1_000_000, 1_500_000)
+    at = (100_000, 250_000, 500_000, 1_000_000, 1_500_000, 2_000_000)
     means = [f"{step // 1000}k" for step in at]
     heads = ["map", "simulator", "algorithm", "seed", *means, "first test above 0.5", "at 0.9"]
     print("| " + " | ".join(heads) + " |\n" + "| --- " * len(heads) + "|")
