@@ -4,10 +4,10 @@
     python docs/results/sc2/bane_knowledge.py train KNOWLEDGE --results results/knowledge [--t-max 300000] [--seed 1]
 
 ``teams`` plays scripted teams. ``train`` trains QMIX whose agents read a part of the state: ``places`` (x and y of all
-agents), ``own`` (each its own x and y: nothing that a message would have to tell), or ``landmarks`` (three numbers:
-whether agent 1 has come out of the stem, and whether agents 0 and 2 have come to the head of the T; this much an agent
-knows of itself by the ways that are closed around it). The mixer reads the whole state, as in ``qmix_state``. Runs are
-named ``qmix_knows_KNOWLEDGE``.
+agents), ``own`` (each its own x and y: nothing that a message would have to tell), ``stem`` (y of agent 1, to all), or
+``landmarks`` (three numbers: whether agent 1 has come out of the stem, and whether agents 0 and 2 have come to the head
+of the T; this much an agent knows of itself by the ways that are closed around it). The mixer reads the whole state, as
+in ``qmix_state``. Runs are named ``qmix_knows_KNOWLEDGE``.
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ def known(knowledge: str, state_RS: Tensor, n_agents: int) -> Tensor:
         return torch.stack([x_RN, y_RN], dim=-1)
     if knowledge == "places":
         told_RK = torch.cat([x_RN, y_RN], dim=-1)
+    elif knowledge == "stem":
+        told_RK = y_RN[:, STEM : STEM + 1]
     else:
         x_RN, y_RN = x_RN * 32 + 16, y_RN * 32 + 16
         marks = [y_RN[:, STEM] >= STEM_ENDS, x_RN[:, ARMS[0]] >= HEAD_BEGINS, x_RN[:, ARMS[1]] <= HEAD_ENDS]
@@ -130,7 +132,7 @@ def main() -> int:
     playing = commands.add_parser("teams")
     playing.add_argument("--battles", type=int, default=200)
     training = commands.add_parser("train")
-    training.add_argument("knowledge", choices=("places", "own", "landmarks"))
+    training.add_argument("knowledge", choices=("places", "own", "stem", "landmarks"))
     training.add_argument("--results", required=True)
     training.add_argument("--t-max", type=int, default=300_000)
     training.add_argument("--seed", type=int, default=1)
