@@ -5,6 +5,7 @@
 A folder is one that ``epymarl-lmac compare`` made with ``--key test_battle_won_mean``, or that of a run. Its curves are
 added to ``learning_curves.csv`` beside this script and replace those of the same map, simulator, algorithm and seed.
 Without an argument, what the file has already is drawn. Simulators differ in their rules, so each has its own panel.
+A run with a longer ``epsilon_anneal_time`` has its own curve.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -28,6 +30,8 @@ HERE = Path(__file__).parent
 CURVES = HERE / "learning_curves.csv"
 KEY = "test_battle_won_mean"
 COLUMNS = ("environment", "simulator", "algorithm", "seed", "t_env", KEY)
+EXPLORING = 50_000  # epsilon_anneal_time of the published runs, and of ours unless their name says otherwise
+SLOWER = ", slower exploration"  # follows the algorithm of a run that explores for longer
 WINDOW = 50_000  # steps that a number of the table is a mean over, those up to its step
 
 # Win rates by step. 2s3z: SMAC's released curves, 5 runs. bane_vs_hM: read off LMAC's curves at 2M, 5 runs, within 3.
@@ -51,6 +55,7 @@ PUBLISHED_HALF = {
     ("3s_vs_5z", "qmix"): "1.3 to 1.6",
 }
 PANELS = 3  # in one row of the figure
+MANY = 7  # names that a legend inside a panel can hold
 COLOURS = {
     "qmix": "#0072B2",
     "vdn": "#E69F00",
@@ -93,13 +98,21 @@ def simulator_of(record: Mapping[str, Any]) -> str:
     return found.pop()
 
 
+def explores_longer(record: Mapping[str, Any]) -> bool:
+    """Returns whether a run explored for more steps than the published ones."""
+    return int(record["settings"]["epsilon_anneal_time"]) > EXPLORING
+
+
 def simulator_of_comparison(folder: Path) -> str:
     """Returns the version of the embedded simulator that all runs of a comparison were played on.
 
     Raises:
-        SystemExit: its runs are not there, or not all of one simulator.
+        SystemExit: its runs are not there, not all of one simulator, or explored for longer.
     """
-    found = {simulator_of(read_run(run.parent)) for run in folder.glob("runs/*/run.json")}
+    records = [read_run(run.parent) for run in folder.glob("runs/*/run.json")]
+    if any(map(explores_longer, records)):
+        raise SystemExit(f"Runs of {folder} have a longer epsilon_anneal_time; give the folders of the runs.")
+    found = set(map(simulator_of, records))
     if len(found) != 1:
         said = f"are of the simulators {', '.join(sorted(found))}" if found else "are not there"
         raise SystemExit(f"The runs of {folder} {said}; give the folders of runs that share one simulator.")
@@ -130,7 +143,8 @@ def read_one(run: Path) -> dict[Key, list[Row]]:
     """Returns the rows of one run."""
     record = read_run(run)
     task = record["task"].removeprefix("sc2_")
-    key = (task, simulator_of(record), record["algorithm"], str(record["seed"]))
+    algorithm = record["algorithm"] + (SLOWER if explores_longer(record) else "")
+    key = (task, simulator_of(record), algorithm, str(record["seed"]))
     tests = [row for row in read_metrics(run) if row.key == KEY]
     return {key: [(*key, str(row.t_env), f"{row.value:.4f}") for row in tests]}
 
@@ -170,6 +184,13 @@ def print_table(curves: dict[Key, Curve]) -> None:
         print(f"| {name} | {simulator} | `{algorithm}` | {seed} | " + " | ".join(cells) + " |")
 
 
+def _add_legend(axes: Axes) -> None:
+    """Names the curves of a panel; many names stand to its right, where the last row has room."""
+    many = len(axes.get_legend_handles_labels()[0]) > MANY
+    legend = axes.legend(fontsize=7, **({"loc": "center left", "bbox_to_anchor": (1.03, 0.5)} if many else {}))
+    legend.set_in_layout(not many)
+
+
 def _first(steps: np.ndarray) -> str:
     return f"{steps[0]:,}" if len(steps) else "not reached"
 
@@ -197,11 +218,12 @@ def draw(curves: dict[Key, Curve], path: Path) -> None:
             if (of, played_on) == (name, simulator):
                 here.setdefault(algorithm, []).append(curve)
         for algorithm, seeds in here.items():
+            colour, style = COLOURS[algorithm.removesuffix(SLOWER)], "--" if algorithm.endswith(SLOWER) else "-"
             for curve in seeds:
-                axes.plot(curve.steps / 1000, curve.win_rate, color=COLOURS[algorithm], alpha=0.3, linewidth=0.6)
+                axes.plot(curve.steps / 1000, curve.win_rate, color=colour, alpha=0.3, linewidth=0.6)
             steps = np.arange(0, max(curve.steps[-1] for curve in seeds) + 1, WINDOW // 5)
             means = [_mean_at(step, seeds) for step in steps]
-            axes.plot(steps / 1000, means, color=COLOURS[algorithm], label=algorithm, linewidth=1.6)
+            axes.plot(steps / 1000, means, style, color=colour, label=algorithm, linewidth=1.6)
         for algorithm, points in PUBLISHED.get(name, {}).items():
             if points:
                 thousands = [step / 1000 for step in points]
@@ -209,7 +231,7 @@ def draw(curves: dict[Key, Curve], path: Path) -> None:
                     thousands, list(points.values()), "x", color=COLOURS[algorithm], label=f"{algorithm}, published"
                 )
         axes.set(title=f"{name}, simulator {simulator}", xlabel="environment steps, thousands", ylim=(-0.03, 1.03))
-        axes.legend(fontsize=7)
+        _add_legend(axes)
         axes.grid(alpha=0.3)
     for axes in panels[:, 0]:
         axes.set_ylabel("win rate in tests")
