@@ -54,11 +54,12 @@ class _Field:
         return self._known[goal]
 
 
-class _Battle:
+class Battle:
     """What a scripted policy reads of one battle."""
 
     def __init__(self, env: Sc2Env, b: int, field: _Field) -> None:
         self.env, self.b, self.field = env, b, field
+        self.step = int(env._observer.clock_B[b])  # of the episode so far
         rows = env.read_battle(b)
         n = env.n_agents
         self.xy = np.stack([rows["x"], rows["y"]], 1).astype(np.float64)
@@ -94,7 +95,7 @@ class _Battle:
         return self.env.settings.first_attack + k - base
 
 
-def _support(battle: _Battle, i: int) -> int:
+def _support(battle: Battle, i: int) -> int:
     """Returns the action of a unit that cannot attack: Medivacs heal the weakest in reach, Overlords stay."""
     if battle.names[i] != "Medivac":
         return STOP
@@ -106,28 +107,29 @@ def _support(battle: _Battle, i: int) -> int:
     return STOP if near is None or battle.gap(i, near) < 2 else battle.walk(i, near)
 
 
-def _targets(battle: _Battle, i: int) -> list[int]:
+def _targets(battle: Battle, i: int) -> list[int]:
     """Returns the enemies that agent i's weapon can hit; ground melee types have nothing against Medivacs."""
     reaches_air = battle.names[i] in ("Marine", "Stalker", "Hydralisk")
     return [k for k in battle.enemies if reaches_air or battle.names[k] not in ("Medivac", "Overlord")]
 
 
-def _nearest(battle: _Battle, i: int) -> int:
+def nearest(battle: Battle, i: int) -> int:
+    """Walks the shortest way to the nearest enemy that agent i can hurt, and attacks it."""
     goal = min(_targets(battle, i), key=lambda k: battle.gap(i, k), default=None)
     if goal is None:
         return STOP
     return battle.attack(i, goal) if goal in battle.attacks(i) else battle.walk(i, goal)
 
 
-def _weakest(battle: _Battle, i: int) -> int:
+def _weakest(battle: Battle, i: int) -> int:
     targets = _targets(battle, i)
     in_reach = [k for k in battle.attacks(i) if k in targets]
     if in_reach:
         return battle.attack(i, min(in_reach, key=lambda k: (battle.health[k], k)))
-    return _nearest(battle, i)
+    return nearest(battle, i)
 
 
-def _rush(battle: _Battle, i: int) -> int:
+def _rush(battle: Battle, i: int) -> int:
     """Waits near the enemy that is nearest to the team until most attackers are there, then all attack it."""
     fighters = [k for k in battle.agents if battle.names[k] not in SUPPORT]
     targets = _targets(battle, i)
@@ -141,7 +143,8 @@ def _rush(battle: _Battle, i: int) -> int:
     return battle.attack(i, goal) if goal in battle.attacks(i) else battle.walk(i, goal)
 
 
-def _scripted(choose: Callable[[_Battle, int], int]) -> Policy:
+def scripted(choose: Callable[[Battle, int], int]) -> Policy:
+    """Returns the policy of a team whose every fighter acts as ``choose(battle, agent)`` says."""
     fields: dict[str, _Field] = {}
 
     def policy(env: Sc2Env, rng: np.random.Generator) -> np.ndarray:
@@ -149,7 +152,7 @@ def _scripted(choose: Callable[[_Battle, int], int]) -> Policy:
         field = fields.setdefault(battle_map.name, _Field(battle_map.walkable))
         actions_BN = np.zeros((env.num_envs, env.n_agents), np.int64)
         for b in range(env.num_envs):
-            battle = _Battle(env, b, field)
+            battle = Battle(env, b, field)
             for i in battle.agents:
                 is_support = battle.names[i] in SUPPORT
                 actions_BN[b, i] = _support(battle, i) if is_support else choose(battle, i)
@@ -160,7 +163,7 @@ def _scripted(choose: Callable[[_Battle, int], int]) -> Policy:
 
 POLICIES: dict[str, Policy] = {
     "random": random_policy,
-    "attack_nearest": _scripted(_nearest),
-    "focus_fire": _scripted(_weakest),
-    "rush": _scripted(_rush),
+    "attack_nearest": scripted(nearest),
+    "focus_fire": scripted(_weakest),
+    "rush": scripted(_rush),
 }
