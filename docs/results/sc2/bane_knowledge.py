@@ -43,6 +43,7 @@ MAP = "bane_vs_hM"
 TESTS = HERE / "bane_knowledge.csv"
 KEYS = ("test_battle_won_mean", "test_ep_length_mean")
 USUAL = {"epsilon_anneal_time": 50_000, "standardise_rewards": True, "mixer": "qmix"}  # in the LMAC comparison
+LATE = 100_000  # steps after which single tests are looked at
 Row = tuple[object, ...]
 STEM, ARMS = 1, (0, 2)  # agents by where they start
 HYDRALISK = 3  # slot of the unit table
@@ -139,16 +140,18 @@ def table(runs: list[Path]) -> None:
                 kept.setdefault((row[0], row[1]), []).append(tuple(row))
     for run in runs:
         rows = read(run)
+        if not rows or int(str(rows[-1][2])) < LATE:
+            raise SystemExit(f"{run} has no test after {LATE:,} steps; give runs that were trained that far.")
         kept[rows[0][0], str(rows[0][1])] = rows
     with TESTS.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("run", "seed", "t_env", *KEYS))
         for key in sorted(kept):
             writer.writerows(kept[key])
-    print("| run | seed | steps | last 50,000 | from 100,000 on | steps of a test there |\n|" + " --- |" * 6)
+    print(f"| run | seed | steps | last 50,000 | from {LATE:,} on | steps of a test there |\n|" + " --- |" * 6)
     for (name, seed), rows in sorted(kept.items()):
         step_T, won_T, length_T = (np.array([float(row[k]) for row in rows]) for k in (2, 3, 4))
-        last, late = Curve(step_T, won_T).at(int(step_T[-1])), step_T >= 100_000
+        last, late = Curve(step_T, won_T).at(int(step_T[-1])), step_T >= LATE
         won_T, length_T = won_T[late], length_T[late]
         print(f"| {name} | {seed} | {step_T[-1]:,.0f} | {last:.2f} | {won_T.min():.2f} to {won_T.max():.2f} |", end="")
         print(f" {length_T.min():.0f} to {length_T.max():.0f} |")
