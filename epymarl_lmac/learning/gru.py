@@ -6,8 +6,9 @@ sequence, together with the layer before it where there is one.
 On the CPU in float32 (``_GruSequenceCpu``) rows are worked off in blocks of whole steps that stay in the processor's
 cache, from the inputs to the states and back. The input half of the gates is one matrix product a block, a step costs
 one more product and one compiled loop (``gru_kernels.py``) that adds the biases as well, and a block's share of the
-weights' gradients is added while its gates' gradients are at hand. Other devices and dtypes use PyTorch operations
-over all steps. Both are the same function: their difference is that of a few roundings.
+weights' gradients is added while its gates' gradients are at hand. Where products are numpy's, all steps of a block are
+one compiled call, products included. Other devices and dtypes use PyTorch operations over all steps. All are the same
+function: their difference is that of a few roundings.
 
 It can also carry the sum ``h = gru(x, h) + residual`` to the next step, which no fused library GRU offers and
 which the published LMAC encoder does.
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from epymarl_lmac.learning import gru_kernels, mlp_kernels
+from epymarl_lmac.learning import gru_kernels, mlp_kernels, products
 from epymarl_lmac.learning.forms import is_compiled
 from epymarl_lmac.learning.input_parts import add_weight_gradient, input_gradients, linear
 from epymarl_lmac.learning.products import add_product, product, sum_and_product
@@ -41,6 +42,10 @@ class _Block(NamedTuple):
     start: int  # first packed row
     stop: int
     steps: list[tuple[int, int, int]]  # of every step: its first row, its rows, the first row of the step before or -1
+
+    def steps_array(self) -> np.ndarray:
+        """Returns the steps as compiled loops read them, (S, 3)."""
+        return np.array(self.steps, dtype=np.int64)
 
 
 def _blocks(counts: Sequence[int]) -> list[_Block]:
@@ -76,19 +81,19 @@ class _GruSequenceCpu(torch.autograd.Function):
         ctx: Any, counts: Sequence[int], n_parts: int, h0_RH: Tensor, residual_PH: Tensor | None, *tensors: Tensor
     ) -> Tensor:
         parts, weights = tensors[:n_parts], _Weights(*tensors[n_parts:])
-        a_PA, h_PH, factors_PCH = _run_cpu(counts, parts, h0_RH, residual_PH, weights, keeps=True)
-        ctx.save_for_backward(h0_RH, a_PA, h_PH, factors_PCH, *tensors)
+        a_PA, h_PH, factors_PC = _run_cpu(counts, parts, h0_RH, residual_PH, weights, keeps=True)
+        ctx.save_for_backward(h0_RH, a_PA, h_PH, factors_PC, *tensors)
         ctx.counts, ctx.n_parts = list(counts), n_parts
         return h_PH
 
     @staticmethod
     def backward(ctx: Any, grad_PH: Tensor) -> tuple[Tensor | None, ...]:
-        h0_RH, a_PA, h_PH, factors_PCH, *tensors = ctx.saved_tensors
+        h0_RH, a_PA, h_PH, factors_PC, *tensors = ctx.saved_tensors
         n_parts = ctx.n_parts
         parts, weights = tensors[:n_parts], _Weights(*tensors[n_parts:])
         _, _, wants_h0, wants_residual, *wants = ctx.needs_input_grad
         back = _Backward(weights, parts, wants[:n_parts])
-        back.run(ctx.counts, grad_PH, h0_RH, a_PA, h_PH, factors_PCH, wants_h0)
+        back.run(ctx.counts, grad_PH, h0_RH, a_PA, h_PH, factors_PC, wants_h0)
         return (None, None, back.carry if wants_h0 else None, back.d_h if wants_residual else None, *back.gradients())
 
 
@@ -100,7 +105,7 @@ def _run_cpu(
     weights: _Weights,
     keeps: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns what the gates read (P, A), the states (P, H) and what else the backward pass needs (P, C, H).
+    """Returns what the gates read (P, A), the states (P, H) and what else the backward pass needs (P, C).
 
     Without ``keeps`` the first and the last are not complete.
     """
@@ -110,15 +115,15 @@ def _run_cpu(
     blocks = _blocks(counts)
     K = max(block.stop - block.start for block in blocks)
     new = w.weight_ih.new_empty
-    h, factors, hidden, gates = new(P, H), new(P if keeps else 0, gru_kernels.FACTORS, H), new(counts[0], G), new(K, G)
-    a = parts[0].detach() if w.first_weight is None else new(P if keeps else K, A)
+    h, factors, hidden, gates = new(P, H), new(P if keeps else 0, gru_kernels.FACTORS * H), new(counts[0], G), new(K, G)
+    a = parts[0].detach().contiguous() if w.first_weight is None else new(P if keeps else K, A)
     bias_F = torch.cat([w.bias_ih[: 2 * H] + w.bias_hh[: 2 * H], w.bias_ih[2 * H :], w.bias_hh[2 * H :]]).numpy()
     first_bias = None if w.first_bias is None else w.first_bias.detach().numpy()
     h0 = h0_RH.detach().contiguous()
     residual = new(0, H) if residual_PH is None else residual_PH.detach().contiguous()
-    to_gates, to_hidden = w.weight_ih.t(), w.weight_hh.t().contiguous()
+    to_gates, to_hidden = w.weight_ih.detach().t().contiguous(), w.weight_hh.detach().t().contiguous()
     h_array, hidden_array, gates_array = h.numpy(), hidden.numpy(), gates.numpy()
-    residual_array, factors_array = residual.numpy(), factors.numpy()
+    residual_array, factors_array, h0_array = residual.numpy(), factors.numpy(), h0.numpy()
     last_rows = -1
     for block in blocks:
         rows_K = slice(block.start, block.stop)
@@ -129,6 +134,12 @@ def _run_cpu(
             a_K = a[rows_K] if keeps else a[:n]
             linear([part[rows_K] for part in parts], w.first_weight, a_K)
             mlp_kernels.add_bias(a_K.numpy(), first_bias, True)
+        if products.are_compiled():
+            gru_kernels.steps(
+                a_K.numpy(), to_gates.numpy(), to_hidden.numpy(), gates_array, hidden_array, bias_F, h0_array,
+                residual_array, h_array, factors_array, block.steps_array(),
+            )  # fmt: skip
+            continue
         product(a_K, to_gates, out=gates[:n])
         for row, rows, before in block.steps:
             if rows != last_rows:
@@ -156,11 +167,12 @@ class _Backward:
         self.weights, self.parts, self.H = weights, parts, H
         self.d_parts = [torch.empty_like(part) if wanted else None for part, wanted in zip(parts, wants, strict=True)]
         self.d_weight_ih = torch.zeros_like(weights.weight_ih)
-        self.d_weight_hh = torch.zeros_like(weights.weight_hh)  # rows in the order new, reset, update
-        self.d_bias_F = weights.bias_hh.new_zeros(4 * H)
+        self.d_weight_hh = torch.zeros_like(weights.weight_hh)
+        self.d_bias_ih = torch.zeros_like(weights.bias_ih)
+        self.d_bias_hh = torch.zeros_like(weights.bias_hh)
         self.d_first = None if weights.first_weight is None else torch.zeros_like(weights.first_weight)
         self.d_first_bias = None if weights.first_bias is None else torch.zeros_like(weights.first_bias)
-        self.d_h = self.carry = self.d_bias_F  # of the states, which is that of the residual; of the first state
+        self.d_h = self.carry = self.d_bias_ih  # of the states, which is that of the residual; of the first state
 
     def run(
         self,
@@ -169,42 +181,53 @@ class _Backward:
         h0_RH: Tensor,
         a_PA: Tensor,
         h_PH: Tensor,
-        factors_PCH: Tensor,
+        factors_PC: Tensor,
         wants_h0: bool,
     ) -> None:
         """Goes through the blocks from the last to the first."""
-        H, blocks, new = self.H, _blocks(counts), grad_PH.new_empty
+        G, H, blocks, new = 3 * self.H, self.H, _blocks(counts), grad_PH.new_empty
         K = max(block.stop - block.start for block in blocks)
-        d_gates, before_K, passed, self.carry = new(K, 4 * H), new(K, H), new(counts[0], H), new(counts[0], H)
+        d_input, d_hidden, before_K, passed = new(K, G), new(K, G), new(K, H), new(counts[0], H)
         d_a = new(K, a_PA.shape[1])
-        weight = torch.cat([self.weights.weight_hh[2 * H :], self.weights.weight_hh[: 2 * H]])
+        weight = self.weights.weight_hh.detach().contiguous()
+        self.carry = new(counts[0], H)
         self.d_h = grad_PH.clone(memory_format=torch.contiguous_format)
-        d_h_array, carry_array, factors_array = self.d_h.numpy(), self.carry.numpy(), factors_PCH.numpy()
-        d_gates_array, passed_array = d_gates.numpy(), passed.numpy()
-        d_hidden = d_gates[:, : 3 * H]
+        d_input_array, d_hidden_array, passed_array = d_input.numpy(), d_hidden.numpy(), passed.numpy()
+        d_h_array, carry_array, factors_array = self.d_h.numpy(), self.carry.numpy(), factors_PC.numpy()
+        h0_array, h_array, before_array = h0_RH.detach().contiguous().numpy(), h_PH.numpy(), before_K.numpy()
         carried = 0
         for block in reversed(blocks):
-            for row, rows, before in reversed(block.steps):
-                at = row - block.start
-                gru_kernels.step_back(
-                    d_h_array, carry_array, carried, factors_array, d_gates_array, at, passed_array, row, rows
-                )
-                before_K[at : at + rows] = h0_RH if before < 0 else h_PH[before : before + rows]
-                if before >= 0 or wants_h0:
-                    if rows != carried:
-                        passed_rows, carry_rows = passed[:rows], self.carry[:rows]
-                    sum_and_product(passed_rows, d_hidden[at : at + rows], weight, out=carry_rows)
-                carried = rows
+            if products.are_compiled():
+                gru_kernels.steps_back(
+                    d_h_array, carry_array, carried, factors_array, d_input_array, d_hidden_array, passed_array,
+                    weight.numpy(), h0_array, h_array, before_array, block.steps_array(), wants_h0,
+                )  # fmt: skip
+                carried = block.steps[0][1]
+            else:
+                for row, rows, before in reversed(block.steps):
+                    at = row - block.start
+                    gru_kernels.step_back(
+                        d_h_array, carry_array, carried, factors_array, d_input_array, d_hidden_array, at, passed_array,
+                        row, rows,
+                    )  # fmt: skip
+                    before_K[at : at + rows] = h0_RH if before < 0 else h_PH[before : before + rows]
+                    if before >= 0 or wants_h0:
+                        if rows != carried:
+                            passed_rows, carry_rows = passed[:rows], self.carry[:rows]
+                        sum_and_product(passed_rows, d_hidden[at : at + rows], weight, out=carry_rows)
+                    carried = rows
             n = block.stop - block.start
-            self._add(d_gates[:n], before_K[:n], a_PA[block.start : block.stop], d_a[:n], block)
+            self._add(d_input[:n], d_hidden[:n], before_K[:n], a_PA[block.start : block.stop], d_a[:n], block)
 
-    def _add(self, d_gates: Tensor, before_K: Tensor, a_K: Tensor, d_a: Tensor, block: _Block) -> None:
+    def _add(
+        self, d_input: Tensor, d_hidden: Tensor, before_K: Tensor, a_K: Tensor, d_a: Tensor, block: _Block
+    ) -> None:
         """Adds a block's share of the gradients."""
-        H, weights, rows = self.H, self.weights, slice(block.start, block.stop)
-        d_input = d_gates[:, H:]
-        add_product(self.d_weight_hh, d_gates[:, : 3 * H].t(), before_K)
+        weights, rows = self.weights, slice(block.start, block.stop)
+        add_product(self.d_weight_hh, d_hidden.t(), before_K)
         add_product(self.d_weight_ih, d_input.t(), a_K)
-        self.d_bias_F += d_gates.sum(0)
+        self.d_bias_ih += d_input.sum(0)
+        self.d_bias_hh += d_hidden.sum(0)
         if weights.first_weight is None:
             if self.d_parts[0] is not None:
                 product(d_input, weights.weight_ih, out=self.d_parts[0][rows])
@@ -220,10 +243,7 @@ class _Backward:
 
     def gradients(self) -> list[Tensor | None]:
         """Returns the gradients of the parts and of all weights, in the order of ``_Weights``."""
-        H, d_bias = self.H, self.d_bias_F
-        d_weight_hh = torch.cat([self.d_weight_hh[H:], self.d_weight_hh[:H]])
-        d_bias_hh = torch.cat([d_bias[H : 3 * H], d_bias[:H]])
-        found = [*self.d_parts, self.d_weight_ih, d_weight_hh, d_bias[H:], d_bias_hh]
+        found = [*self.d_parts, self.d_weight_ih, self.d_weight_hh, self.d_bias_ih, self.d_bias_hh]
         return found if self.d_first is None else [*found, self.d_first, self.d_first_bias]
 
 

@@ -3,10 +3,15 @@
 PyTorch needs nine operations and as many views for it, each of which takes longer to start than to compute at the
 sizes of a MARL update. All loops are over contiguous rows and vectorise.
 
-Letters as in ``gru.py``: P packed rows, H hidden, K rows of a block of steps. Gates are G = 3 H in PyTorch's order
-(reset, update, new); biases and gradients of gates have F = 4 H columns, because the reset gate stands between the two
-halves of the new gate: biases (reset, update, new's input half, new's hidden half), gradients (new's hidden half,
-reset, update, new's input half), so that each half's gradients are 3 H neighbouring columns.
+``steps`` and ``steps_back`` also compute the products, so that a block of steps costs one call from Python. They call
+the library that scipy brings, which is numpy's, OpenBLAS; ``gru.py`` uses them where products are numpy's
+(``products.py``).
+
+Letters as in ``gru.py``: P packed rows, R rows of the first step, H hidden, K rows of a block of steps, S steps of a
+block. Gates are G = 3 H in PyTorch's order (reset, update, new). The reset gate stands between the two halves of the
+new gate, so that there are F = 4 H biases: reset, update, new's input half, new's hidden half. The backward pass keeps
+C = 5 H factors of a row: those of the reset gate, the update gate and the new gate's input and hidden half, with which
+the gradient of the state is multiplied, and that of the state before.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-FACTORS = 5  # C: what multiplies the gradient of a state to give those of the gates' columns and of the state before
+FACTORS = 5  # C / H
 
 # tanh(x) = x P(x^2) / Q(x^2), least squares of the relative error on [0, 8]; within 4e-7 everywhere in float32.
 _P0, _P1, _P2 = np.float32(0.9999999810891858), np.float32(0.1297922505889036), np.float32(0.002985863698994874)
@@ -70,15 +75,14 @@ def step(gates_KG, at, hidden_RG, bias_F, before_RH, residual_PH, h_PH, start, r
 
 
 @_compiled()
-def step_with_factors(gates_KG, at, hidden_RG, bias_F, before_RH, residual_PH, h_PH, factors_PCH, start, rows):
+def step_with_factors(gates_KG, at, hidden_RG, bias_F, before_RH, residual_PH, h_PH, factors_PC, start, rows):
     """As ``step``; also keeps the factors of the backward pass."""
     H = h_PH.shape[1]
     has_residual = residual_PH.shape[0] > 0
     for i in range(rows):
         row = start + i
         gates, hidden, before, h = gates_KG[at + i], hidden_RG[i], before_RH[i], h_PH[row]
-        factors = factors_PCH[row]
-        of_hidden, of_reset, of_update, of_new, keep = factors[0], factors[1], factors[2], factors[3], factors[4]
+        factors = factors_PC[row]
         for j in range(H):
             r = _sigmoid(gates[j] + hidden[j] + bias_F[j])
             z = _sigmoid(gates[H + j] + hidden[H + j] + bias_F[H + j])
@@ -87,11 +91,11 @@ def step_with_factors(gates_KG, at, hidden_RG, bias_F, before_RH, residual_PH, h
             old = before[j]
             h[j] = n + z * (old - n)
             slope = (_ONE - n * n) * (_ONE - z)
-            of_hidden[j] = slope * r
-            of_reset[j] = slope * hn * r * (_ONE - r)
-            of_update[j] = (old - n) * z * (_ONE - z)
-            of_new[j] = slope
-            keep[j] = z
+            factors[j] = slope * hn * r * (_ONE - r)  # of the reset gate
+            factors[H + j] = (old - n) * z * (_ONE - z)  # of the update gate
+            factors[2 * H + j] = slope  # of the new gate's input half
+            factors[3 * H + j] = slope * r  # of its hidden half
+            factors[4 * H + j] = z  # of the state before
         if has_residual:
             residual = residual_PH[row]
             for j in range(H):
@@ -99,29 +103,94 @@ def step_with_factors(gates_KG, at, hidden_RG, bias_F, before_RH, residual_PH, h
 
 
 @_compiled()
-def step_back(grad_PH, carry_RH, carried, factors_PCH, d_gates_KF, at, passed_RH, start, rows):
-    """Writes one step's gradients of the gates into ``d_gates_KF[at : at + rows]``.
+def step_back(grad_PH, carry_RH, carried, factors_PC, d_input_KG, d_hidden_KG, at, passed_RH, start, rows):
+    """Writes one step's gradients of the gates from row ``at`` on.
 
     Args:
         grad_PH: gradient of the states; the rows of this step get what the next one passes back.
         carry_RH: that, of the next step's ``carried`` rows.
-        factors_PCH: what ``step_with_factors`` kept.
-        d_gates_KF: written.
+        factors_PC: what ``step_with_factors`` kept.
+        d_input_KG: written, of the input half, in PyTorch's order.
+        d_hidden_KG: written, of the hidden half, in PyTorch's order.
         passed_RH: gets the part of the gradient that passes to the step before without the gates.
         start, rows: the step's packed rows.
     """
     H = grad_PH.shape[1]
     for i in range(rows):
-        d_h, d_gates, factors, passed = grad_PH[start + i], d_gates_KF[at + i], factors_PCH[start + i], passed_RH[i]
-        of_hidden, of_reset, of_update, of_new, keep = factors[0], factors[1], factors[2], factors[3], factors[4]
+        d_h, factors, passed = grad_PH[start + i], factors_PC[start + i], passed_RH[i]
+        d_input, d_hidden = d_input_KG[at + i], d_hidden_KG[at + i]
         if i < carried:
             carry = carry_RH[i]
             for j in range(H):
                 d_h[j] += carry[j]
+        # One loop for each array that is written: with more, the compiler does not vectorise.
         for j in range(H):
-            d = d_h[j]
-            d_gates[j] = of_hidden[j] * d
-            d_gates[H + j] = of_reset[j] * d
-            d_gates[2 * H + j] = of_update[j] * d
-            d_gates[3 * H + j] = of_new[j] * d
-            passed[j] = keep[j] * d
+            d_input[j] = factors[j] * d_h[j]
+        for j in range(H):
+            d_input[H + j] = factors[H + j] * d_h[j]
+        for j in range(H):
+            d_input[2 * H + j] = factors[2 * H + j] * d_h[j]
+        for j in range(2 * H):
+            d_hidden[j] = d_input[j]
+        for j in range(H):
+            d_hidden[2 * H + j] = factors[3 * H + j] * d_h[j]
+        for j in range(H):
+            passed[j] = factors[4 * H + j] * d_h[j]
+
+
+@_compiled()
+def steps(a_KA, to_gates_AG, to_hidden_HG, gates_KG, hidden_RG, bias_F, h0_RH, residual_PH, h_PH, factors_PC, steps_S3):
+    """Writes the states of a block's steps.
+
+    Args:
+        a_KA: what the gates read.
+        to_gates_AG, to_hidden_HG: the weights, transposed.
+        gates_KG, hidden_RG: room for both halves of the gates.
+        bias_F, residual_PH, h_PH: as for ``step``.
+        h0_RH: states before the first step of all.
+        factors_PC: as for ``step_with_factors``; empty: nothing is kept.
+        steps_S3: of every step its first packed row, its rows, and the first row of the step before or -1.
+    """
+    n = a_KA.shape[0]
+    first = steps_S3[0, 0]
+    np.dot(a_KA, to_gates_AG, gates_KG[:n])
+    for k in range(steps_S3.shape[0]):
+        row, rows, before = steps_S3[k, 0], steps_S3[k, 1], steps_S3[k, 2]
+        prior = h0_RH[:rows] if before < 0 else h_PH[before : before + rows]
+        np.dot(prior, to_hidden_HG, hidden_RG[:rows])
+        if factors_PC.shape[0] > 0:
+            step_with_factors(gates_KG, row - first, hidden_RG, bias_F, prior, residual_PH, h_PH, factors_PC, row, rows)
+        else:
+            step(gates_KG, row - first, hidden_RG, bias_F, prior, residual_PH, h_PH, row, rows)
+
+
+@_compiled()
+def steps_back(
+    grad_PH, carry_RH, carried, factors_PC, d_input_KG, d_hidden_KG, passed_RH, weight_GH, h0_RH, h_PH, before_KH,
+    steps_S3, wants_h0,
+):  # fmt: skip
+    """Writes the gradients of a block's gates, the states before its steps and what passes to the block before.
+
+    Args:
+        grad_PH, carry_RH, carried, factors_PC, d_input_KG, d_hidden_KG, passed_RH: as for ``step_back``; the carry is
+            also written, for the step before the block.
+        weight_GH: of the hidden half.
+        h0_RH, h_PH: the states.
+        before_KH: written.
+        steps_S3: as for ``steps``.
+        wants_h0: whether the carry of the first step of all is wanted.
+    """
+    first = steps_S3[0, 0]
+    for k in range(steps_S3.shape[0] - 1, -1, -1):
+        row, rows, before = steps_S3[k, 0], steps_S3[k, 1], steps_S3[k, 2]
+        at = row - first
+        step_back(grad_PH, carry_RH, carried, factors_PC, d_input_KG, d_hidden_KG, at, passed_RH, row, rows)
+        prior = h0_RH[:rows] if before < 0 else h_PH[before : before + rows]
+        before_KH[at : at + rows] = prior
+        if before >= 0 or wants_h0:
+            np.dot(d_hidden_KG[at : at + rows], weight_GH, carry_RH[:rows])
+            for i in range(rows):
+                carry, passed = carry_RH[i], passed_RH[i]
+                for j in range(carry.shape[0]):
+                    carry[j] += passed[j]
+        carried = rows

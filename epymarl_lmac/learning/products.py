@@ -4,8 +4,8 @@ On AMD processors PyTorch's library (MKL) uses no AVX-512: one core of a Zen 5 d
 the AVX-512 kernels of numpy's library, OpenBLAS. Both give the same numbers to rounding. What a process uses is chosen
 once, by ``use``; before that it is PyTorch.
 
-Only the hand-written passes (``mlp.py``, ``gru.py``, ``losses.py``) and ``linear`` come here, on tensors that want no
-gradient at that moment. Letters: P rows, I inputs, H columns of a layer.
+The hand-written passes (``mlp.py``, ``gru.py``, ``losses.py``) and ``Linear``, the layer of all networks here, come to
+this place. Letters: P rows, I inputs, H columns of a layer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epymarl_lmac.learning.forms import is_compiled
@@ -23,6 +23,7 @@ from epymarl_lmac.processor import is_amd_with_avx512
 
 AUTO, TORCH, NUMPY = "auto", "torch", "numpy"
 CHOICES = (AUTO, TORCH, NUMPY)
+SMALL = 2**21  # with fewer multiplications, as when acting, calling numpy costs a layer more than it saves
 _AVX512 = ("SkylakeX", "Cooperlake", "SapphireRapids")  # OpenBLAS's names of kernels
 
 _is_numpy = False
@@ -43,6 +44,8 @@ def use(name: str, n_threads: int) -> str:
         What was chosen, "torch" or "numpy".
     """
     global _is_numpy
+    import scipy.linalg.cython_blas  # noqa: F401 - loads the library of compiled loops, to limit its threads
+
     torch.set_num_threads(n_threads)
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")
     is_faster = n_threads == 1 and is_amd_with_avx512() and _numpys_kernels() in _AVX512
@@ -59,6 +62,11 @@ def _numpys_kernels() -> str:
     """Returns which kernels numpy's library computes with; "" where that is not known."""
     found = [blas.get("architecture") for blas in threadpoolctl.threadpool_info() if "numpy" in blas["filepath"]]
     return found[0] or "" if found else ""
+
+
+def are_compiled() -> bool:
+    """Returns whether compiled loops (``gru_kernels.py``) compute products as well: they have OpenBLAS at hand only."""
+    return _is_numpy
 
 
 def description() -> str:
@@ -96,22 +104,40 @@ def sum_and_product(term: Tensor, left: Tensor, right: Tensor, out: Tensor) -> N
 
 
 class _Linear(torch.autograd.Function):
-    """x W^T + b."""
+    """x W^T + b, or without b; not to be differentiated twice."""
 
     @staticmethod
-    def forward(ctx: Any, x_PI: Tensor, weight_HI: Tensor, bias_H: Tensor) -> Tensor:
+    def forward(ctx: Any, x_PI: Tensor, weight_HI: Tensor, bias_H: Tensor | None) -> Tensor:
         ctx.save_for_backward(x_PI, weight_HI)
-        return product(x_PI.detach(), weight_HI.detach().t()).add_(bias_H)
+        out = product(x_PI.detach(), weight_HI.detach().t())
+        return out if bias_H is None else out.add_(bias_H)
 
     @staticmethod
-    def backward(ctx: Any, grad_PH: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_PH: Tensor) -> tuple[Tensor | None, ...]:
         x_PI, weight_HI = ctx.saved_tensors
-        d_x = product(grad_PH, weight_HI) if ctx.needs_input_grad[0] else None
-        return d_x, product(grad_PH.t(), x_PI), grad_PH.sum(0)
+        wants_x, wants_weight, wants_bias = ctx.needs_input_grad
+        d_x = product(grad_PH, weight_HI) if wants_x else None
+        d_weight = product(grad_PH.t(), x_PI) if wants_weight else None
+        return d_x, d_weight, grad_PH.sum(0) if wants_bias else None
 
 
-def linear(x_PI: Tensor, weight_HI: Tensor, bias_H: Tensor) -> Tensor:
-    """Returns what ``torch.nn.functional.linear`` does, for two axes."""
-    if not _is_numpy or not is_compiled(x_PI, weight_HI, bias_H):
-        return F.linear(x_PI, weight_HI, bias_H)
-    return _Linear.apply(x_PI, weight_HI, bias_H)
+def linear(x: Tensor, weight_HI: Tensor, bias_H: Tensor | None = None) -> Tensor:
+    """Returns what ``torch.nn.functional.linear`` does.
+
+    Args:
+        x: inputs (..., I).
+        weight_HI, bias_H: of the layer.
+    """
+    lead = x.shape[:-1]
+    if not _is_numpy or x.numel() * len(weight_HI) < SMALL or not is_compiled(x, weight_HI, bias_H):
+        return F.linear(x, weight_HI, bias_H)
+    return _Linear.apply(x.reshape(-1, x.shape[-1]), weight_HI, bias_H).view(*lead, -1)
+
+
+class Linear(nn.Linear):
+    """``torch.nn.Linear`` with the products that the process uses."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns (..., H) for inputs (..., I)."""
+        return linear(x, self.weight, self.bias)

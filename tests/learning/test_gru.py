@@ -1,18 +1,30 @@
 """The fused GRU over packed sequences equals a loop over torch.nn.GRUCell, forwards and backwards.
 
-float32 on the CPU takes the compiled step, float64 the one made of PyTorch operations.
+float32 on the CPU takes the compiled step, with numpy's products the compiled steps of a whole block, float64 the step
+made of PyTorch operations.
 """
 
 import pytest
+import threadpoolctl
 import torch
 from torch import nn
 
-from epymarl_lmac.learning import gru
+from epymarl_lmac.learning import gru, products
 from epymarl_lmac.learning.gru import gru_sequence
 
 I, H = 4, 6
 COUNTS = [3, 3, 2, 1, 1]  # rows still running at each step
 P = sum(COUNTS)
+
+
+@pytest.fixture(autouse=True, params=[products.TORCH, products.NUMPY])
+def library(request):
+    n_threads = torch.get_num_threads()
+    limits = threadpoolctl.threadpool_limits(user_api="blas")
+    products.use(request.param, 1)
+    yield
+    products.use(products.TORCH, n_threads)
+    limits.restore_original_limits()
 
 
 def looped(cell, x, h, residual):
@@ -108,3 +120,12 @@ def test_blocks_do_not_change_the_result(block_rows, monkeypatch):
         found.append([h.detach(), *torch.autograd.grad(h.square().sum(), leaves)])
     for small, whole in zip(*found, strict=True):
         torch.testing.assert_close(small, whole)
+
+
+def test_inputs_with_gaps_between_their_rows_are_read():
+    cell, _x, h0, _ = inputs(False, torch.float32)
+    x = torch.randn(P, 2 * I)[:, ::2].requires_grad_()
+    plain, fused = looped(cell, x, h0, None), gru_sequence(cell, x, h0, COUNTS)
+    torch.testing.assert_close(fused, plain)
+    for grads in zip(torch.autograd.grad(fused.sum(), [x, h0]), torch.autograd.grad(plain.sum(), [x, h0]), strict=True):
+        torch.testing.assert_close(*grads)

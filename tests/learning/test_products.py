@@ -1,5 +1,7 @@
 """Matrix products by numpy equal those by PyTorch, in every pass that uses them, and the choice follows its rule."""
 
+import sys
+
 import pytest
 import threadpoolctl
 import torch
@@ -24,9 +26,13 @@ def library_of_the_other_tests():
     limits.restore_original_limits()
 
 
-def run_linear():
-    layer, x = nn.Linear(5, 3), torch.randn(7, 5, requires_grad=True)
-    return products.linear(x, layer.weight, layer.bias), [x, *layer.parameters()]
+def run_linear(bias=True):
+    layer, x = products.Linear(5, 3, bias=bias), torch.randn(2, 7, 5, requires_grad=True)
+    return layer(x), [x, *layer.parameters()]
+
+
+def run_linear_without_bias():
+    return run_linear(bias=False)
 
 
 def run_mlp():
@@ -51,8 +57,9 @@ def run_recovery_losses():
     return torch.stack(losses), [z, *decoder.parameters(), *cycle.parameters()]
 
 
-@pytest.mark.parametrize("run", [run_linear, run_mlp, run_gru, run_recovery_losses])
+@pytest.mark.parametrize("run", [run_linear, run_linear_without_bias, run_mlp, run_gru, run_recovery_losses])
 def test_numpys_products_give_what_pytorchs_do(run, monkeypatch):
+    monkeypatch.setattr(products, "SMALL", 0)
     found, calls, real = [], [], products.np.matmul
     monkeypatch.setattr(products.np, "matmul", lambda *words, **more: calls.append(1) or real(*words, **more))
     for library in (products.TORCH, products.NUMPY):
@@ -64,6 +71,26 @@ def test_numpys_products_give_what_pytorchs_do(run, monkeypatch):
         assert bool(calls) == (library == products.NUMPY)
     for of_torch, of_numpy in zip(*found, strict=True):
         torch.testing.assert_close(of_numpy, of_torch)
+
+
+def test_a_small_layer_is_pytorchs(monkeypatch):
+    products.use(products.NUMPY, 1)
+    layer, x = products.Linear(64, 64), torch.randn(2**9, 64)
+    calls, real = [], products.np.matmul
+    monkeypatch.setattr(products.np, "matmul", lambda *words, **more: calls.append(1) or real(*words, **more))
+    layer(x[:-1])
+    assert not calls
+    layer(x)
+    assert calls
+
+
+def test_a_layer_that_is_not_trained_gets_no_gradient(monkeypatch):
+    monkeypatch.setattr(products, "SMALL", 0)
+    products.use(products.NUMPY, 1)
+    layer, x = products.Linear(5, 3).requires_grad_(False), torch.randn(7, 5, requires_grad=True)
+    layer(x).sum().backward()
+    assert layer.weight.grad is None and layer.bias.grad is None
+    torch.testing.assert_close(x.grad, layer.weight.sum(0).expand(7, 5))
 
 
 def test_a_part_of_a_larger_array_is_written_and_added_to():
@@ -81,6 +108,7 @@ def test_pytorch_gets_the_threads_and_numpys_library_one():
     assert torch.get_num_threads() == 2
     blas = [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
     assert blas and all(pool["num_threads"] == 1 for pool in blas)
+    assert "scipy.linalg.cython_blas" in sys.modules  # compiled loops' own: loaded, so that it is limited as well
 
 
 @pytest.mark.parametrize(("text", "expected"), [
