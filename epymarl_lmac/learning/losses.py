@@ -107,13 +107,14 @@ class _RecoveryCpu(torch.autograd.Function):
         ctx.plan, ctx.n_weights, ctx.n_decoder = plan, len(weights), len(decoder.tensors)
         joined = decoder.outs[-1]
         ctx.mark_non_differentiable(joined)
+        ctx.set_materialize_grads(False)  # else PyTorch makes zeros of joined's size
         means = squared_error / (P * I), -log_likelihood / (P * I), cycle_error / (P * Z)
         recon, awareness, again = (z_PZ.new_tensor(mean) for mean in means)
         return joined, recon, awareness, again
 
     @staticmethod
     def backward(
-        ctx: Any, _: Tensor, grad_recon: Tensor, grad_awareness: Tensor, grad_cycle: Tensor
+        ctx: Any, _: None, grad_recon: Tensor | None, grad_awareness: Tensor | None, grad_cycle: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         plan: _Recovery = ctx.plan
         z_PZ, truth_VI, *rest = ctx.saved_tensors
@@ -122,8 +123,9 @@ class _RecoveryCpu(torch.autograd.Function):
         decoder = Pass(plan.decoder, of_decoder, True, kept[: ctx.n_decoder])
         cycle = Pass(plan.cycle, of_cycle, True, kept[ctx.n_decoder :])
         (P, Z), I = z_PZ.shape, truth_VI.shape[1]
-        scales = np.float32(2 * float(grad_recon) / (P * I)), np.float32(float(grad_awareness) / (P * I))
-        cycle_scale = 2 * float(grad_cycle) / (P * Z)
+        recon, awareness, again = (0.0 if d is None else float(d) for d in (grad_recon, grad_awareness, grad_cycle))
+        scales = np.float32(2 * recon / (P * I)), np.float32(awareness / (P * I))
+        cycle_scale = 2 * again / (P * Z)
         d_z = torch.empty_like(z_PZ)
         for rows in plan.blocks():
             z, joined = z_PZ[rows], decoder.outs[-1][rows]

@@ -22,7 +22,7 @@ from epymarl_lmac.learning.dropout import Dropout
 from epymarl_lmac.learning.forms import is_compiled
 from epymarl_lmac.learning.products import product
 
-BLOCK_NUMBERS = 2**17  # a block of the widest layer's rows has at most so many numbers (512 KiB)
+BLOCK_NUMBERS = 2**19  # a block of the widest layer's rows has at most so many numbers (2 MiB)
 
 
 class Stage(NamedTuple):

@@ -6,6 +6,7 @@ import torch
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.learning.packing import Packing
+from modules.comm import link as link_module
 from modules.comm.link import Link, LinkSettings
 from modules.comm.steps import ACT, LEARN, TEST, Steps
 
@@ -203,6 +204,23 @@ def test_nothing_arriving_leaves_own_numbers(changes):
 def test_numbers_all_of_whose_senders_are_dead_do_not_arrive(alive, arrives):
     heard = link().fixed(acting(alive_RN=torch.tensor([alive])), torch.ones(1, N, M), SENDERS)
     assert heard[0].tolist() == arrives
+
+
+def test_many_rows_are_silenced_as_single_ones():
+    R = 3 * link_module.SILENCED_ROWS + 5
+    sent, alive = messages(R), torch.rand(R, N) < 0.6
+    heard = link().fixed(acting(R, alive_RN=alive), sent, SENDERS)
+    singly = [link().fixed(acting(1, alive_RN=alive[r : r + 1]), sent[r : r + 1], SENDERS) for r in range(R)]
+    assert torch.equal(heard, torch.cat(singly))
+
+
+def test_what_is_sent_is_changed_only_where_it_may_be():
+    sent, steps = messages(9), acting(9, alive_RN=torch.rand(9, N) < 0.5)
+    before = sent.clone()
+    heard = link().fixed(steps, sent, SENDERS)
+    assert torch.equal(sent, before)
+    again = link().fixed(steps, sent, SENDERS, may_overwrite=True)
+    assert torch.equal(again, heard) and again is sent
 
 
 def test_the_link_of_a_dead_agent_takes_no_number_of_the_living_along():

@@ -30,6 +30,7 @@ FLOAT_BITS = 32  # bits of a number that is not quantised
 CONTROLS = ("none", "zero", "shuffle", "replace")
 EXCHANGES = ("shuffle", "replace")  # controls that take messages from other episodes
 WHEN = ("always", "test")
+SILENCED_ROWS = 64  # rows of a fixed protocol whose lost numbers are worked out at once, so that they stay in the cache
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,9 @@ class Link:
 
     # -- messages of fixed protocols ---------------------------------------------------------------------
 
-    def fixed(self, steps: Steps, message_RNM: Tensor, senders_NMS: Tensor, name: str = "") -> Tensor:
+    def fixed(
+        self, steps: Steps, message_RNM: Tensor, senders_NMS: Tensor, name: str = "", may_overwrite: bool = False
+    ) -> Tensor:
         """Sends the messages of a protocol that says who tells whom which number.
 
         Args:
@@ -248,6 +251,8 @@ class Link:
             message_RNM: what every receiver would hear.
             senders_NMS: whether column m of receiver n needs something that agent s sends, bool. A receiver's
                 dependence on itself does not count: a number that comes from no teammate needs no link.
+            name: of what is sent, where a method sends several times a step.
+            may_overwrite: whether ``message_RNM`` is a copy of the caller's that may be changed and returned.
 
         Returns:
             What arrives, (R, N, M). A number made of several agents' parts is lost where one of their links fails, and
@@ -272,29 +277,19 @@ class Link:
             values = torch.where(chosen_NM, values[other_R] * has_other_R.view(-1, 1, 1), values)
         if values is not message_RNM:  # numbers that come from no teammate are never changed, and none of them is lost
             values = torch.where(senders_NMS.any(-1), values, message_RNM)
-        lost_RNM = self._lost_columns(steps, control, imperfect, senders_NMS, open_RNS)
-        return values if lost_RNM is None else values.masked_fill(lost_RNM, 0.0)
-
-    def _lost_columns(
-        self, steps: Steps, control: str, imperfect: bool, senders_NMS: Tensor, open_RNS: Tensor | None
-    ) -> Tensor | None:
-        """Returns which numbers of a fixed protocol do not arrive, bool (R or 1, N, M); None: all arrive."""
         if control == "zero":
-            return senders_NMS.any(-1).unsqueeze(0)
+            return values.masked_fill(senders_NMS.any(-1), 0.0)
         drop = self.settings.channel_drop if imperfect else 0.0
         if not drop and open_RNS is None:
-            return None
-        N, senders_NSM = self.n_agents, senders_NMS.transpose(1, 2).to(torch.float32)
-        lost_NRM = torch.zeros(1, 1, 1, dtype=torch.bool, device=senders_NMS.device)
-        if open_RNS is not None:
-            heard_NRM = torch.bmm(open_RNS.transpose(0, 1).to(torch.float32), senders_NSM) > 0
-            lost_NRM = ~heard_NRM & senders_NMS.any(-1).unsqueeze(1)
-        if drop:
-            failed_NRS = torch.rand(N, steps.n_rows, N, device=senders_NMS.device) < drop
-            if open_RNS is not None:
-                failed_NRS &= open_RNS.transpose(0, 1)
-            lost_NRM = lost_NRM | (torch.bmm(failed_NRS.to(torch.float32), senders_NSM) > 0)
-        return lost_NRM.transpose(0, 1)
+            return values
+        heard = values if may_overwrite else values.clone()
+        R, N = heard.shape[:2]
+        open_NRS = None if open_RNS is None else open_RNS.transpose(0, 1)
+        failed_NRS = torch.rand(N, R, N, device=heard.device) < drop if drop else None
+        n_rows = SILENCED_ROWS if heard.device.type == "cpu" else R
+        for rows in (slice(start, start + n_rows) for start in range(0, R, n_rows)):
+            heard[rows].masked_fill_(_lost(senders_NMS, _rows(open_NRS, rows), _rows(failed_NRS, rows)), 0.0)
+        return heard
 
     def _within_budget(self, senders_NMS: Tensor) -> Tensor:
         """Returns which columns of a fixed protocol fit the budget of all links that they need, bool (N, M)."""
@@ -443,3 +438,26 @@ class Link:
     def bits_per_float(self) -> int:
         """Bits that one number takes."""
         return self.settings.channel_bits or FLOAT_BITS
+
+
+def _rows(links_NRS: Tensor | None, rows: slice) -> Tensor | None:
+    return None if links_NRS is None else links_NRS[:, rows]
+
+
+def _lost(senders_NMS: Tensor, open_NRS: Tensor | None, failed_NRS: Tensor | None) -> Tensor:
+    """Returns which numbers of a fixed protocol do not arrive, bool (R, N, M).
+
+    Args:
+        senders_NMS: whether column m of receiver n needs something that agent s sends.
+        open_NRS: links on which something can be sent; None: all.
+        failed_NRS: links that lose what is sent; None: none does.
+    """
+    senders_NSM = senders_NMS.transpose(1, 2).to(torch.float32)
+    lost_NRM = torch.zeros(1, 1, 1, dtype=torch.bool, device=senders_NMS.device)
+    if open_NRS is not None:
+        heard_NRM = torch.bmm(open_NRS.to(torch.float32), senders_NSM) > 0
+        lost_NRM = ~heard_NRM & senders_NMS.any(-1).unsqueeze(1)
+    if failed_NRS is not None:
+        failed_NRS = failed_NRS if open_NRS is None else failed_NRS & open_NRS
+        lost_NRM = lost_NRM | (torch.bmm(failed_NRS.to(torch.float32), senders_NSM) > 0)
+    return lost_NRM.transpose(0, 1)

@@ -23,6 +23,7 @@ from epymarl_lmac.learning.dropout import Dropout
 from epymarl_lmac.learning.losses import reconstruction_r2, recovery_losses
 from epymarl_lmac.learning.mlp import mlp
 from epymarl_lmac.learning.optimiser import OptimiserChoice
+from epymarl_lmac.learning.products import Linear
 from epymarl_lmac.protocol.analysis.flow import flow_map
 from epymarl_lmac.protocol.engine.locate import KEPT, load_bundle_for
 from epymarl_lmac.settings.fields import setting
@@ -136,30 +137,30 @@ class LmacComm(Comm):
         H, Z, dropout = team.hidden_dim, self.settings.latent_dim, self.settings.comm_dropout
         I = len(bundle.important_state)
         self.encoder = nn.Sequential(
-            nn.Linear(team.x_dim + self.message_dim, H),
+            Linear(team.x_dim + self.message_dim, H),
             nn.ReLU(),
             nn.LayerNorm(H),
-            nn.Linear(H, H),
+            Linear(H, H),
             nn.ReLU(),
             Dropout(dropout),
         )
         self.gru = nn.GRUCell(H, H)
-        self.query = nn.Linear(H, H)
-        self.key = nn.Linear(H, H)
-        self.value = nn.Linear(H, Z)
+        self.query = Linear(H, H)
+        self.key = Linear(H, H)
+        self.value = Linear(H, Z)
         normalise = self.settings.normalise_latent
         self.latent_norm = nn.LayerNorm(Z, elementwise_affine=False) if normalise else nn.Identity()
         self.decoder = nn.Sequential(
-            nn.Linear(Z, H), nn.ReLU(), Dropout(dropout), nn.Linear(H, H), nn.ReLU(), nn.Linear(H, 2 * I)
+            Linear(Z, H), nn.ReLU(), Dropout(dropout), Linear(H, H), nn.ReLU(), Linear(H, 2 * I)
         )
         self.cycle = nn.Sequential(
-            nn.Linear(2 * I, H),
+            Linear(2 * I, H),
             nn.ReLU(),
             nn.LayerNorm(H),
-            nn.Linear(H, H),
+            Linear(H, H),
             nn.ReLU(),
             Dropout(dropout),
-            nn.Linear(H, Z),
+            Linear(H, Z),
         )
 
     @classmethod
@@ -235,9 +236,10 @@ class LmacComm(Comm):
         """Returns the parts of u = [x, what arrives], (R, N, D) and (R, N, M); the second only if anything is sent."""
         if self.message_dim == 0:
             return (steps.x_RND,)
-        sent = steps.look(MESSAGES)  # only the embedded host stores them
-        sent = self.messages(steps) if sent is None else sent
-        return steps.x_RND, self.link.fixed(steps, sent, self.senders_NMS)
+        stored = steps.look(MESSAGES)  # only the embedded host stores them
+        is_copy = stored is not None and steps.packing is not None  # packed from the episodes; one step is a view
+        sent = self.messages(steps) if stored is None else stored
+        return steps.x_RND, self.link.fixed(steps, sent, self.senders_NMS, may_overwrite=is_copy)
 
     # -- the latent --------------------------------------------------------------------------------------
 
