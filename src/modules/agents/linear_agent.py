@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.learning.products import Linear
 
 if TYPE_CHECKING:
     from epymarl_lmac.seam import AgentArgs
@@ -33,12 +34,12 @@ class LinearAgent(nn.Module):
         if args.use_rnn:
             raise SettingsError("agent=linear has no memory; set use_rnn=False, or agent=rnn for a GRU.", "use_rnn")
         self.hidden_dim = input_shape
-        self.fc2 = nn.Linear(input_shape, args.n_actions)
+        self.fc2 = Linear(input_shape, args.n_actions)
 
     def widen_head(self, width: int) -> None:
         """Gives the head an input of another width than D, for methods that add to what it reads."""
         if width != self.fc2.in_features:
-            self.fc2 = nn.Linear(width, self.fc2.out_features)
+            self.fc2 = Linear(width, self.fc2.out_features)
 
     def init_hidden(self) -> Tensor:
         """Returns what stands for the state before the first step, zeros (1, D)."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from epymarl_lmac.learning.gru import gru_sequence
+from epymarl_lmac.learning.products import Linear
 
 if TYPE_CHECKING:
     from epymarl_lmac.seam import AgentArgs
@@ -33,18 +34,18 @@ class SequenceAgent(nn.Module):
         super().__init__()
         self.hidden_dim = args.hidden_dim
         self.use_rnn = args.use_rnn
-        self.fc1 = nn.Linear(input_shape, args.hidden_dim)
+        self.fc1 = Linear(input_shape, args.hidden_dim)
         self.rnn: nn.Module
         if args.use_rnn:
             self.rnn = nn.GRUCell(args.hidden_dim, args.hidden_dim)
         else:
-            self.rnn = nn.Linear(args.hidden_dim, args.hidden_dim)
-        self.fc2 = nn.Linear(args.hidden_dim, args.n_actions)
+            self.rnn = Linear(args.hidden_dim, args.hidden_dim)
+        self.fc2 = Linear(args.hidden_dim, args.n_actions)
 
     def widen_head(self, width: int) -> None:
         """Gives the Q layer an input of another width than H, for methods that add to what it reads."""
         if width != self.fc2.in_features:
-            self.fc2 = nn.Linear(width, self.fc2.out_features)
+            self.fc2 = Linear(width, self.fc2.out_features)
 
     def init_hidden(self) -> Tensor:
         """Returns the state before the first step, zeros (1, H)."""

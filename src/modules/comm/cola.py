@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from epymarl_lmac.learning.optimiser import OptimiserChoice
+from epymarl_lmac.learning.products import Linear
 from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, LossContext, Sizes, Team, follow, no_gradient
 from modules.comm.steps import Steps
@@ -87,9 +88,7 @@ class ColaComm(Comm):
         width = s.cola_classes + 1 if s.cola_code == "onehot" else CODE_DIM
         code = torch.eye(s.cola_classes + 1) if s.cola_code == "onehot" else torch.randn(s.cola_classes + 1, width)
         self.register_buffer("code", code)
-        self.encode = nn.Sequential(
-            nn.Linear(width, team.hidden_dim), nn.ReLU(), nn.Linear(team.hidden_dim, team.hidden_dim)
-        )
+        self.encode = nn.Sequential(Linear(width, team.hidden_dim), nn.ReLU(), Linear(team.hidden_dim, team.hidden_dim))
         self._logits_seen: Tensor | None = None  # the teacher's, of the latest update, for the centre
 
     def _builder(self, team: Team) -> nn.Sequential:
@@ -97,12 +96,12 @@ class ColaComm(Comm):
         width, inner = self.settings.cola_hidden_dim, 2 * self.settings.cola_hidden_dim
         read = team.x_dim if self.settings.cola_input == "obs" else team.hidden_dim
         return nn.Sequential(
-            nn.Linear(read, inner),
+            Linear(read, inner),
             nn.ReLU(),
-            nn.Linear(inner, width),
-            nn.Linear(width, width),
+            Linear(inner, width),
+            Linear(width, width),
             nn.ReLU(),
-            nn.Linear(width, self.settings.cola_classes),
+            Linear(width, self.settings.cola_classes),
         )
 
     @classmethod

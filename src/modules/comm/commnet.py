@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from epymarl_lmac.learning.products import Linear
 from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, Team
 from modules.comm.link import LinkSettings
@@ -45,8 +46,8 @@ class CommnetComm(Comm):
     def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)
         H, rounds = team.hidden_dim, range(self.settings.commnet_rounds)
-        self.own = nn.ModuleList([nn.Linear(H, H) for _ in rounds])
-        self.heard = nn.ModuleList([nn.Linear(H, H, bias=False) for _ in rounds])
+        self.own = nn.ModuleList([Linear(H, H) for _ in rounds])
+        self.heard = nn.ModuleList([Linear(H, H, bias=False) for _ in rounds])
 
     def floats_per_pair(self) -> float:
         return self.team.hidden_dim * self.settings.commnet_rounds

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from epymarl_lmac.learning.products import Linear
 from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, Sizes, Team
 from modules.comm.link import LinkSettings
@@ -63,11 +64,11 @@ class HammerComm(Comm):
         self.has_network = s.hammer_source == "learned" and s.hammer_message_dim > 0
         if self.has_network:
             self.messenger = nn.Sequential(
-                nn.Linear(team.n_agents * team.obs_dim, s.hammer_hidden_dim),
+                Linear(team.n_agents * team.obs_dim, s.hammer_hidden_dim),
                 nn.ReLU(),
-                nn.Linear(s.hammer_hidden_dim, s.hammer_hidden_dim),
+                Linear(s.hammer_hidden_dim, s.hammer_hidden_dim),
                 nn.ReLU(),
-                nn.Linear(s.hammer_hidden_dim, team.n_agents * s.hammer_message_dim),
+                Linear(s.hammer_hidden_dim, team.n_agents * s.hammer_message_dim),
             )
 
     @classmethod

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from epymarl_lmac.learning.products import Linear
 from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, LossContext, Team, weighted_mean
 from modules.comm.link import LinkSettings
@@ -96,9 +97,9 @@ class GaussianNet(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, n_gaussians: int, settings: MaicSettings) -> None:
         super().__init__()
-        self.first = nn.Linear(inputs, hidden)
+        self.first = Linear(inputs, hidden)
         self.norm = NORMS[settings.maic_norm](hidden)
-        self.last = nn.Linear(hidden, 2 * n_gaussians * settings.maic_latent_dim)
+        self.last = Linear(hidden, 2 * n_gaussians * settings.maic_latent_dim)
         self.floor = settings.maic_var_floor
 
     def forward(self, *parts: Tensor) -> Gaussian:
@@ -161,11 +162,11 @@ class MaicComm(Comm):
         H, Z, width = team.hidden_dim, s.maic_latent_dim, s.maic_hidden_dim
         self.model = GaussianNet(H, width, team.n_agents, s)
         self.inference = GaussianNet(H + team.n_actions, width, 1, s)
-        self.message_hidden = nn.Linear(H + Z, width)
-        self.message_out = nn.Linear(width, team.n_actions)
-        self.query = nn.Linear(H, s.maic_attention_dim)
+        self.message_hidden = Linear(H + Z, width)
+        self.message_out = Linear(width, team.n_actions)
+        self.query = Linear(H, s.maic_attention_dim)
         # A bias of the keys adds the same number to all scores of a query, which the softmax takes away again.
-        self.key = nn.Linear(Z, s.maic_attention_dim, bias=False)
+        self.key = Linear(Z, s.maic_attention_dim, bias=False)
         self.scale = 1 / math.sqrt(s.maic_attention_dim)
 
     def floats_per_pair(self) -> float:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.learning.products import Linear
 from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, LossContext, Sizes, Team, follow, no_gradient, weighted_mean
 from modules.comm.link import LinkSettings
@@ -55,7 +56,7 @@ class MasiaSettings(LinkSettings):
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Returns Linear, ReLU, Linear."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+    return nn.Sequential(Linear(inputs, hidden), nn.ReLU(), Linear(hidden, outputs))
 
 
 class Aggregator(nn.Module):
@@ -68,12 +69,12 @@ class Aggregator(nn.Module):
 
     def __init__(self, width: int, settings: MasiaSettings) -> None:
         super().__init__()
-        self.query = nn.Linear(width, settings.masia_attention_dim)
+        self.query = Linear(width, settings.masia_attention_dim)
         # A bias of the keys adds the same number to all scores of a query, which the softmax takes away again.
-        self.key = nn.Linear(width, settings.masia_attention_dim, bias=False)
-        self.value = nn.Linear(width, settings.masia_encoder_dim)
+        self.key = Linear(width, settings.masia_attention_dim, bias=False)
+        self.value = Linear(width, settings.masia_encoder_dim)
         self.gru = nn.GRUCell(settings.masia_encoder_dim, settings.masia_encoder_dim)
-        self.slot = nn.Linear(settings.masia_encoder_dim, settings.masia_slot_dim)
+        self.slot = Linear(settings.masia_encoder_dim, settings.masia_slot_dim)
         self.scale = 1 / math.sqrt(settings.masia_attention_dim)
 
     def forward(self, steps: Steps, heard_RKNE: Tensor, name: str) -> Tensor:
@@ -103,7 +104,7 @@ class TransitionModel(nn.Module):
         super().__init__()
         latent, hidden = team.n_agents * settings.masia_slot_dim, settings.masia_model_dim
         joint = team.n_agents * settings.masia_action_dim
-        self.action = nn.Linear(team.n_actions, settings.masia_action_dim)
+        self.action = Linear(team.n_actions, settings.masia_action_dim)
         self.joint_action = nn.Sequential(nn.ReLU(), mlp(joint, hidden, hidden))
         self.latent = mlp(latent, hidden, hidden)
         self.change = mlp(2 * hidden, hidden, latent)
@@ -152,9 +153,9 @@ class MasiaComm(Comm):
         self.id_dim = team.n_agents if team.layout.agent_id else 0
         latent, hidden = team.n_agents * s.masia_slot_dim, s.masia_model_dim
         self.aggregator = Aggregator(team.obs_dim + self.id_dim, s)
-        self.gate = nn.Linear(team.own_dim, latent)
-        self.own_obs = nn.Linear(team.obs_dim, s.masia_obs_dim)
-        self.decoder = nn.Linear(latent, team.state_dim)
+        self.gate = Linear(team.own_dim, latent)
+        self.own_obs = Linear(team.obs_dim, s.masia_obs_dim)
+        self.decoder = Linear(latent, team.state_dim)
         self.projection = mlp(latent, hidden, s.masia_projection_dim)
         self.predictor = mlp(s.masia_projection_dim, hidden, s.masia_projection_dim)
         self.transition = TransitionModel(team, s) if s.masia_pred_len > 0 else None

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.learning.products import Linear
 from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, LossContext, Sizes, Team
 from modules.comm.link import LinkSettings
@@ -109,14 +110,14 @@ class NdqComm(Comm):
             )
         N, H, heard = team.n_agents, team.hidden_dim, team.n_agents * s.ndq_message_dim
         self.encoder = nn.Sequential(
-            nn.Linear(team.own_dim, H), nn.ReLU(), nn.Linear(H, H), nn.ReLU(), nn.Linear(H, N * s.ndq_message_dim)
+            Linear(team.own_dim, H), nn.ReLU(), Linear(H, H), nn.ReLU(), Linear(H, N * s.ndq_message_dim)
         )
         self.posterior = nn.Sequential(
-            nn.Linear(team.own_dim + heard, 4 * heard),
+            Linear(team.own_dim + heard, 4 * heard),
             nn.ReLU(),
-            nn.Linear(4 * heard, 4 * heard),
+            Linear(4 * heard, 4 * heard),
             nn.ReLU(),
-            nn.Linear(4 * heard, team.n_actions),
+            Linear(4 * heard, team.n_actions),
         )
 
     @classmethod

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.learning.products import Linear
 from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, Sizes, Team
 from modules.comm.link import LinkSettings
@@ -53,10 +54,10 @@ class QmixAttComm(Comm):
         E, heads = self.settings.att_embed_dim, self.settings.att_heads
         if E % heads:
             raise SettingsError(f"att_embed_dim={E} is no multiple of att_heads={heads}.", "att_embed_dim")
-        self.query = nn.Linear(team.hidden_dim, E)
-        self.key = nn.Linear(team.hidden_dim, E)
-        self.value = nn.Linear(team.hidden_dim, E)
-        self.out = nn.Linear(E, team.hidden_dim)
+        self.query = Linear(team.hidden_dim, E)
+        self.key = Linear(team.hidden_dim, E)
+        self.value = Linear(team.hidden_dim, E)
+        self.out = Linear(E, team.hidden_dim)
 
     @classmethod
     def sizes(cls, team: Team, settings: QmixAttSettings) -> Sizes:

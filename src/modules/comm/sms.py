@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from epymarl_lmac.learning.optimiser import OptimiserChoice
+from epymarl_lmac.learning.products import Linear
 from epymarl_lmac.settings.fields import setting
 from modules.comm.base import CHOOSING, Comm, Kept, LossContext, Team, follow, no_gradient
 from modules.comm.link import LinkSettings
@@ -110,7 +111,7 @@ class SmsComm(Comm):
         N, M = team.n_agents, s.sms_message_dim
         width = team.obs_dim + (N if team.layout.agent_id else 0)
         self.encoder = _mlp(width, s.sms_message_hidden_dim, N * M)
-        self.head = nn.Linear(N * M, team.n_actions, bias=False)  # the Q layer's columns for messages
+        self.head = Linear(N * M, team.n_actions, bias=False)  # the Q layer's columns for messages
         self.selector = _mlp(width, s.sms_selector_hidden_dim, N)
         self.acting_selector = no_gradient(copy.deepcopy(self.selector))
         self.register_buffer("is_selecting", torch.tensor(s.sms_select_from == 0))
@@ -253,7 +254,7 @@ class SmsComm(Comm):
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Returns Linear, ReLU, Linear."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+    return nn.Sequential(Linear(inputs, hidden), nn.ReLU(), Linear(hidden, outputs))
 
 
 def _read(steps: Steps) -> Tensor:

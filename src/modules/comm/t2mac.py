@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from epymarl_lmac.learning.products import Linear
 from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, LossContext, Team, no_gradient, weighted_mean
 from modules.comm.link import Heard, LinkSettings
@@ -85,11 +86,11 @@ class FeatureAttention(nn.Module):
     def __init__(self, team: Team, width: int) -> None:
         super().__init__()
         H, N = team.hidden_dim, team.n_agents
-        self.query = nn.Linear(H, width)
-        self.key = nn.Linear(H, width)
-        self.value = nn.Linear(H, width)
-        self.score = nn.Linear(width + N * width, N)
-        self.combine = nn.Linear(width + H, H)
+        self.query = Linear(H, width)
+        self.key = Linear(H, width)
+        self.value = Linear(H, width)
+        self.score = Linear(width + N * width, N)
+        self.combine = Linear(width + H, H)
 
     def features(self, h_RNH: Tensor) -> Tensor:
         """Returns what an agent tells all others, key and value, (R, N, 2F)."""
@@ -147,10 +148,10 @@ class T2macComm(Comm):
         self.selector: nn.Module
         if self.settings.t2mac_mode == "release":
             self.attention = FeatureAttention(team, self.settings.t2mac_feature_dim)
-            self.selector = no_gradient(nn.Sequential(nn.Linear(team.x_dim, H), nn.Linear(H, N)))
+            self.selector = no_gradient(nn.Sequential(Linear(team.x_dim, H), Linear(H, N)))
         else:
-            self.tailored = nn.Linear(H, N * team.n_actions)
-            self.selector = nn.Linear(H, N)
+            self.tailored = Linear(H, N * team.n_actions)
+            self.selector = Linear(H, N)
             nn.init.constant_(self.selector.bias, OPEN_BIAS)
 
     def floats_per_pair(self) -> float:

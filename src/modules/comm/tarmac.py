@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from epymarl_lmac.learning.products import Linear
 from epymarl_lmac.settings.fields import setting
 from modules.comm.base import Comm, Kept, Sizes, Team
 from modules.comm.link import LinkSettings
@@ -59,10 +60,10 @@ class TarmacComm(Comm):
         s = self.settings
         self.reads_hidden = "detached" if s.tarmac_detach_hidden else "through"
         width = team.own_dim + team.hidden_dim
-        self.value = nn.Linear(width, s.tarmac_value_dim)
-        self.signature = nn.Linear(width, s.tarmac_signature_dim)
-        self.query = nn.Linear(width, s.tarmac_signature_dim)
-        self.refine = nn.Linear(s.tarmac_value_dim + team.hidden_dim, team.hidden_dim) if s.tarmac_rounds > 1 else None
+        self.value = Linear(width, s.tarmac_value_dim)
+        self.signature = Linear(width, s.tarmac_signature_dim)
+        self.query = Linear(width, s.tarmac_signature_dim)
+        self.refine = Linear(s.tarmac_value_dim + team.hidden_dim, team.hidden_dim) if s.tarmac_rounds > 1 else None
         scaled_by = s.tarmac_signature_dim if s.tarmac_scale == "signature" else s.tarmac_value_dim
         self.scale = 1 / math.sqrt(scaled_by)
 

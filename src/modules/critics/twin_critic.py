@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from epymarl_lmac.learning.products import Linear
+
 
 def _mlp(inputs: int, hidden: int) -> nn.Sequential:
     """Returns Linear, ReLU, Linear, ReLU, Linear to one number."""
-    layers = [nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)]
+    layers = [Linear(inputs, hidden), nn.ReLU(), Linear(hidden, hidden), nn.ReLU(), Linear(hidden, 1)]
     return nn.Sequential(*layers)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from epymarl_lmac.learning.products import Linear
+
 if TYPE_CHECKING:
     from epymarl_lmac.seam import MixerArgs
 
@@ -28,8 +30,8 @@ class LinearMixer(nn.Module):
         super().__init__()
         self.n_agents = args.n_agents
         self.embed_dim = args.mixing_embed_dim
-        self.hyper_w_1 = nn.Linear(int(args.state_shape), self.n_agents * self.embed_dim)
-        self.hyper_w_final = nn.Linear(int(args.state_shape), self.embed_dim)
+        self.hyper_w_1 = Linear(int(args.state_shape), self.n_agents * self.embed_dim)
+        self.hyper_w_final = Linear(int(args.state_shape), self.embed_dim)
 
     def weights(self, states: Tensor) -> Tensor:
         """Returns k(s), (..., N), from states (..., S)."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epymarl_lmac.errors import SettingsError
-from epymarl_lmac.learning.products import linear
+from epymarl_lmac.learning.products import Linear, linear
 
 if TYPE_CHECKING:
     from epymarl_lmac.seam import MixerArgs
@@ -42,14 +42,14 @@ class QMixer(nn.Module):
         self.hyper_w_1: nn.Module
         self.hyper_w_final: nn.Module
         if args.hypernet_layers == 1:
-            self.hyper_w_1 = nn.Linear(S, E * N)
-            self.hyper_w_final = nn.Linear(S, E)
+            self.hyper_w_1 = Linear(S, E * N)
+            self.hyper_w_final = Linear(S, E)
         else:
             wide = args.hypernet_embed
-            self.hyper_w_1 = nn.Sequential(nn.Linear(S, wide), nn.ReLU(), nn.Linear(wide, E * N))
-            self.hyper_w_final = nn.Sequential(nn.Linear(S, wide), nn.ReLU(), nn.Linear(wide, E))
-        self.hyper_b_1 = nn.Linear(S, E)
-        self.V = nn.Sequential(nn.Linear(S, E), nn.ReLU(), nn.Linear(E, 1))
+            self.hyper_w_1 = nn.Sequential(Linear(S, wide), nn.ReLU(), Linear(wide, E * N))
+            self.hyper_w_final = nn.Sequential(Linear(S, wide), nn.ReLU(), Linear(wide, E))
+        self.hyper_b_1 = Linear(S, E)
+        self.V = nn.Sequential(Linear(S, E), nn.ReLU(), Linear(E, 1))
 
     def _state_layers(self) -> list[nn.Linear]:
         """The layers that read the state directly."""
