@@ -33,7 +33,7 @@ from epymarl_lmac.learning.forms import is_compiled
 from epymarl_lmac.learning.input_parts import add_weight_gradient, input_gradients, linear
 from epymarl_lmac.learning.products import add_product, product, sum_and_product
 
-BLOCK_ROWS = 512  # a block ends with the step that reaches so many rows
+BLOCK_ROWS = 1024  # a block ends with the step that reaches so many rows
 
 
 class _Block(NamedTuple):
