@@ -68,13 +68,13 @@ def test_a_wrong_key_ends_with_one_message(tmp_path):
 def test_killed_for_real_while_it_waits_the_same_command_goes_on(tmp_path):
     turns = [Turn(GOOD[0]), Turn(GOOD[1], delay_s=60), *(Turn(text) for text in GOOD[1:])]
     with ChatServer(turns) as server:
-        with start(server, tmp_path) as process:
+        with start(server, tmp_path, "--ship-all") as process:
             deadline = time.monotonic() + 200
             while len(server.requests) < 2 and process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.05)
             process.send_signal(signal.SIGKILL)
             process.communicate(timeout=60)
-        with start(server, tmp_path) as process:
+        with start(server, tmp_path, "--ship-all") as process:
             output = process.communicate(timeout=400)[0]
         assert process.returncode == 0, output
         # Only the call that had no answer yet was made again.
