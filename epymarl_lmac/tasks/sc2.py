@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from epymarl_lmac.tasks.card import Dimension, TaskCard
-from epymarl_lmac.tasks.sc2_constants import LOOK_DIRECTIONS, MAP_SIZE, STEP_LOOPS, UNITS
+from epymarl_lmac.tasks.sc2_constants import LOOK_DIRECTIONS, MAP_SIZE, MOVE_AMOUNT, STEP_LOOPS, UNITS
 from epymarl_lmac.tasks.sc2_goal import goal
 from epymarl_lmac.tasks.sc2_opponent import read_opponent
 from epymarl_lmac.tasks.sc2_settings import PUBLISHED, SCRIPT, Sc2Settings
 
 DIRECTIONS = ("north", "south", "east", "west")
-POINTS = ((0, 4), (0, -4), (4, 0), (-4, 0), (2, 2), (-2, -2), (2, -2), (-2, 2), (0, 0))  # of the surroundings, cells
+# Points of the surroundings, in move amounts.
+POINTS = ((0, 2), (0, -2), (2, 0), (-2, 0), (1, 1), (-1, -1), (1, -1), (-1, 1), (0, 0))
 _NO_TASK_NAME = {"map_name", "engine", "strict_actions", "difficulty", "game_version", "flavour"}
 
 
@@ -80,6 +81,8 @@ def make_task_id(s: Sc2Settings) -> str:
 _PLAIN: dict[str, Any] = {
     "opponent": SCRIPT,
     "continuing_episode": False,
+    "step_mul": STEP_LOOPS,
+    "move_amount": MOVE_AMOUNT,
     "obs_own_health": True,
     "obs_last_action": False,
     "obs_pathing_grid": False,
@@ -192,11 +195,12 @@ def _obs_dimensions(s: Sc2Settings) -> tuple[Dimension, ...]:
 
 
 def _add_surroundings(c: _Columns, s: Sc2Settings) -> None:
-    for k, (dx, dy) in enumerate(POINTS):
+    points = [(int(s.move_amount) * dx, int(s.move_amount) * dy) for dx, dy in POINTS]
+    for k, (dx, dy) in enumerate(points):
         if s.obs_pathing_grid and k < 8:
             meaning = f"1 if the cell {dx:+d} cells east and {dy:+d} cells north is walkable or outside the map"
             c.add(f"walkable[{dx:+d},{dy:+d}]", meaning, 0, 1, "0/1")
-    for dx, dy in POINTS:
+    for dx, dy in points:
         if s.obs_terrain_height:
             meaning = (
                 f"terrain height, share of the highest, {dx:+d} cells east and {dy:+d} cells north in a height map "
@@ -318,7 +322,7 @@ def _add_ally_state(c: _Columns, s: Sc2Settings, i: int) -> None:
         1.0 if heals and t == "Medivac" else UNITS[t].longest_cooldown / s.battle_map.max_cooldown(t) for t in types
     ]
     divisors = sorted({s.battle_map.max_cooldown(t) for t in types if not (heals and t == "Medivac")})
-    meaning = f"game loops until the weapon of {who} can fire again (a step has {STEP_LOOPS})"
+    meaning = f"game loops until the weapon of {who} can fire again (a step has {s.step_mul})"
     if divisors:
         meaning += ", divided by " + " or ".join(f"{d:g}" for d in divisors)
         meaning += ", depending on its type" if len(divisors) > 1 else ""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 MAP_SIZE = 32  # cells on each side of every map here
 CENTRE = MAP_SIZE / 2
-STEP_LOOPS = 8  # game loops of one environment step
-MOVE_CHECK = 1.0  # distance at which a move looks for a walkable cell: half the move amount
-MOVE_AMOUNT = 2.0  # distance of the point that a move is ordered to
+LOOPS_PER_SECOND = 16
+STEP_LOOPS = 8  # game loops of a step, as published
+MOVE_AMOUNT = 2.0  # cells to the point that a move sends a unit to, as published
 N_MOVES = 6  # no-op, stop and four moves come before the attacks
 LOOK_DIRECTIONS = 12  # look actions of the conic field of view
 SIGHT_RANGE = 9.0

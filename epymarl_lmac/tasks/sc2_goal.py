@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from epymarl_lmac.tasks.sc2_constants import MAP_SIZE
+from epymarl_lmac.tasks.sc2_constants import LOOPS_PER_SECOND, MAP_SIZE
 from epymarl_lmac.tasks.sc2_map import BattleMap, Rect
 from epymarl_lmac.tasks.sc2_settings import SCRIPT, Sc2Settings
 
@@ -154,7 +154,13 @@ def _end(s: Sc2Settings) -> str:
     key = f"{s.flavour}/{s.battle_map.map_type}"
     text = _END.get(key) or (_END["heals"] if s.battle_map.family.heals else "")
     text = text or "The battle is won once no enemy is left, and lost once no agent is"
-    return f"{text}; after {s.battle_map.limit} steps (of half a second) it ends without a winner."
+    return f"{text}; after {s.battle_map.limit} steps ({_length(s)}) it ends without a winner."
+
+
+def _length(s: Sc2Settings) -> str:
+    """Says how long a step is."""
+    seconds = s.step_mul / LOOPS_PER_SECOND
+    return "of half a second" if seconds == 0.5 else f"of {seconds:g} seconds"
 
 
 def _reward(s: Sc2Settings) -> str:

@@ -16,12 +16,14 @@ from epymarl_lmac.errors import TaskError
 from epymarl_lmac.tasks.sc2_constants import (
     FLAVOURS,
     LOOK_DIRECTIONS,
+    MOVE_AMOUNT,
     N_MOVES,
     SHOOT_RANGE,
     SIGHT_RANGE,
     SMAC,
     SMAC_COMM,
     SMACV2,
+    STEP_LOOPS,
 )
 from epymarl_lmac.tasks.sc2_map import BattleMap
 from epymarl_lmac.tasks.sc2_map_file import load_map
@@ -50,6 +52,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     },
     SMACV2: {"sight_range": SIGHT_RANGE, "shoot_range": SHOOT_RANGE, "obs_enemy_health": False},
 }
+CAME_LATER = {"step_mul": STEP_LOOPS, "move_amount": MOVE_AMOUNT}  # records without them were made with these values
 _V2_KEYS = ("obs_own_pos", "use_unit_ranges", "min_attack_range", "conic_fov", "prob_obs_enemy", "sight_memory",
             "action_mask")  # fmt: skip
 _V1_KEYS = ("flavour", "sight_range", "shoot_range", "obs_enemy_health")
@@ -73,6 +76,8 @@ class Sc2Settings:
     flavour: str
     strict_actions: bool
     continuing_episode: bool
+    step_mul: int  # game loops of a step
+    move_amount: float  # cells from a unit to the point that a move sends it to
     sight_range: float  # cells; with use_unit_ranges each type has its own
     shoot_range: float
     obs_all_health: bool
@@ -110,12 +115,13 @@ class Sc2Settings:
 
         Args:
             env: "sc2" or "sc2v2".
-            env_args: every key of the yaml's ``env_args``; none may be missing, none may be added.
+            env_args: every key of the yaml's ``env_args``; none may be missing but those that records of earlier
+                versions lack, none may be added.
 
         Raises:
             TaskError: a key is missing or unknown, or the values make no task; the message names key and value.
         """
-        keys = ENV_ARGS[env]
+        keys, env_args = ENV_ARGS[env], {**CAME_LATER, **env_args}
         missing = [key for key in keys if key not in env_args]
         unknown = [key for key in env_args if key not in keys]
         if missing or unknown:
@@ -275,12 +281,8 @@ class _Reader:
             if not isinstance(value, bool):
                 self.refuse(key, "true or false" + (" (or null)" if key in PUBLISHED[self.flavour] else ""))
             return value
-        if kind == "float":
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= _LOW[key]:
-                self.refuse(key, f"a number of at least {_LOW[key]:g}")
-            if key == "prob_obs_enemy" and value > 1:
-                self.refuse(key, "a probability")
-            return float(value)
+        if kind in ("int", "float"):
+            return self._number(key, value, kind)
         if key == "opponent" and value not in OPPONENTS and not (isinstance(value, str) and _is_place(value)):
             self.refuse(key, f"one of {', '.join(OPPONENTS)}, or the folder of a run that exists")
         choices = {"engine": ENGINES, "sight_memory": SIGHT_MEMORIES}.get(key)
@@ -292,6 +294,20 @@ class _Reader:
             self.refuse(key, 'a version in quotes, e.g. "4.10", or null for the installed one')
         return str(value) if key == "difficulty" else value
 
+    def _number(self, key: str, value: Any, kind: str) -> float:
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if kind == "int":
+            if not is_whole or value < _LOW[key]:
+                self.refuse(key, f"a whole number of at least {_LOW[key]:g}")
+            return value
+        if not (is_whole or isinstance(value, float)) or not value >= _LOW[key]:
+            self.refuse(key, f"a number of at least {_LOW[key]:g}")
+        if key == "prob_obs_enemy" and value > 1:
+            self.refuse(key, "a probability")
+        if key == "move_amount" and value == 0:
+            self.refuse(key, "a number above 0")
+        return float(value)
+
     def _check_flavour(self, values: Mapping[str, Any]) -> None:
         """Refuses options that the flavour's own code ignores."""
         ignored = []
@@ -302,6 +318,9 @@ class _Reader:
         for key in ignored:
             if values[key]:
                 raise TaskError(f"{self.env}: {key}=True has no effect in flavour {self.flavour}; leave it false.")
+        shows_points = values["obs_pathing_grid"] or values["obs_terrain_height"]
+        if shows_points and values["move_amount"] != int(values["move_amount"]):
+            self.refuse("move_amount", "a whole number with obs_pathing_grid or obs_terrain_height, which look so far")
         if values["reward_scale"] and not values["reward_scale_rate"] > 0:
             self.refuse("reward_scale_rate", "a number above 0")
 
@@ -323,6 +342,8 @@ class _Reader:
 
 DIFFICULTIES = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "A")
 _LOW = {
+    "step_mul": 1,
+    "move_amount": 0.0,
     "sight_range": 0.0,
     "shoot_range": 0.0,
     "reward_death_value": 0.0,

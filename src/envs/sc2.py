@@ -64,7 +64,9 @@ class Sc2Env(BatchedEnv):
         self.obs_dim, self.state_dim = settings.obs_dim, settings.state_dim
         seeds = np.random.SeedSequence(seed).generate_state(2)
         leader = COMMANDED if settings.plays_a_run else settings.opponent
-        self._simulator = Simulator(settings.battle_map, num_envs, int(seeds[0]), opponent=leader)
+        self._simulator = Simulator(
+            settings.battle_map, num_envs, int(seeds[0]), opponent=leader, step_mul=settings.step_mul
+        )
         self._table = self._simulator.table
         self._rival: Rival | None = None
         if settings.plays_a_run:
@@ -112,7 +114,7 @@ class Sc2Env(BatchedEnv):
             self._rival.begin(which_B)
 
     def step(self, actions_BN: np.ndarray) -> StepResult:
-        """Moves every battle that has not ended by one step: half a second, eight game loops.
+        """Moves every battle that has not ended by one step: ``step_mul`` game loops, half a second as published.
 
         Args:
             actions_BN: integers (B, N), see ``docs/environments/sc2.md``.

@@ -21,7 +21,7 @@ from envs.battle.table import UnitTable
 from envs.battle.units import UNIT_INDEX
 from envs.multiagentenv import MultiAgentEnv
 from epymarl_lmac.errors import ActionError, TaskError
-from epymarl_lmac.tasks.sc2_constants import SHOOT_RANGE, SIGHT_RANGE, SMAC, SMACV2, STEP_LOOPS, UNITS
+from epymarl_lmac.tasks.sc2_constants import SHOOT_RANGE, SIGHT_RANGE, SMAC, SMACV2, UNITS
 from epymarl_lmac.tasks.sc2_engine import GENERATED_NAMES, announce, choose_engine, game_version, map_file
 from epymarl_lmac.tasks.sc2_settings import Sc2Settings
 
@@ -30,6 +30,7 @@ _PASSED_ON = (
     "obs_terrain_height", "obs_timestep_number", "obs_instead_of_state", "state_last_action", "state_timestep_number",
     "reward_sparse", "reward_only_positive", "reward_death_value", "reward_win", "reward_defeat",
     "reward_negative_scale", "reward_scale", "reward_scale_rate", "difficulty", "game_version",
+    "step_mul",
 )  # fmt: skip
 _PASSED_ON_V2 = ("obs_own_pos", "use_unit_ranges", "min_attack_range", "conic_fov", "prob_obs_enemy", "action_mask")
 _FIELDS = ("health", "health_max", "shield", "shield_max", "energy")
@@ -80,7 +81,8 @@ def _make_game(settings: Sc2Settings, seed: int) -> Any:
     """Returns the package's environment for a map."""
     battle_map = settings.battle_map
     kwargs = {key: getattr(settings, key) for key in _PASSED_ON}
-    kwargs |= {"seed": seed, "step_mul": STEP_LOOPS, "move_amount": 2}
+    amount = settings.move_amount
+    kwargs |= {"seed": seed, "move_amount": int(amount) if amount.is_integer() else amount}  # SMAC adds it to indices
     if settings.flavour == SMACV2:
         kwargs |= {key: getattr(settings, key) for key in _PASSED_ON_V2}
         kwargs |= {"map_name": GENERATED_NAMES[battle_map.map_type], "capability_config": _capabilities(settings)}

@@ -17,8 +17,9 @@ from random_play import make_env
 from terrain_variants import EPISODES, MAP, measured, print_head, print_variant
 
 from envs.battle.kernels_data import N_TYPES, WEAPONS
-from envs.battle.units import LOOPS_PER_SECOND, UNIT_INDEX, UNIT_TYPES
+from envs.battle.units import UNIT_INDEX, UNIT_TYPES
 from envs.sc2 import Sc2Env
+from epymarl_lmac.tasks.sc2_constants import LOOPS_PER_SECOND
 
 ACID = (N_TYPES + UNIT_INDEX["Roach"]) * WEAPONS  # place of the enemies' first weapon; the claws come next
 CLAWS = ACID + 1

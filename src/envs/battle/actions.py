@@ -11,10 +11,9 @@ from envs.battle.simulator import ATTACK, HEAL, KEEP, MOVE, STOP, Orders
 from envs.battle.units import UNIT_NAMES
 from epymarl_lmac.errors import ActionError
 from epymarl_lmac.tasks.sc2 import action_names
-from epymarl_lmac.tasks.sc2_constants import MOVE_AMOUNT
 
 NO_OP, STOP_ACTION, FIRST_LOOK = 0, 1, 6
-_STEPS = np.array([[0.0, MOVE_AMOUNT], [0.0, -MOVE_AMOUNT], [MOVE_AMOUNT, 0.0], [-MOVE_AMOUNT, 0.0]])
+_MOVES = np.array([[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [-1.0, 0.0]])  # times the move amount
 
 
 def accepted(observer: Observer, actions_BN: np.ndarray, live_B: np.ndarray, env: str) -> np.ndarray:
@@ -68,7 +67,8 @@ def refusal(observer: Observer, b: int, i: int, action: int) -> str:
     elif action == NO_OP:
         why = "only dead agents may choose no-op; use 1 (stop) to do nothing"
     elif action < FIRST_LOOK:
-        x, y = t.x[b, i] + _STEPS[action - 2, 0] / 2, t.y[b, i] + _STEPS[action - 2, 1] / 2
+        half = settings.move_amount / 2
+        x, y = t.x[b, i] + half * _MOVES[action - 2, 0], t.y[b, i] + half * _MOVES[action - 2, 1]
         why = f"the cell of ({x:.2f}, {y:.2f}) is outside the map or cannot be walked on"
     else:
         why = _no_target(observer, b, i, action - rules.first_attack)
@@ -104,13 +104,14 @@ class OrderBook:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         B, N, _ = observer.avail_BNA.shape
+        self._moves = observer.settings.move_amount * _MOVES
         self._orders = Orders(np.zeros((B, N), np.int8), np.zeros((B, N), np.int16), np.zeros((B, N, 2), np.float32))
 
     def orders(self, actions_BN: np.ndarray, live_B: np.ndarray) -> Orders:
         """Returns the orders of accepted actions, int64 (B, N), in the battles of ``live_B``; none elsewhere."""
         o = self._observer
         kind_BN, target_BN, point_BN2 = self._orders
-        _write_orders(o.rules, o.units(), actions_BN, live_B, o.look_BN2, _STEPS, kind_BN, target_BN, point_BN2)
+        _write_orders(o.rules, o.units(), actions_BN, live_B, o.look_BN2, self._moves, kind_BN, target_BN, point_BN2)
         return self._orders
 
 
@@ -121,7 +122,7 @@ def _write_orders(
     actions_BN: np.ndarray,
     live_B: np.ndarray,
     look_BN2: np.ndarray,
-    steps: np.ndarray,
+    moves: np.ndarray,
     kind_BN: np.ndarray,
     target_BN: np.ndarray,
     point_BN2: np.ndarray,
@@ -137,8 +138,8 @@ def _write_orders(
                 kind_BN[b, i] = STOP
             elif action < FIRST_LOOK:
                 kind_BN[b, i] = MOVE
-                point_BN2[b, i, 0] = np.float64(u.x[b, i]) + steps[action - 2, 0]
-                point_BN2[b, i, 1] = np.float64(u.y[b, i]) + steps[action - 2, 1]
+                point_BN2[b, i, 0] = np.float64(u.x[b, i]) + moves[action - 2, 0]
+                point_BN2[b, i, 1] = np.float64(u.y[b, i]) + moves[action - 2, 1]
             elif action < rules.first_attack:
                 look_BN2[b, i] = rules.look_L2[action - FIRST_LOOK]  # and the last order stands
             else:

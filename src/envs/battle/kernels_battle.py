@@ -1,4 +1,4 @@
-"""Compiled step of many battles: orders, then eight game loops, one battle after the other, on one core.
+"""Compiled step of many battles: orders, then the game loops, one battle after the other, on one core.
 
 Order of a loop: clocks, then every unit acts (instant hits count at once), then all move, then shots land, then health
 and shields come back. Units that die in a loop do nothing more in it.
@@ -21,7 +21,6 @@ from envs.battle.orders import lead_enemies
 
 SHIELD_DELAY = 160.0  # loops without damage before the shield comes back
 SHIELD_REGEN = 0.125  # a loop
-LOOPS = 8  # game loops of one step
 
 
 @kernel
@@ -143,6 +142,7 @@ def step_battles(
     orders,
     enemy_orders,
     active_B,
+    n_loops,
 ):
     """Gives the orders of both sides and runs the loops of one step in all active battles.
 
@@ -153,6 +153,7 @@ def step_battles(
         leader_B: who leads the enemies, see ``orders.py``.
         enemy_orders: of the enemies (B, M); kind 0 leaves a unit to itself.
         active_B: battles to step.
+        n_loops: game loops of the step.
     """
     near = np.empty(body_BU.shape[1], np.int64)
     queue_U = np.empty(body_BU.shape[1], np.int64)
@@ -173,6 +174,6 @@ def step_battles(
         _give(body, enemy_orders, b, n_allies)
         for i in range(body.size):
             queue_U[i] = i  # anew in every battle and step, so that a battle does not depend on those beside it
-        for _ in range(LOOPS):
+        for _ in range(n_loops):
             run_loop(body, weapons, terrain, shots, rng_1, near, queue_U)
         write_table(body, columns, b)

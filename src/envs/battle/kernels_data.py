@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.battle.terrain import Terrain
-from envs.battle.units import LOOPS_PER_SECOND, UNIT_TYPES, UnitType, Weapon, with_override
+from envs.battle.units import UNIT_TYPES, UnitType, Weapon, with_override
+from epymarl_lmac.tasks.sc2_constants import LOOPS_PER_SECOND
 from epymarl_lmac.tasks.sc2_map import BattleMap
 
 ALLY_SIDE, ENEMY_SIDE = 0, 1

@@ -157,6 +157,7 @@ def make_rules(settings: Sc2Settings) -> kernels.Rules:
         conic=settings.conic_fov,
         cone=math.pi / LOOK_DIRECTIONS,
         masks_actions=settings.action_mask,
+        move=settings.move_amount,
         ally_shields=settings.ally_shields,
         enemy_shields=settings.enemy_shields,
         shows_ally_health=settings.obs_all_health,

@@ -33,6 +33,7 @@ class Rules(NamedTuple):
     conic: bool
     cone: float  # half its angle, radians
     masks_actions: bool
+    move: float  # cells to the point of a move
     ally_shields: bool
     enemy_shields: bool
     shows_ally_health: bool
@@ -149,10 +150,11 @@ def _write_available(
         return
     x, y = np.float64(u.x[b, i]), np.float64(u.y[b, i])
     row_A[1] = 1
-    row_A[2] = _is_walkable(rules, x, y + 1.0)
-    row_A[3] = _is_walkable(rules, x, y - 1.0)
-    row_A[4] = _is_walkable(rules, x + 1.0, y)
-    row_A[5] = _is_walkable(rules, x - 1.0, y)
+    half = rules.move / 2.0
+    row_A[2] = _is_walkable(rules, x, y + half)
+    row_A[3] = _is_walkable(rules, x, y - half)
+    row_A[4] = _is_walkable(rules, x + half, y)
+    row_A[5] = _is_walkable(rules, x - half, y)
     row_A[6 : rules.first_attack] = 1
     if rules.heals and rules.is_medivac_K[u.unit_type[b, i]]:
         for k in range(rules.n):
@@ -182,8 +184,11 @@ def write_available(
 @njit(cache=True)
 def _write_surroundings(rules: Rules, x: float, y: float, row_O: np.ndarray, k: int) -> int:
     """Writes pathing and height of the points around; a point outside the map counts as 1."""
-    cx, cy = int(x), int(y)
-    offsets = ((0, 4), (0, -4), (4, 0), (-4, 0), (2, 2), (-2, -2), (2, -2), (-2, 2), (0, 0))
+    cx, cy, near = int(x), int(y), int(rules.move)
+    far = 2 * near
+    offsets = (
+        (0, far), (0, -far), (far, 0), (-far, 0), (near, near), (-near, -near), (near, -near), (-near, near), (0, 0)
+    )  # fmt: skip
     size_x, size_y = rules.walkable.shape
     if rules.shows_pathing:
         for dx, dy in offsets[:8]:

@@ -1,4 +1,4 @@
-"""The battle simulator: B battles of one map, stepped at once by eight game loops.
+"""The battle simulator: B battles of one map, stepped at once by some game loops, eight as published.
 
 The rules: 16 game loops a second, the units of StarCraft II's Liberty data (``units.py``), and the map's spawns and
 orders; ``docs/environments/sc2.md`` describes them. The loops are compiled; start reading at ``kernels_battle.py``.
@@ -19,6 +19,7 @@ from envs.battle.table import UnitTable
 from envs.battle.terrain import make_terrain
 from envs.saved_arrays import restore, saved
 from epymarl_lmac.errors import TaskError
+from epymarl_lmac.tasks.sc2_constants import STEP_LOOPS
 from epymarl_lmac.tasks.sc2_map import BattleMap
 
 KEEP, STOP, MOVE, ATTACK, HEAL = range(5)  # kinds of orders
@@ -71,6 +72,7 @@ class Simulator:
         num_envs: number B of battles.
         seed: root of the battles' random streams; battle b's stream depends on (seed, b) only.
         opponent: who leads the enemies, see ``orders.py``.
+        step_mul: game loops of a step.
 
     Attributes:
         table: state of all units; read it after ``reset`` and ``step``.
@@ -79,11 +81,20 @@ class Simulator:
         TaskError: no battles, an unknown opponent, or a map that changes what a unit type does not have.
     """
 
-    def __init__(self, battle_map: BattleMap, num_envs: int, seed: int, *, opponent: str = "script") -> None:
+    def __init__(
+        self,
+        battle_map: BattleMap,
+        num_envs: int,
+        seed: int,
+        *,
+        opponent: str = "script",
+        step_mul: int = STEP_LOOPS,
+    ) -> None:
         if num_envs < 1:
             raise TaskError(f"sc2: num_envs={num_envs} battles is not possible; it must be at least 1.")
         self.battle_map = battle_map
         self.num_envs = num_envs
+        self._n_loops = step_mul
         self.table = UnitTable(num_envs, battle_map.n_allies, battle_map.n_enemies)
         self._leader = leader_code(opponent, battle_map)
         self._rules = Rules(*pack_types(battle_map, opponent == COMMANDED), make_terrain(battle_map.walkable))
@@ -111,7 +122,7 @@ class Simulator:
             kernels_spawn.draw_leaders(self._rng_B1, self._leader_B, mask_B, FIRST_MIXED, len(PLAYED))
 
     def step(self, orders: Orders, enemy_orders: Orders | None = None, active_B: np.ndarray | None = None) -> None:
-        """Gives the agents' orders and runs eight game loops.
+        """Gives the agents' orders and runs the game loops of a step.
 
         Args:
             orders: the agents' orders (B, N). The game ignores impossible ones (dead unit, weapon that cannot hit
@@ -129,6 +140,7 @@ class Simulator:
         kernels_battle.step_battles(
             *self._rules, self._columns, self.table.written_B, self._body_BU, self._shots_BUS, self._rng_B1,
             self._leader_B, checked, checked_enemy, self._checked_mask("step", active_B),
+            self._n_loops,
         )  # fmt: skip
 
     @property

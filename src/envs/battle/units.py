@@ -13,8 +13,6 @@ from typing import Any
 
 from epymarl_lmac.errors import TaskError
 
-LOOPS_PER_SECOND = 16
-LOOPS_PER_STEP = 8
 DEFAULT_SCAN = 5.0  # an idle or attack-moving unit sees targets this far, or as far as its weapon reaches
 
 

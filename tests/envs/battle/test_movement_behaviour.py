@@ -26,6 +26,14 @@ def test_ground_units_walk_at_full_speed_at_once(name):
         assert sim.table.x[0, 0] == pytest.approx(4 + step * UNIT_TYPES[name].speed / 2, abs=1e-3)
 
 
+@pytest.mark.parametrize("loops", [1, 4, 16])
+def test_a_step_has_as_many_loops_as_asked_for(loops):
+    sim = Simulator(arena([("Marine", 1)], [("Overlord", 1)]), 1, 0, step_mul=loops)
+    place(sim, [(4, 16), (30, 30)])
+    sim.step(everyone(sim, MOVE, point=(20, 16)))
+    assert sim.table.x[0, 0] == pytest.approx(4 + UNIT_TYPES["Marine"].speed * loops / 16, abs=1e-3)
+
+
 def test_the_ultralisk_turns_before_it_walks():
     sim = battle([("Ultralisk", 1)], [("Overlord", 1)])
     place(sim, [(16, 16), (30, 16)])  # it faces east

@@ -13,7 +13,7 @@ from epymarl_lmac.tasks.sc2_map import BattleMap
 class StillSimulator:
     """Stands in for the simulator: units appear somewhere and nothing ever happens to them."""
 
-    def __init__(self, battle_map: BattleMap, num_envs: int, seed: int, *, opponent: str) -> None:
+    def __init__(self, battle_map: BattleMap, num_envs: int, seed: int, *, opponent: str, step_mul: int) -> None:
         self.table = UnitTable(num_envs, battle_map.n_allies, battle_map.n_enemies)
         self.orders: list = []  # what the agents were told, a step each
         self._rows = draw_rows(battle_map.name, rng_of("still", battle_map.name))

@@ -119,6 +119,7 @@ class PublishedEnv:
         self.module, self.flavour, self.settings = module, flavour, settings
         self.n = settings.n_agents
         options: dict[str, Any] = {key: getattr(settings, key) for key in (*OPTIONS, *OWN_OPTIONS[flavour])}
+        options["move_amount"] = int(settings.move_amount)  # it is added to indices
         if flavour == "smacv2":
             race, n, _, m = map_name.split("_")
             map_name = f"10gen_{race}"

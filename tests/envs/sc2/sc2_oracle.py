@@ -259,7 +259,8 @@ class Oracle:
             row[0] = 1
             return row
         row[1] = 1
-        for k, (dx, dy) in enumerate([(0, 1.0), (0, -1.0), (1.0, 0), (-1.0, 0)]):
+        half = self.o["move_amount"] / 2
+        for k, (dx, dy) in enumerate([(0, half), (0, -half), (half, 0), (-half, 0)]):
             a, b = int(u["x"] + dx), int(u["y"] + dy)
             row[2 + k] = int(0 <= a < 32 and 0 <= b < 32 and walkable(self.terrain, a, b))
         for k in range(6, self.base):
@@ -352,8 +353,9 @@ class Oracle:
     def move_block(self, u: dict, avail: list[int]) -> list[float]:
         block = [float(a) for a in avail[2:6]]
         x, y = int(u["x"]), int(u["y"])
-        ring = [(x, y + 4), (x, y - 4), (x + 4, y), (x - 4, y)]
-        ring += [(x + 2, y + 2), (x - 2, y - 2), (x + 2, y - 2), (x - 2, y + 2)]
+        m = int(self.o["move_amount"])
+        ring = [(x, y + 2 * m), (x, y - 2 * m), (x + 2 * m, y), (x - 2 * m, y)]
+        ring += [(x + m, y + m), (x - m, y - m), (x + m, y - m), (x - m, y + m)]
         if self.o["obs_pathing_grid"]:
             block += [float(not inside(a, b) or walkable(self.terrain, a, b)) for a, b in ring]
         if self.o["obs_terrain_height"]:

@@ -93,6 +93,18 @@ def test_actions_become_orders():
     assert target[1, 1:].tolist() == [3, 5]  # slots: enemies come after the three agents
 
 
+def test_a_move_goes_as_far_as_it_is_set_to_and_looks_half_as_far():
+    env = _env(move_amount=5)
+    env.step(np.array([[2, 3, 4], [5, 1, 1]]))
+    assert env._simulator.orders[-1][2][:, 0].tolist() == [[9, 21], [4, 16]]
+    _change(env, 1, 0, y=9.4)  # row 6 is wall, row 7 is not
+    assert not env.avail_BNA[1, 0, 3] and _env().avail_BNA[1, 0, 3]
+    actions = _stop(env)
+    actions[1, 0] = 3
+    with pytest.raises(ActionError, match=r"the cell of \(9\.00, 6\.90\) is outside the map or cannot be walked on"):
+        env.step(actions)
+
+
 def test_a_medivac_heals_agents_where_others_attack_enemies():
     env = _env("MMM")
     assert env.avail_BNA[0, 9, 6:].tolist() == [1] * 9 + [0]  # every agent but the Medivac itself

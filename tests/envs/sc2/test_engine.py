@@ -202,6 +202,12 @@ def test_smacs_own_maps_pass_through_the_package(fake_package):
     assert "Base75689" in env.rules and "smac, 3m" in env.rules
 
 
+def test_the_game_gets_the_time_base_and_the_move_amount(fake_package):
+    _make("3m", step_mul=4, move_amount=3)
+    asked = FakeGame.made[0]
+    assert (asked["step_mul"], asked["move_amount"]) == (4, 3) and isinstance(asked["move_amount"], int)
+
+
 def test_the_comm_maps_are_read_through_our_interface(fake_package):
     env = _make("bane_vs_hM")
     assert fake_package.map_param_registry["bane_vs_hM"]["n_agents"] == 3

@@ -32,6 +32,7 @@ TIMES = {"obs_timestep_number": True, "state_timestep_number": True}
 COMMON = [
     {},
     ON,
+    {"move_amount": 3, **ON},
     {"obs_all_health": False},
     {"obs_all_health": False, "obs_own_health": False},
     {"state_last_action": True},

@@ -39,6 +39,11 @@ BAD = [
     ("sc2", {"obs_own_health": 1}, "obs_own_health=1 is not possible; expected true or false"),
     ("sc2", {"flavour": "smac_comm", "obs_timestep_number": True}, "obs_timestep_number=True has no effect"),
     ("sc2", {"map_name": "3m", "obs_enemy_health": True}, "obs_enemy_health=True has no effect in flavour smac"),
+    ("sc2", {"step_mul": 0}, "step_mul=0 is not possible; expected a whole number of at least 1"),
+    ("sc2", {"step_mul": 8.0}, "step_mul=8.0 is not possible; expected a whole number"),
+    ("sc2", {"move_amount": 0}, "move_amount=0 is not possible; expected a number above 0"),
+    ("sc2v2", {"move_amount": True}, "move_amount=True is not possible; expected a number"),
+    ("sc2", {"move_amount": 1.5, "obs_pathing_grid": True}, "move_amount=1.5 is not possible; expected a whole number"),
     ("sc2", {"reward_scale_rate": 0}, "reward_scale_rate=0"),
     ("sc2", {"difficulty": "12"}, "difficulty='12'"),
     ("sc2", {"difficulty": "9"}, "difficulty='9' needs engine=starcraft2"),
@@ -55,6 +60,12 @@ BAD = [
 def test_settings_that_make_no_task_are_refused(env, changes, message):
     with pytest.raises(TaskError, match=message):
         _settings(env, **changes)
+
+
+def test_a_record_of_an_earlier_version_was_made_with_the_published_time_base():
+    args = {key: value for key, value in env_args("sc2").items() if key not in ("step_mul", "move_amount")}
+    settings = Sc2Settings.from_env_args("sc2", args)
+    assert (settings.step_mul, settings.move_amount) == (8, 2.0)
 
 
 def test_a_missing_key_is_named():
