@@ -34,7 +34,7 @@ EXPLORING = 50_000  # epsilon_anneal_time of the published runs, and of ours unl
 SLOWER = ", slower exploration"  # follows the algorithm of a run that explores for longer
 WINDOW = 50_000  # steps that a number of the table is a mean over, those up to its step
 
-# Win rates by step. 2s3z: SMAC's released curves, 5 runs. bane_vs_hM: read off LMAC's curves at 2M, 5 runs, within 3.
+# Win rates by step. 2s3z: SMAC's released curves, 5 runs. The others: read off LMAC's curves at 2M, 5 runs, within 3.
 PUBLISHED: dict[str, dict[str, dict[int, float]]] = {
     "2s3z": {
         "qmix": {250_000: 0.52, 500_000: 0.90, 1_000_000: 0.98},
@@ -47,6 +47,11 @@ PUBLISHED: dict[str, dict[str, dict[int, float]]] = {
         "fullcomm": {2_000_000: 0.23},
         "qmix": {2_000_000: 0.20},
     },
+    "1o_10b_vs_1r": {
+        "qmix_state": {2_000_000: 0.93},
+        "lmac_qmix": {2_000_000: 0.96},
+        "qmix": {2_000_000: 0.42},
+    },
 }
 # Steps of the first test above one half, in millions, first and last of SMAC's released runs.
 PUBLISHED_HALF = {
@@ -54,6 +59,7 @@ PUBLISHED_HALF = {
     ("3s_vs_5z", "vdn"): "0.7 to 1.1",
     ("3s_vs_5z", "qmix"): "1.3 to 1.6",
 }
+AT = (100_000, 250_000, 500_000, 1_000_000, 1_500_000, 2_000_000)  # steps of the table
 PANELS = 3  # in one row of the figure
 MANY = 7  # names that a legend inside a panel can hold
 COLOURS = {
@@ -166,22 +172,36 @@ def merged(folders: list[Path]) -> dict[Key, Curve]:
 
 
 def print_table(curves: dict[Key, Curve]) -> None:
-    """Prints win rates at some steps; published values stand in brackets."""
-    at = (100_000, 250_000, 500_000, 1_000_000, 1_500_000, 2_000_000)
-    means = [f"{step // 1000}k" for step in at]
+    """Prints win rates at some steps; published values stand in brackets.
+
+    Several seeds are followed by their mean, up to the step that all of them reached.
+    """
+    means = [f"{step // 1000}k" for step in AT]
     heads = ["map", "simulator", "algorithm", "seed", *means, "first test above 0.5", "at 0.9"]
     print("| " + " | ".join(heads) + " |\n" + "| --- " * len(heads) + "|")
+    together: dict[tuple[str, str, str], list[Curve]] = {}
+    for (name, simulator, algorithm, _), curve in curves.items():
+        together.setdefault((name, simulator, algorithm), []).append(curve)
     for (name, simulator, algorithm, seed), curve in curves.items():
-        cells = []
-        for step in at:
-            ours, theirs = curve.at(step), PUBLISHED.get(name, {}).get(algorithm, {}).get(step)
-            shown = ["" if np.isnan(ours) else f"{ours:.2f}", "" if theirs is None else f"({theirs:.2f})"]
-            cells.append(" ".join(filter(None, shown)))
+        start, seeds = f"| {name} | {simulator} | `{algorithm}` | ", together[name, simulator, algorithm]
         half = _first(curve.steps[curve.win_rate > 0.5])
         if published := PUBLISHED_HALF.get((name, algorithm)):
             half += f" ({published}M)"
-        cells += [half, _first(curve.steps[curve.win_rate >= 0.9])]
-        print(f"| {name} | {simulator} | `{algorithm}` | {seed} | " + " | ".join(cells) + " |")
+        cells = [*_cells(name, algorithm, [curve]), half, _first(curve.steps[curve.win_rate >= 0.9])]
+        print(f"{start}{seed} | " + " | ".join(cells) + " |")
+        if curve is seeds[-1] and len(seeds) > 1:
+            print(f"{start}mean of {len(seeds)} | " + " | ".join([*_cells(name, algorithm, seeds), "", ""]) + " |")
+
+
+def _cells(name: str, algorithm: str, seeds: list[Curve]) -> list[str]:
+    """Returns the win rate at every step of ``AT``, the mean of some seeds, and the published one in brackets."""
+    cells = []
+    for step in AT:
+        ours = float(np.mean([curve.at(step) for curve in seeds]))
+        theirs = PUBLISHED.get(name, {}).get(algorithm, {}).get(step)
+        shown = ["" if np.isnan(ours) else f"{ours:.2f}", "" if theirs is None else f"({theirs:.2f})"]
+        cells.append(" ".join(filter(None, shown)))
+    return cells
 
 
 def _add_legend(axes: Axes) -> None:
@@ -195,15 +215,11 @@ def _first(steps: np.ndarray) -> str:
     return f"{steps[0]:,}" if len(steps) else "not reached"
 
 
-def _mean_at(step: int, seeds: list[Curve]) -> float:
-    """Returns the mean over the seeds that were trained that far."""
-    return float(np.mean([curve.at(step) for curve in seeds if step <= curve.steps[-1] + WINDOW // 10]))
-
-
 def draw(curves: dict[Key, Curve], path: Path) -> None:
     """Draws one panel a map and simulator.
 
-    Thin lines are the tests of each seed, thick ones means over a window and over seeds; crosses are published.
+    Thin lines are the tests of each seed, thick ones means over a window and over seeds, as far as all of them went;
+    crosses are published.
     """
     maps = list(dict.fromkeys((name, simulator) for name, simulator, _, _ in curves))
     n_rows, n_columns = -(-len(maps) // PANELS), min(PANELS, len(maps))
@@ -221,8 +237,8 @@ def draw(curves: dict[Key, Curve], path: Path) -> None:
             colour, style = COLOURS[algorithm.removesuffix(SLOWER)], "--" if algorithm.endswith(SLOWER) else "-"
             for curve in seeds:
                 axes.plot(curve.steps / 1000, curve.win_rate, color=colour, alpha=0.3, linewidth=0.6)
-            steps = np.arange(0, max(curve.steps[-1] for curve in seeds) + 1, WINDOW // 5)
-            means = [_mean_at(step, seeds) for step in steps]
+            steps = np.arange(0, min(curve.steps[-1] for curve in seeds) + 1, WINDOW // 5)
+            means = [np.mean([curve.at(step) for curve in seeds]) for step in steps]
             axes.plot(steps / 1000, means, style, color=colour, label=algorithm, linewidth=1.6)
         for algorithm, points in PUBLISHED.get(name, {}).items():
             if points:
