@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.learning.mlp import blocks
 from epymarl_lmac.settings.fields import setting
 from modules.comm.steps import TEST, Steps
 
@@ -275,20 +276,23 @@ class Link:
             other_R, has_other_R = steps.another_episode()
             chosen_NM = (senders_NMS & self._exchanged_senders(control, values.device)).any(-1)
             values = torch.where(chosen_NM, values[other_R] * has_other_R.view(-1, 1, 1), values)
+        needs_senders_NM = senders_NMS.any(-1)
         if values is not message_RNM:  # numbers that come from no teammate are never changed, and none of them is lost
-            values = torch.where(senders_NMS.any(-1), values, message_RNM)
+            values = torch.where(needs_senders_NM, values, message_RNM)
         if control == "zero":
-            return values.masked_fill(senders_NMS.any(-1), 0.0)
+            return values.masked_fill(needs_senders_NM, 0.0)
         drop = self.settings.channel_drop if imperfect else 0.0
         if not drop and open_RNS is None:
             return values
-        heard = values if may_overwrite else values.clone()
+        heard = values if may_overwrite or values is not message_RNM else values.clone()
         R, N = heard.shape[:2]
+        senders_NSM = senders_NMS.transpose(1, 2).to(torch.float32)
         open_NRS = None if open_RNS is None else open_RNS.transpose(0, 1)
         failed_NRS = torch.rand(N, R, N, device=heard.device) < drop if drop else None
         n_rows = SILENCED_ROWS if heard.device.type == "cpu" else R
-        for rows in (slice(start, start + n_rows) for start in range(0, R, n_rows)):
-            heard[rows].masked_fill_(_lost(senders_NMS, _rows(open_NRS, rows), _rows(failed_NRS, rows)), 0.0)
+        for rows in blocks(R, n_rows):
+            lost_RNM = _lost(senders_NSM, needs_senders_NM, _rows(open_NRS, rows), _rows(failed_NRS, rows))
+            heard[rows].masked_fill_(lost_RNM, 0.0)
         return heard
 
     def _within_budget(self, senders_NMS: Tensor) -> Tensor:
@@ -444,19 +448,19 @@ def _rows(links_NRS: Tensor | None, rows: slice) -> Tensor | None:
     return None if links_NRS is None else links_NRS[:, rows]
 
 
-def _lost(senders_NMS: Tensor, open_NRS: Tensor | None, failed_NRS: Tensor | None) -> Tensor:
+def _lost(senders_NSM: Tensor, needs_senders_NM: Tensor, open_NRS: Tensor | None, failed_NRS: Tensor | None) -> Tensor:
     """Returns which numbers of a fixed protocol do not arrive, bool (R, N, M).
 
     Args:
-        senders_NMS: whether column m of receiver n needs something that agent s sends.
+        senders_NSM: 1 where column m of receiver n needs something that agent s sends, else 0.
+        needs_senders_NM: whether it needs anything that is sent.
         open_NRS: links on which something can be sent; None: all.
         failed_NRS: links that lose what is sent; None: none does.
     """
-    senders_NSM = senders_NMS.transpose(1, 2).to(torch.float32)
-    lost_NRM = torch.zeros(1, 1, 1, dtype=torch.bool, device=senders_NMS.device)
+    lost_NRM = torch.zeros(1, 1, 1, dtype=torch.bool, device=senders_NSM.device)
     if open_NRS is not None:
         heard_NRM = torch.bmm(open_NRS.to(torch.float32), senders_NSM) > 0
-        lost_NRM = ~heard_NRM & senders_NMS.any(-1).unsqueeze(1)
+        lost_NRM = ~heard_NRM & needs_senders_NM.unsqueeze(1)
     if failed_NRS is not None:
         failed_NRS = failed_NRS if open_NRS is None else failed_NRS & open_NRS
         lost_NRM = lost_NRM | (torch.bmm(failed_NRS.to(torch.float32), senders_NSM) > 0)
