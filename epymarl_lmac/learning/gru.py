@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from epymarl_lmac.learning import gru_kernels, mlp_kernels, products
 from epymarl_lmac.learning.forms import is_compiled
 from epymarl_lmac.learning.input_parts import add_weight_gradient, input_gradients, linear
-from epymarl_lmac.learning.products import add_product, product, sum_and_product
+from epymarl_lmac.learning.products import add_product, product
 
 BLOCK_ROWS = 1024  # a block ends with the step that reaches so many rows
 
@@ -124,7 +124,7 @@ def _run_cpu(
     to_gates, to_hidden = w.weight_ih.detach().t().contiguous(), w.weight_hh.detach().t().contiguous()
     h_array, hidden_array, gates_array = h.numpy(), hidden.numpy(), gates.numpy()
     residual_array, factors_array, h0_array = residual.numpy(), factors.numpy(), h0.numpy()
-    last_rows = -1
+    last_rows, in_one_call = -1, products.chosen() == products.NUMPY
     for block in blocks:
         rows_K = slice(block.start, block.stop)
         n = block.stop - block.start
@@ -134,7 +134,7 @@ def _run_cpu(
             a_K = a[rows_K] if keeps else a[:n]
             linear([part[rows_K] for part in parts], w.first_weight, a_K)
             mlp_kernels.add_bias(a_K.numpy(), first_bias, True)
-        if products.are_compiled():
+        if in_one_call:
             gru_kernels.steps(
                 a_K.numpy(), to_gates.numpy(), to_hidden.numpy(), gates_array, hidden_array, bias_F, h0_array,
                 residual_array, h_array, factors_array, block.steps_array(),
@@ -195,9 +195,9 @@ class _Backward:
         d_input_array, d_hidden_array, passed_array = d_input.numpy(), d_hidden.numpy(), passed.numpy()
         d_h_array, carry_array, factors_array = self.d_h.numpy(), self.carry.numpy(), factors_PC.numpy()
         h0_array, h_array, before_array = h0_RH.detach().contiguous().numpy(), h_PH.numpy(), before_K.numpy()
-        carried = 0
+        carried, in_one_call = 0, products.chosen() == products.NUMPY
         for block in reversed(blocks):
-            if products.are_compiled():
+            if in_one_call:
                 gru_kernels.steps_back(
                     d_h_array, carry_array, carried, factors_array, d_input_array, d_hidden_array, passed_array,
                     weight.numpy(), h0_array, h_array, before_array, block.steps_array(), wants_h0,
@@ -214,7 +214,7 @@ class _Backward:
                     if before >= 0 or wants_h0:
                         if rows != carried:
                             passed_rows, carry_rows = passed[:rows], self.carry[:rows]
-                        sum_and_product(passed_rows, d_hidden[at : at + rows], weight, out=carry_rows)
+                        torch.addmm(passed_rows, d_hidden[at : at + rows], weight, out=carry_rows)
                     carried = rows
             n = block.stop - block.start
             self._add(d_input[:n], d_hidden[:n], before_K[:n], a_PA[block.start : block.stop], d_a[:n], block)

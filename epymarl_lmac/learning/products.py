@@ -1,6 +1,6 @@
 """Matrix products of float32 tensors on the CPU: PyTorch's, or numpy's where those are faster.
 
-On AMD processors PyTorch's library (MKL) uses no AVX-512: one core of a Zen 5 does 98 GFLOP/s with it, and 211 with
+On AMD processors PyTorch's library (MKL) uses no AVX-512: one core of a Zen 5 does 100 GFLOP/s with it, over 200 with
 the AVX-512 kernels of numpy's library, OpenBLAS. Both give the same numbers to rounding. What a process uses is chosen
 once, by ``use``; before that it is PyTorch.
 
@@ -64,11 +64,6 @@ def _numpys_kernels() -> str:
     return found[0] or "" if found else ""
 
 
-def are_compiled() -> bool:
-    """Returns whether compiled loops (``gru_kernels.py``) compute products as well: they have OpenBLAS at hand only."""
-    return _is_numpy
-
-
 def description() -> str:
     """Returns in words what this process uses, for the run's record."""
     return f"numpy, {_numpys_kernels() or 'unknown'} kernels" if _is_numpy else TORCH
@@ -91,16 +86,6 @@ def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         return
     sums = total.numpy()
     sums += np.matmul(left.numpy(), right.numpy())
-
-
-def sum_and_product(term: Tensor, left: Tensor, right: Tensor, out: Tensor) -> None:
-    """Writes ``term + left @ right`` into ``out``, which is none of them."""
-    if not _is_numpy:
-        torch.addmm(term, left, right, out=out)
-        return
-    sums = out.numpy()
-    np.matmul(left.numpy(), right.numpy(), out=sums)
-    sums += term.numpy()
 
 
 class _Linear(torch.autograd.Function):
