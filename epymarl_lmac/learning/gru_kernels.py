@@ -22,28 +22,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from epymarl_lmac.learning.activation_kernels import sigmoid, tanh
+
 FACTORS = 5  # C / H
 
-# tanh(x) = x P(x^2) / Q(x^2), least squares of the relative error on [0, 8]; within 4e-7 everywhere in float32.
-_P0, _P1, _P2 = np.float32(0.9999999810891858), np.float32(0.1297922505889036), np.float32(0.002985863698994874)
-_P3, _P4, _P5 = np.float32(9.878675912408706e-06), np.float32(-1.47042666804129e-08), np.float32(2.3508724031405335e-11)
-_Q1, _Q2, _Q3 = np.float32(0.4631254110222259), np.float32(0.024027931849119277), np.float32(0.00023720347665357947)
-_END = np.float32(8.0)  # tanh is 1 from here on, in float32
-_ONE, _HALF = np.float32(1.0), np.float32(0.5)
+_ONE = np.float32(1.0)
 _compiled: Any = partial(njit, cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})
-
-
-@_compiled(inline="always")
-def _tanh(x):
-    x = min(max(x, -_END), _END)
-    u = x * x
-    top = x * (_P0 + u * (_P1 + u * (_P2 + u * (_P3 + u * (_P4 + u * _P5)))))
-    return top / (_ONE + u * (_Q1 + u * (_Q2 + u * _Q3)))
-
-
-@_compiled(inline="always")
-def _sigmoid(x):
-    return _HALF + _HALF * _tanh(_HALF * x)
 
 
 @_compiled()
@@ -64,9 +48,9 @@ def step(gates_KG, at, hidden_RG, bias_F, before_RH, residual_PH, h_PH, start, r
     for i in range(rows):
         gates, hidden, before, h = gates_KG[at + i], hidden_RG[i], before_RH[i], h_PH[start + i]
         for j in range(H):
-            r = _sigmoid(gates[j] + hidden[j] + bias_F[j])
-            z = _sigmoid(gates[H + j] + hidden[H + j] + bias_F[H + j])
-            n = _tanh(gates[2 * H + j] + bias_F[2 * H + j] + r * (hidden[2 * H + j] + bias_F[3 * H + j]))
+            r = sigmoid(gates[j] + hidden[j] + bias_F[j])
+            z = sigmoid(gates[H + j] + hidden[H + j] + bias_F[H + j])
+            n = tanh(gates[2 * H + j] + bias_F[2 * H + j] + r * (hidden[2 * H + j] + bias_F[3 * H + j]))
             h[j] = n + z * (before[j] - n)
         if has_residual:
             residual = residual_PH[start + i]
@@ -84,10 +68,10 @@ def step_with_factors(gates_KG, at, hidden_RG, bias_F, before_RH, residual_PH, h
         gates, hidden, before, h = gates_KG[at + i], hidden_RG[i], before_RH[i], h_PH[row]
         factors = factors_PC[row]
         for j in range(H):
-            r = _sigmoid(gates[j] + hidden[j] + bias_F[j])
-            z = _sigmoid(gates[H + j] + hidden[H + j] + bias_F[H + j])
+            r = sigmoid(gates[j] + hidden[j] + bias_F[j])
+            z = sigmoid(gates[H + j] + hidden[H + j] + bias_F[H + j])
             hn = hidden[2 * H + j] + bias_F[3 * H + j]
-            n = _tanh(gates[2 * H + j] + bias_F[2 * H + j] + r * hn)
+            n = tanh(gates[2 * H + j] + bias_F[2 * H + j] + r * hn)
             old = before[j]
             h[j] = n + z * (old - n)
             slope = (_ONE - n * n) * (_ONE - z)

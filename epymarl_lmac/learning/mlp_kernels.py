@@ -1,6 +1,6 @@
 """Compiled inner loops of ``mlp.py`` for float32 on the CPU: what stands between two matrix products.
 
-Letters: K rows of a block, H columns.
+Letters: K rows of a block, H columns, X columns of a wider array.
 """
 
 from __future__ import annotations
@@ -16,17 +16,23 @@ _compiled: Any = partial(njit, cache=True, nogil=True, error_model="numpy", fast
 
 
 @_compiled()
-def add_bias(y_KH, bias_H, has_relu):
-    """Turns y into y + bias, or into relu(y + bias), in place."""
-    K, H = y_KH.shape
-    for i in range(K):
-        y = y_KH[i]
+def add_bias_at(y_KX, at, bias_H, has_relu):
+    """Turns the columns y of an array from ``at`` on into y + bias, or into relu(y + bias), in place."""
+    H = bias_H.shape[0]
+    for i in range(y_KX.shape[0]):
+        y = y_KX[i, at : at + H]
         if has_relu:
             for j in range(H):
                 y[j] = max(y[j] + bias_H[j], _ZERO)
         else:
             for j in range(H):
                 y[j] += bias_H[j]
+
+
+@_compiled()
+def add_bias(y_KH, bias_H, has_relu):
+    """Turns y into y + bias, or into relu(y + bias), in place."""
+    add_bias_at(y_KH, 0, bias_H, has_relu)
 
 
 @_compiled()

@@ -4,8 +4,8 @@ On AMD processors PyTorch's library (MKL) uses no AVX-512: one core of a Zen 5 d
 the AVX-512 kernels of numpy's library, OpenBLAS. Both give the same numbers to rounding. What a process uses is chosen
 once, by ``use``; before that it is PyTorch.
 
-The hand-written passes (``mlp.py``, ``gru.py``, ``losses.py``) and ``Linear``, the layer of all networks here, come to
-this place. Letters: P rows, I inputs, H columns of a layer.
+The hand-written passes (``mlp.py``, ``gru.py``, ``losses.py``, ``mixing.py``) and ``Linear``, the layer of all networks
+here, come to this place. Letters: P rows, I inputs, H columns of a layer.
 """
 
 from __future__ import annotations

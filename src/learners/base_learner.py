@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from controllers.sequence_controller import SequenceMac
     from epymarl_lmac.seam import Episodes, LearnerArgs, Scheme, StatLogger
 
-UNAVAILABLE = -9999999.0  # Q-value or logit of an action that cannot be taken
 MAIN = "main"  # the optimiser of what nobody claims
 OUTPUTS = {"values": "Q-values", "policy": "a policy's logits"}  # what a controller may put out, for messages
 

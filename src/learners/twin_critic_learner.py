@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from epymarl_lmac.errors import SettingsError
 from epymarl_lmac.learning.batches import BatchRequest
 from epymarl_lmac.learning.optimiser import OptimiserChoice
+from epymarl_lmac.learning.q_values import UNAVAILABLE
 from epymarl_lmac.learning.returns import lambda_returns
 from epymarl_lmac.settings.fields import setting
-from learners.base_learner import MAIN, UNAVAILABLE, Learner, Transitions
+from learners.base_learner import MAIN, Learner, Transitions
 from modules.comm.base import weighted_mean
 from modules.comm.steps import Steps
 from modules.critics.twin_critic import TwinCritic

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from learners.base_learner import UNAVAILABLE, Learner, Transitions
+from epymarl_lmac.learning.q_values import next_values, taken
+from learners.base_learner import Learner, Transitions
 from modules.comm.base import CHOOSING
 
 if TYPE_CHECKING:
@@ -94,15 +95,10 @@ class ValueLearner(Learner):
         """
         choosing_PNA = q_PNA if choosing_PNA is None else choosing_PNA
         packing = transitions.packing
-        chosen = q_PNA[packing.now_V].gather(2, transitions.actions_VN1).squeeze(2)
+        chosen = taken(q_PNA, packing.now_V, transitions.actions_VN1)
         with torch.no_grad():
-            unavailable = transitions.avail_next_VNA == 0
-            next_q = target_q_PNA[packing.next_V].masked_fill(unavailable, UNAVAILABLE)
-            if self.args.double_q:
-                best = choosing_PNA[packing.next_V].masked_fill(unavailable, UNAVAILABLE).argmax(2, keepdim=True)
-                next_value = next_q.gather(2, best).squeeze(2)
-            else:
-                next_value = next_q.amax(2)
+            choosing_PNA = choosing_PNA if self.args.double_q else target_q_PNA
+            next_value = next_values(target_q_PNA, choosing_PNA, packing.next_V, transitions.avail_next_VNA)
             if self.target_mixer is not None:
                 next_value = self._mix(self.target_mixer, next_value, transitions.state_next_VS)
             if self.ret_ms is not None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.learning import forms, mixing, products
 from modules.mixers import REGISTRY
 from modules.mixers.qmix_mixer import QMixer
 
@@ -33,6 +34,35 @@ def test_qmix_equals_the_formula_row_by_row(layers):
     for b in range(B):
         for t in range(T):
             torch.testing.assert_close(mixed[b, t, 0], one_row(mixer, q[b, t], s[b, t]))
+
+
+@pytest.mark.parametrize("block_rows", [1, 4, 1024])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("library", [products.TORCH, products.NUMPY])
+def test_compiled_mixing_and_its_gradients_equal_pytorchs(library, layers, block_rows, monkeypatch):
+    monkeypatch.setattr(mixing, "BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(products, "_is_numpy", library == products.NUMPY)
+    torch.manual_seed(0)
+    mixer = QMixer(args(layers))
+    q, s = torch.randn(B, T, N, requires_grad=True), torch.randn(B, T, S, requires_grad=True)
+    found = []
+    for plain_only in (False, True):
+        monkeypatch.setattr(forms, "plain_only", plain_only)
+        mixed = mixer(q, s)
+        grads = torch.autograd.grad((mixed * torch.arange(T).view(1, T, 1)).sum(), [q, s, *mixer.parameters()])
+        with torch.no_grad():
+            found.append([mixed.detach(), mixer(q, s), *grads])
+    for compiled, plain in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, plain)
+
+
+def test_a_weight_of_zero_passes_no_gradient():
+    mixer = QMixer(args())
+    with torch.no_grad():
+        for parameter in mixer.hyper_w_1[2].parameters():
+            parameter.zero_()
+    mixer(torch.ones(B, T, N), torch.ones(B, T, S)).sum().backward()
+    assert not mixer.hyper_w_1[2].bias.grad.any() and mixer.hyper_w_final[2].bias.grad.any()
 
 
 def test_qmix_never_decreases_in_an_agents_value():

@@ -1,7 +1,7 @@
 """QMIX: Q_tot as a state-dependent monotonic function of the agents' Q-values.
 
 Layer names are EPyMARL's, so weights move between the two unchanged. The four layers that read the state
-are applied as one matrix product.
+are applied as one matrix product. On the CPU in float32 mixing is compiled (``epymarl_lmac/learning/mixing.py``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epymarl_lmac.errors import SettingsError
-from epymarl_lmac.learning.products import Linear, linear
+from epymarl_lmac.learning.forms import is_compiled
+from epymarl_lmac.learning.mixing import MixerWeights, mix
+from epymarl_lmac.learning.products import Linear
 
 if TYPE_CHECKING:
     from epymarl_lmac.seam import MixerArgs
@@ -56,6 +58,13 @@ class QMixer(nn.Module):
         first = [m[0] if isinstance(m, nn.Sequential) else m for m in (self.hyper_w_1, self.hyper_w_final)]
         return [*first, self.hyper_b_1, self.V[0]]  # type: ignore[list-item]
 
+    def _weights(self) -> MixerWeights:
+        """All layers as the compiled form takes them."""
+        hyper = [m[2] for m in (self.hyper_w_1, self.hyper_w_final) if isinstance(m, nn.Sequential)]
+        first, final = [_tensors(layer) for layer in hyper] or [[], []]
+        to_first, to_final, to_bias, to_value = map(_tensors, self._state_layers())
+        return MixerWeights(to_first, to_final, to_bias, to_value, first, final, _tensors(self.V[2]))
+
     def forward(self, agent_qs: Tensor, states: Tensor) -> Tensor:
         """Mixes.
 
@@ -67,10 +76,13 @@ class QMixer(nn.Module):
             Q_tot (B, T, 1).
         """
         B, T, N = agent_qs.shape
+        if agent_qs.numel() > 0 and is_compiled(agent_qs, states, *self.parameters()):
+            rows = agent_qs.reshape(B * T, N), states.reshape(B * T, self.state_dim)
+            return mix(*rows, self._weights()).view(B, T, 1)
         layers = self._state_layers()
         weight = torch.cat([layer.weight for layer in layers])
         bias = torch.cat([layer.bias for layer in layers])
-        read = linear(states.reshape(B * T, self.state_dim), weight, bias)
+        read = F.linear(states.reshape(B * T, self.state_dim), weight, bias)
         w1, w_final, b1, v = read.split([layer.out_features for layer in layers], dim=1)
         if isinstance(self.hyper_w_1, nn.Sequential) and isinstance(self.hyper_w_final, nn.Sequential):
             w1 = self.hyper_w_1[2](torch.relu(w1))
@@ -80,3 +92,9 @@ class QMixer(nn.Module):
         value_R1 = self.V[2](torch.relu(v))
         q_tot_R1 = (hidden_RE * w_final.abs()).sum(1, keepdim=True) + value_R1
         return q_tot_R1.view(B, T, 1)
+
+
+def _tensors(layer: nn.Module) -> list[Tensor]:
+    """Returns the weight and the bias of a linear layer."""
+    assert isinstance(layer, nn.Linear)
+    return [layer.weight, layer.bias]
