@@ -7,8 +7,9 @@ Every algorithm plays and learns in turns of ``--episodes`` episodes, ``qmix`` b
 the same machine; the ratio is against the mean of the two. Agents act at random (epsilon 1), so that what they learn
 changes no episode's length. The floor of an update is its floating-point operations in matrix products at the rate
 one core reaches on a warm product of 1600 x 64 x 384, measured once at the start, times ``--threads``: memory traffic,
-what stands between two products and the calls themselves are not in it. The rate is that of the library that updates
-use (``--products``). The share is floor over update. The last column is what the environment's buffer takes when full.
+what stands between two products and the calls themselves are not in it. The share is floor over update, first with the
+rate of the library that updates use (``--products``), then with PyTorch's. The last column is what the environment's
+buffer takes when full.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
 from training_speed import floor_and_update, make, matmul_rate, sample, steps_per_second
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,22 +45,27 @@ def full_buffer(alg: str, env: str, experiment: Experiment) -> str:
     return f"{experiment.buffer_bytes / STORED * n_episodes / GIB:.2f} GiB, {n_episodes:,} episodes"
 
 
+def one_core(library: str) -> float:
+    """Returns floating-point operations per second of one core with a library, which the process then uses."""
+    products.use(library, 1)
+    return matmul_rate()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", choices=sorted(TASKS), default="lbf")
     parser.add_argument("--tasks", nargs="+", help="tasks of lbf, or maps of sc2")
     parser.add_argument("--algs", nargs="+", default=[alg for alg in algorithms() if alg != OPPONENT])
     parser.add_argument("--episodes", type=int, default=160, help="episodes of a turn")
-    parser.add_argument("--threads", type=int, default=1, help="threads that PyTorch computes with")
+    parser.add_argument("--threads", type=int, default=1, help="n_threads")
     parser.add_argument("--products", choices=products.CHOICES, default=products.AUTO, help="matrix_products")
     options = parser.parse_args()
-    if products.use(options.products, options.threads) == products.NUMPY and options.threads > 1:
-        parser.error("--products numpy: numpy's products have one thread; leave --threads out.")
-    torch.set_num_threads(1)
-    rate = options.threads * matmul_rate()
-    print(f"one core: {rate / options.threads / 1e9:.0f} GFLOP/s, matrix products by {products.description()}")
-    print("| task | algorithm | steps/s | `qmix` beside it | ratio | update, ms | floor, ms | share | buffer |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    of_torch, rate = (one_core(library) for library in (products.TORCH, options.products))
+    print(f"one core: {rate / 1e9:.0f} GFLOP/s, matrix products by {products.description()}", end="")
+    print(f"; PyTorch's: {of_torch / 1e9:.0f} GFLOP/s; threads: {options.threads}")
+    columns = "task", "algorithm", "steps/s", "`qmix` beside it", "ratio", "update, ms", "floor, ms", "share"
+    print(f"| {' | '.join(columns)} | of PyTorch's | buffer |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for task in options.tasks or TASKS[options.env]:
         words = [*task_words(options.env, task), f"buffer_size={STORED}", f"n_threads={options.threads}"]
         words.append(f"matrix_products={options.products}")
@@ -69,15 +74,16 @@ def main() -> None:
             try:
                 experiment = make(alg, options.env, words)
             except UserError as err:
-                print(f"| {task} | {alg} | not run: {err} | | | | | | |")
+                print(f"| {task} | {alg} | not run: {err} | | | | | | | |")
                 continue
             before = steps_per_second(opponent, options.episodes)
             speed = steps_per_second(experiment, options.episodes)
             beside = (before + steps_per_second(opponent, options.episodes)) / 2
-            floor, update = floor_and_update(experiment, sample(experiment), rate)
+            floor, update = floor_and_update(experiment, sample(experiment), options.threads * rate)
             print(
                 f"| {task} | {alg} | {speed:,.0f} | {beside:,.0f} | {speed / beside:.2f} | {1000 * update:.1f} | "
-                f"{1000 * floor:.1f} | {floor / update:.2f} | {full_buffer(alg, options.env, experiment)} |",
+                f"{1000 * floor:.1f} | {floor / update:.2f} | {floor / update * rate / of_torch:.2f} | "
+                f"{full_buffer(alg, options.env, experiment)} |",
                 flush=True,
             )
 

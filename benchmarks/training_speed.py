@@ -126,7 +126,7 @@ def matmul_rate() -> float:
 
 def floor_and_update(experiment: Experiment, batch: EpisodeBatch, rate: float) -> tuple[float, float]:
     """Returns the floor of an update and an update, in seconds; messages come with the stored episodes."""
-    library, n_threads = products.chosen(), torch.get_num_threads()
+    library, n_threads = products.chosen(), products.n_threads()
     products.use(products.TORCH, n_threads)  # the only one whose operations are counted
     with FlopCounterMode(display=False) as counter:
         experiment.learner.train(batch, 0, 0)

@@ -7,8 +7,8 @@ On the CPU in float32 (``_GruSequenceCpu``) rows are worked off in blocks of who
 cache, from the inputs to the states and back. The input half of the gates is one matrix product a block, a step costs
 one more product and one compiled loop (``gru_kernels.py``) that adds the biases as well, and a block's share of the
 weights' gradients is added while its gates' gradients are at hand. Where products are numpy's, all steps of a block are
-one compiled call, products included. Other devices and dtypes use PyTorch operations over all steps. All are the same
-function: their difference is that of a few roundings.
+one compiled call, products included, and every thread has some of the sequences (``threads.py``). Other devices and
+dtypes use PyTorch operations over all steps. All are the same function: their difference is that of a few roundings.
 
 It can also carry the sum ``h = gru(x, h) + residual`` to the next step, which no fused library GRU offers and
 which the published LMAC encoder does.
@@ -21,6 +21,8 @@ block.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from epymarl_lmac.learning import gru_kernels, mlp_kernels, products
+from epymarl_lmac.learning import gru_kernels, mlp_kernels, products, threads
 from epymarl_lmac.learning.forms import is_compiled
 from epymarl_lmac.learning.input_parts import add_weight_gradient, input_gradients, linear
 from epymarl_lmac.learning.products import add_product, product
@@ -39,27 +41,82 @@ BLOCK_ROWS = 1024  # a block ends with the step that reaches so many rows
 class _Block(NamedTuple):
     """Neighbouring steps that are worked off together."""
 
-    start: int  # first packed row
+    rows: slice | Tensor  # packed rows; indices where a thread has only some rows of every step
+    start: int  # their places where the rows of every thread stand together
     stop: int
     steps: list[tuple[int, int, int]]  # of every step: its first row, its rows, the first row of the step before or -1
+    steps_S3: np.ndarray  # the same for compiled loops
 
-    def steps_array(self) -> np.ndarray:
-        """Returns the steps as compiled loops read them, (S, 3)."""
-        return np.array(self.steps, dtype=np.int64)
+    def take(self, x_PI: Tensor) -> Tensor:
+        """Returns these rows of an array."""
+        return x_PI[self.rows] if isinstance(self.rows, slice) else x_PI.index_select(0, self.rows)
+
+    def room(self, x_PI: Tensor) -> Tensor:
+        """Returns room for these rows of an array, which ``put`` takes there."""
+        return x_PI[self.rows] if isinstance(self.rows, slice) else x_PI.new_empty(len(self.rows), x_PI.shape[1])
+
+    def put(self, written_KI: Tensor, x_PI: Tensor) -> None:
+        """Writes what stands in the room to its rows of the array."""
+        if not isinstance(self.rows, slice):
+            x_PI.index_copy_(0, self.rows, written_KI)
 
 
-def _blocks(counts: Sequence[int]) -> list[_Block]:
-    """Returns the blocks of packed sequences, in order."""
+class _Share(NamedTuple):
+    """The sequences that a thread works on: neighbouring rows of the first step, wherever they go on."""
+
+    rows: slice  # of the first step
+    blocks: list[_Block]
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of the largest block."""
+        return max(block.stop - block.start for block in self.blocks)
+
+
+def _shares(counts: Sequence[int]) -> list[_Share]:
+    """Returns packed sequences in shares of about as many rows each, one for every thread."""
+    return _shares_of(tuple(counts), len(threads.shares(sum(counts))), BLOCK_ROWS)
+
+
+@lru_cache(maxsize=4)  # an update's networks have the same rows
+def _shares_of(counts: tuple[int, ...], n: int, block_rows: int) -> list[_Share]:
+    steps_R = np.bincount(np.asarray(counts) - 1, minlength=counts[0])[::-1].cumsum()[::-1]  # of every sequence
+    until_R, total = steps_R.cumsum(), sum(counts)
+    bounds = [0, *(int(np.searchsorted(until_R, total * k // n)) + 1 for k in range(1, n + 1))]
+    shares: list[_Share] = []
+    for rows in (slice(start, stop) for start, stop in pairwise(bounds) if start < stop):
+        shares.append(_Share(rows, _blocks(counts, rows, shares[-1].blocks[-1].stop if shares else 0, block_rows)))
+    return shares
+
+
+def _blocks(counts: Sequence[int], rows: slice, start: int, block_rows: int) -> list[_Block]:
+    """Returns the blocks of the sequences that begin with some rows of the first step, in order.
+
+    Args:
+        counts: rows of each step.
+        rows: of the first step.
+        start: of the first block.
+        block_rows: a block ends with the step that reaches so many rows.
+    """
     blocks: list[_Block] = []
     steps: list[tuple[int, int, int]] = []
-    row, before = 0, -1
-    for t, rows in enumerate(counts):
-        steps.append((row, rows, before))
-        before, row = row, row + rows
-        if row - steps[0][0] >= BLOCK_ROWS or t == len(counts) - 1:
-            blocks.append(_Block(steps[0][0], row, steps))
-            steps = []
+    step_row, before, stop = 0, -1, start
+    counts = [count for count in counts if count > rows.start]
+    for t, count in enumerate(counts):
+        row, n = step_row + rows.start, min(count, rows.stop) - rows.start
+        steps.append((row, n, before))
+        step_row, before, stop = step_row + count, row, stop + n
+        if stop - start >= block_rows or t == len(counts) - 1:
+            blocks.append(_Block(_packed_rows(steps), start, stop, steps, np.array(steps, dtype=np.int64)))
+            steps, start = [], stop
     return blocks
+
+
+def _packed_rows(steps: Sequence[tuple[int, int, int]]) -> slice | Tensor:
+    """Returns the packed rows of some steps."""
+    if all(row + n == following for (row, n, _), (following, _, _) in pairwise(steps)):
+        return slice(steps[0][0], steps[-1][0] + steps[-1][1])
+    return torch.cat([torch.arange(row, row + n) for row, n, _ in steps])
 
 
 class _Weights(NamedTuple):
@@ -80,171 +137,192 @@ class _GruSequenceCpu(torch.autograd.Function):
     def forward(
         ctx: Any, counts: Sequence[int], n_parts: int, h0_RH: Tensor, residual_PH: Tensor | None, *tensors: Tensor
     ) -> Tensor:
+        ctx.shares, ctx.n_parts = _shares(counts), n_parts
         parts, weights = tensors[:n_parts], _Weights(*tensors[n_parts:])
-        a_PA, h_PH, factors_PC = _run_cpu(counts, parts, h0_RH, residual_PH, weights, keeps=True)
-        ctx.save_for_backward(h0_RH, a_PA, h_PH, factors_PC, *tensors)
-        ctx.counts, ctx.n_parts = list(counts), n_parts
-        return h_PH
+        run = _Forward(weights, parts, h0_RH, residual_PH, ctx.shares, keeps=True)
+        ctx.save_for_backward(h0_RH, run.a, run.h, run.factors, *tensors)
+        return run.h
 
     @staticmethod
     def backward(ctx: Any, grad_PH: Tensor) -> tuple[Tensor | None, ...]:
         h0_RH, a_PA, h_PH, factors_PC, *tensors = ctx.saved_tensors
-        n_parts = ctx.n_parts
-        parts, weights = tensors[:n_parts], _Weights(*tensors[n_parts:])
+        parts, weights = tensors[: ctx.n_parts], _Weights(*tensors[ctx.n_parts :])
         _, _, wants_h0, wants_residual, *wants = ctx.needs_input_grad
-        back = _Backward(weights, parts, wants[:n_parts])
-        back.run(ctx.counts, grad_PH, h0_RH, a_PA, h_PH, factors_PC, wants_h0)
-        return (None, None, back.carry if wants_h0 else None, back.d_h if wants_residual else None, *back.gradients())
+        back = _Backward(weights, parts, wants[: ctx.n_parts], h0_RH, wants_h0, a_PA, h_PH, factors_PC, grad_PH)
+        gradients = back.run(ctx.shares)
+        return (None, None, back.carry if wants_h0 else None, back.d_h if wants_residual else None, *gradients)
 
 
-def _run_cpu(
-    counts: Sequence[int],
-    parts: Sequence[Tensor],
-    h0_RH: Tensor,
-    residual_PH: Tensor | None,
-    weights: _Weights,
-    keeps: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns what the gates read (P, A), the states (P, H) and what else the backward pass needs (P, C).
+class _Forward:
+    """The forward pass. ``h`` are the states (P, H).
 
-    Without ``keeps`` the first and the last are not complete.
+    With ``keeps``, ``factors`` (P, C) and, where there is a first layer, what the gates read, ``a`` (P, A), are what
+    else the backward pass needs; the rows of ``a`` stand in the order of the threads' shares.
     """
-    w = weights
-    P, (G, A) = len(parts[0]), w.weight_ih.shape
-    H = G // 3
-    blocks = _blocks(counts)
-    K = max(block.stop - block.start for block in blocks)
-    new = w.weight_ih.new_empty
-    h, factors, hidden, gates = new(P, H), new(P if keeps else 0, gru_kernels.FACTORS * H), new(counts[0], G), new(K, G)
-    a = parts[0].detach().contiguous() if w.first_weight is None else new(P if keeps else K, A)
-    bias_F = torch.cat([w.bias_ih[: 2 * H] + w.bias_hh[: 2 * H], w.bias_ih[2 * H :], w.bias_hh[2 * H :]]).numpy()
-    first_bias = None if w.first_bias is None else w.first_bias.detach().numpy()
-    h0 = h0_RH.detach().contiguous()
-    residual = new(0, H) if residual_PH is None else residual_PH.detach().contiguous()
-    to_gates, to_hidden = w.weight_ih.detach().t().contiguous(), w.weight_hh.detach().t().contiguous()
-    h_array, hidden_array, gates_array = h.numpy(), hidden.numpy(), gates.numpy()
-    residual_array, factors_array, h0_array = residual.numpy(), factors.numpy(), h0.numpy()
-    last_rows, in_one_call = -1, products.chosen() == products.NUMPY
-    for block in blocks:
-        rows_K = slice(block.start, block.stop)
-        n = block.stop - block.start
-        if w.first_weight is None:
-            a_K = a[rows_K]
-        else:
-            a_K = a[rows_K] if keeps else a[:n]
-            linear([part[rows_K] for part in parts], w.first_weight, a_K)
-            mlp_kernels.add_bias(a_K.numpy(), first_bias, True)
-        if in_one_call:
-            gru_kernels.steps(
-                a_K.numpy(), to_gates.numpy(), to_hidden.numpy(), gates_array, hidden_array, bias_F, h0_array,
-                residual_array, h_array, factors_array, block.steps_array(),
-            )  # fmt: skip
-            continue
-        product(a_K, to_gates, out=gates[:n])
-        for row, rows, before in block.steps:
-            if rows != last_rows:
-                hidden_rows, last_rows = hidden[:rows], rows
-            prior = h0[:rows] if before < 0 else h[before : before + rows]
-            product(prior, to_hidden, out=hidden_rows)
-            fixed = gates_array, row - block.start, hidden_array, bias_F, prior.numpy(), residual_array, h_array
-            if keeps:
-                gru_kernels.step_with_factors(*fixed, factors_array, row, rows)
-            else:
-                gru_kernels.step(*fixed, row, rows)
-    return a, h, factors
+
+    def __init__(
+        self,
+        weights: _Weights,
+        parts: Sequence[Tensor],
+        h0_RH: Tensor,
+        residual_PH: Tensor | None,
+        shares: Sequence[_Share],
+        keeps: bool,
+    ) -> None:
+        w = self.weights = weights
+        P, (G, A) = len(parts[0]), w.weight_ih.shape
+        H, new = G // 3, w.weight_ih.new_empty
+        self.keeps, self.has_first = keeps, w.first_weight is not None
+        self.parts = [part.detach().contiguous() for part in parts]
+        self.h = new(P, H)
+        self.factors = new(P if keeps else 0, gru_kernels.FACTORS * H)
+        self.a = new(P if keeps and self.has_first else 0, A)
+        bias_ih, bias_hh = w.bias_ih, w.bias_hh
+        self.bias_F = torch.cat([bias_ih[: 2 * H] + bias_hh[: 2 * H], bias_ih[2 * H :], bias_hh[2 * H :]]).numpy()
+        self.to_gates = w.weight_ih.detach().t().contiguous()
+        self.to_hidden = w.weight_hh.detach().t().contiguous()
+        self.h0 = h0_RH.detach().contiguous()
+        self.residual = new(0, H) if residual_PH is None else residual_PH.detach().contiguous()
+        threads.run(self._run, shares)
+
+    def _run(self, share: _Share) -> None:
+        """Writes the rows of a share."""
+        new, (A, G) = self.h.new_empty, self.to_gates.shape
+        gates, hidden = new(share.block_rows, G), new(share.rows.stop - share.rows.start, G)
+        a = None if not self.has_first or self.keeps else new(share.block_rows, A)
+        in_one_call = products.chosen() == products.NUMPY
+        h0, last_rows = self.h0[share.rows], -1
+        gates_array, hidden_array = gates.numpy(), hidden.numpy()
+        written = self.bias_F, h0.numpy(), self.residual.numpy(), self.h.numpy(), self.factors.numpy()
+        for block in share.blocks:
+            a_K = self._first(block, a)
+            if in_one_call:
+                gru_kernels.steps(
+                    a_K.numpy(), self.to_gates.numpy(), self.to_hidden.numpy(), gates_array, hidden_array, *written,
+                    block.steps_S3,
+                )  # fmt: skip
+                continue
+            product(a_K, self.to_gates, out=gates[: len(a_K)])
+            at = 0
+            for row, rows, before in block.steps:
+                if rows != last_rows:
+                    hidden_rows, last_rows = hidden[:rows], rows
+                prior = h0[:rows] if before < 0 else self.h[before : before + rows]
+                product(prior, self.to_hidden, out=hidden_rows)
+                fixed = gates_array, at, hidden_array, self.bias_F, prior.numpy(), *written[2:4]
+                if self.keeps:
+                    gru_kernels.step_with_factors(*fixed, written[4], row, rows)
+                else:
+                    gru_kernels.step(*fixed, row, rows)
+                at += rows
+
+    def _first(self, block: _Block, a: Tensor | None) -> Tensor:
+        """Returns what the gates of a block read.
+
+        Args:
+            block: the block.
+            a: room for it, where nothing is kept.
+        """
+        w, parts = self.weights, [block.take(part) for part in self.parts]
+        if w.first_weight is None or w.first_bias is None:
+            return parts[0]
+        a_K = self.a[block.start : block.stop] if a is None else a[: block.stop - block.start]
+        linear(parts, w.first_weight.detach(), a_K)
+        mlp_kernels.add_bias(a_K.numpy(), w.first_bias.detach().numpy(), True)
+        return a_K
 
 
 class _Backward:
-    """The backward pass of ``_run_cpu``; its attributes are the gradients.
+    """The backward pass; ``carry`` is the gradient of the first states, ``d_h`` that of the states and the residual.
 
     Args:
-        weights, parts: as in the forward pass.
+        weights, parts, h0_RH: as in the forward pass.
         wants: which parts need a gradient.
+        wants_h0: whether the first states do.
+        a_PA, h_PH, factors_PC: what the forward pass kept.
+        grad_PH: gradient of the states.
     """
 
-    def __init__(self, weights: _Weights, parts: Sequence[Tensor], wants: Sequence[bool]) -> None:
-        H = weights.weight_hh.shape[1]
-        self.weights, self.parts, self.H = weights, parts, H
-        self.d_parts = [torch.empty_like(part) if wanted else None for part, wanted in zip(parts, wants, strict=True)]
-        self.d_weight_ih = torch.zeros_like(weights.weight_ih)
-        self.d_weight_hh = torch.zeros_like(weights.weight_hh)
-        self.d_bias_ih = torch.zeros_like(weights.bias_ih)
-        self.d_bias_hh = torch.zeros_like(weights.bias_hh)
-        self.d_first = None if weights.first_weight is None else torch.zeros_like(weights.first_weight)
-        self.d_first_bias = None if weights.first_bias is None else torch.zeros_like(weights.first_bias)
-        self.d_h = self.carry = self.d_bias_ih  # of the states, which is that of the residual; of the first state
-
-    def run(
+    def __init__(
         self,
-        counts: Sequence[int],
-        grad_PH: Tensor,
+        weights: _Weights,
+        parts: Sequence[Tensor],
+        wants: Sequence[bool],
         h0_RH: Tensor,
+        wants_h0: bool,
         a_PA: Tensor,
         h_PH: Tensor,
         factors_PC: Tensor,
-        wants_h0: bool,
+        grad_PH: Tensor,
     ) -> None:
-        """Goes through the blocks from the last to the first."""
-        G, H, blocks, new = 3 * self.H, self.H, _blocks(counts), grad_PH.new_empty
-        K = max(block.stop - block.start for block in blocks)
-        d_input, d_hidden, before_K, passed = new(K, G), new(K, G), new(K, H), new(counts[0], H)
-        d_a = new(K, a_PA.shape[1])
-        weight = self.weights.weight_hh.detach().contiguous()
-        self.carry = new(counts[0], H)
+        self.weights, self.parts = weights, [part.contiguous() for part in parts]
+        self.d_parts = [torch.empty_like(part) if wanted else None for part, wanted in zip(parts, wants, strict=True)]
+        self.h0, self.wants_h0, self.a, self.h, self.factors = h0_RH.contiguous(), wants_h0, a_PA, h_PH, factors_PC
+        self.weight_hh = weights.weight_hh.contiguous()
         self.d_h = grad_PH.clone(memory_format=torch.contiguous_format)
-        d_input_array, d_hidden_array, passed_array = d_input.numpy(), d_hidden.numpy(), passed.numpy()
-        d_h_array, carry_array, factors_array = self.d_h.numpy(), self.carry.numpy(), factors_PC.numpy()
-        h0_array, h_array, before_array = h0_RH.detach().contiguous().numpy(), h_PH.numpy(), before_K.numpy()
+        self.carry = torch.empty_like(self.h0)
+
+    def run(self, shares: Sequence[_Share]) -> list[Tensor | None]:
+        """Returns the gradients of the parts and of all weights, in the order of ``_Weights``."""
+        first, *others = threads.run(self._run, shares)
+        for other in others:
+            for total, own in zip(first, other, strict=True):
+                total += own
+        return [*self.d_parts, *first]
+
+    def _run(self, share: _Share) -> list[Tensor]:
+        """Goes through the blocks of a share from the last to the first; returns its gradients of the weights."""
+        G, H = self.weight_hh.shape
+        K, R, new = share.block_rows, share.rows.stop - share.rows.start, self.h.new_empty
+        d_weights = [torch.zeros_like(weight) for weight in self.weights if weight is not None]
+        d_input, d_hidden, before_K, passed = new(K, G), new(K, G), new(K, H), new(R, H)
+        carry, h0 = self.carry[share.rows], self.h0[share.rows]
+        states = self.d_h.numpy(), carry.numpy()
+        gates = d_input.numpy(), d_hidden.numpy()
         carried, in_one_call = 0, products.chosen() == products.NUMPY
-        for block in reversed(blocks):
+        for block in reversed(share.blocks):
+            n = block.stop - block.start
             if in_one_call:
                 gru_kernels.steps_back(
-                    d_h_array, carry_array, carried, factors_array, d_input_array, d_hidden_array, passed_array,
-                    weight.numpy(), h0_array, h_array, before_array, block.steps_array(), wants_h0,
+                    *states, carried, self.factors.numpy(), *gates, passed.numpy(), self.weight_hh.numpy(), h0.numpy(),
+                    self.h.numpy(), before_K.numpy(), block.steps_S3, self.wants_h0,
                 )  # fmt: skip
                 carried = block.steps[0][1]
             else:
+                at = n
                 for row, rows, before in reversed(block.steps):
-                    at = row - block.start
-                    gru_kernels.step_back(
-                        d_h_array, carry_array, carried, factors_array, d_input_array, d_hidden_array, at, passed_array,
-                        row, rows,
-                    )  # fmt: skip
-                    before_K[at : at + rows] = h0_RH if before < 0 else h_PH[before : before + rows]
-                    if before >= 0 or wants_h0:
-                        if rows != carried:
-                            passed_rows, carry_rows = passed[:rows], self.carry[:rows]
-                        torch.addmm(passed_rows, d_hidden[at : at + rows], weight, out=carry_rows)
+                    at -= rows
+                    gru_kernels.step_back(*states, carried, self.factors.numpy(), *gates, at, passed.numpy(), row, rows)
+                    before_K[at : at + rows] = h0[:rows] if before < 0 else self.h[before : before + rows]
+                    if before >= 0 or self.wants_h0:
+                        torch.addmm(passed[:rows], d_hidden[at : at + rows], self.weight_hh, out=carry[:rows])
                     carried = rows
-            n = block.stop - block.start
-            self._add(d_input[:n], d_hidden[:n], before_K[:n], a_PA[block.start : block.stop], d_a[:n], block)
+            self._add(d_input[:n], d_hidden[:n], before_K[:n], block, d_weights)
+        return d_weights
 
     def _add(
-        self, d_input: Tensor, d_hidden: Tensor, before_K: Tensor, a_K: Tensor, d_a: Tensor, block: _Block
+        self, d_input: Tensor, d_hidden: Tensor, before_K: Tensor, block: _Block, d_weights: Sequence[Tensor]
     ) -> None:
-        """Adds a block's share of the gradients."""
-        weights, rows = self.weights, slice(block.start, block.stop)
-        add_product(self.d_weight_hh, d_hidden.t(), before_K)
-        add_product(self.d_weight_ih, d_input.t(), a_K)
-        self.d_bias_ih += d_input.sum(0)
-        self.d_bias_hh += d_hidden.sum(0)
-        if weights.first_weight is None:
-            if self.d_parts[0] is not None:
-                product(d_input, weights.weight_ih, out=self.d_parts[0][rows])
-            return
-        assert self.d_first is not None and self.d_first_bias is not None
-        product(d_input, weights.weight_ih, out=d_a)
-        mlp_kernels.through_relu(d_a.numpy(), a_K.numpy(), np.float32(1.0))
-        self.d_first_bias += d_a.sum(0)
-        parts = [part[rows] for part in self.parts]
-        add_weight_gradient(self.d_first, d_a, parts)
-        d_parts = [None if d_part is None else d_part[rows] for d_part in self.d_parts]
-        input_gradients(d_a, weights.first_weight, d_parts, parts)
-
-    def gradients(self) -> list[Tensor | None]:
-        """Returns the gradients of the parts and of all weights, in the order of ``_Weights``."""
-        found = [*self.d_parts, self.d_weight_ih, self.d_weight_hh, self.d_bias_ih, self.d_bias_hh]
-        return found if self.d_first is None else [*found, self.d_first, self.d_first_bias]
+        """Adds a block's share of the weights' gradients and writes those of the parts."""
+        w, parts = self.weights, [block.take(part) for part in self.parts]
+        d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh, *d_first = d_weights
+        a_K = parts[0] if w.first_weight is None else self.a[block.start : block.stop]
+        add_product(d_weight_hh, d_hidden.t(), before_K)
+        add_product(d_weight_ih, d_input.t(), a_K)
+        d_bias_ih += d_input.sum(0)
+        d_bias_hh += d_hidden.sum(0)
+        d_parts = [None if d_part is None else block.room(d_part) for d_part in self.d_parts]
+        if w.first_weight is not None:
+            d_a = product(d_input, w.weight_ih)
+            mlp_kernels.through_relu(d_a.numpy(), a_K.numpy(), np.float32(1.0))
+            add_weight_gradient(d_first[0], d_a, parts)
+            d_first[1] += d_a.sum(0)
+            input_gradients(d_a, w.first_weight, d_parts, parts)
+        elif d_parts[0] is not None:
+            product(d_input, w.weight_ih, out=d_parts[0])
+        for whole, own in zip(self.d_parts, d_parts, strict=True):
+            if whole is not None and own is not None:
+                block.put(own, whole)
 
 
 class _GruSequence(torch.autograd.Function):
@@ -358,4 +436,4 @@ def gru_sequence(
         return _GruSequence.apply(gates_PG, h0_RH, cell.weight_hh, cell.bias_hh, residual_PH, counts)
     if torch.is_grad_enabled():
         return _GruSequenceCpu.apply(counts, len(parts), h0_RH, residual_PH, *parts, *weights)
-    return _run_cpu(counts, parts, h0_RH, residual_PH, _Weights(*weights), keeps=False)[1]
+    return _Forward(_Weights(*weights), parts, h0_RH, residual_PH, _shares(counts), keeps=False).h

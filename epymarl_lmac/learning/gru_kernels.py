@@ -136,16 +136,17 @@ def steps(a_KA, to_gates_AG, to_hidden_HG, gates_KG, hidden_RG, bias_F, h0_RH, r
         steps_S3: of every step its first packed row, its rows, and the first row of the step before or -1.
     """
     n = a_KA.shape[0]
-    first = steps_S3[0, 0]
     np.dot(a_KA, to_gates_AG, gates_KG[:n])
+    at = 0
     for k in range(steps_S3.shape[0]):
         row, rows, before = steps_S3[k, 0], steps_S3[k, 1], steps_S3[k, 2]
         prior = h0_RH[:rows] if before < 0 else h_PH[before : before + rows]
         np.dot(prior, to_hidden_HG, hidden_RG[:rows])
         if factors_PC.shape[0] > 0:
-            step_with_factors(gates_KG, row - first, hidden_RG, bias_F, prior, residual_PH, h_PH, factors_PC, row, rows)
+            step_with_factors(gates_KG, at, hidden_RG, bias_F, prior, residual_PH, h_PH, factors_PC, row, rows)
         else:
-            step(gates_KG, row - first, hidden_RG, bias_F, prior, residual_PH, h_PH, row, rows)
+            step(gates_KG, at, hidden_RG, bias_F, prior, residual_PH, h_PH, row, rows)
+        at += rows
 
 
 @_compiled()
@@ -164,10 +165,10 @@ def steps_back(
         steps_S3: as for ``steps``.
         wants_h0: whether the carry of the first step of all is wanted.
     """
-    first = steps_S3[0, 0]
+    at = steps_S3[:, 1].sum()
     for k in range(steps_S3.shape[0] - 1, -1, -1):
         row, rows, before = steps_S3[k, 0], steps_S3[k, 1], steps_S3[k, 2]
-        at = row - first
+        at -= rows
         step_back(grad_PH, carry_RH, carried, factors_PC, d_input_KG, d_hidden_KG, at, passed_RH, row, rows)
         prior = h0_RH[:rows] if before < 0 else h_PH[before : before + rows]
         before_KH[at : at + rows] = prior

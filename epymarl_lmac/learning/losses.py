@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from epymarl_lmac.learning import loss_kernels
+from epymarl_lmac.learning import loss_kernels, threads
 from epymarl_lmac.learning.forms import is_compiled
-from epymarl_lmac.learning.mlp import Pass, Plan, blocks, mlp, stages_of, weights_of
+from epymarl_lmac.learning.mlp import Pass, Plan, added, blocks, mlp, stages_of, weights_of
 
 
 class RecoveryLosses(NamedTuple):
@@ -65,10 +65,15 @@ class _Recovery(NamedTuple):
     is_target_fixed: bool
     n_agents: int
 
-    def blocks(self) -> Iterator[slice]:
+    def shares(self) -> list[slice]:
+        """Returns the rows of every thread; a transition's agents stay together."""
+        N = self.n_agents
+        return [slice(N * share.start, N * share.stop) for share in threads.shares(self.decoder.n_rows // N)]
+
+    def blocks(self, share: slice) -> Iterator[slice]:
         """Yields the rows of every block; a transition's agents stay together."""
         rows = min(self.decoder.block_rows, self.cycle.block_rows)
-        return blocks(self.decoder.n_rows, max(1, rows // self.n_agents) * self.n_agents)
+        return blocks(share, max(1, rows // self.n_agents) * self.n_agents)
 
     def transitions(self, rows: slice) -> slice:
         """Returns the transitions of a block."""
@@ -93,22 +98,26 @@ class _RecoveryCpu(torch.autograd.Function):
         of_decoder, of_cycle = plan.split(weights)
         decoder, cycle = Pass(plan.decoder, of_decoder, keeps=True), Pass(plan.cycle, of_cycle, keeps=True)
         (P, Z), I = z_PZ.shape, truth_VI.shape[1]
-        squared_error, log_likelihood, cycle_error = 0.0, 0.0, 0.0
-        for rows in plan.blocks():
-            z = z_PZ[rows]
-            joined = decoder.forward(rows, [z])
-            joined[:, I:].sigmoid_()
-            likelihood = z.new_empty(len(z), I)
-            truth = truth_VI[plan.transitions(rows)]
-            squared_error += loss_kernels.judge(joined.numpy(), truth.numpy(), plan.tolerance, likelihood.numpy())
-            log_likelihood += float(likelihood.log_().sum())
-            cycle_error += float((cycle.forward(rows, [joined]) - z).square_().sum())
+
+        def run(share: slice) -> np.ndarray:
+            sums = np.zeros(3)
+            for rows in plan.blocks(share):
+                z = z_PZ[rows]
+                joined = decoder.forward(rows, [z])
+                joined[:, I:].sigmoid_()
+                likelihood = z.new_empty(len(z), I)
+                truth = truth_VI[plan.transitions(rows)]
+                sums[0] += loss_kernels.judge(joined.numpy(), truth.numpy(), plan.tolerance, likelihood.numpy())
+                sums[1] -= float(likelihood.log_().sum())
+                sums[2] += float((cycle.forward(rows, [joined]) - z).square_().sum())
+            return sums
+
+        means = sum(threads.run(run, plan.shares())) / np.array([P * I, P * I, P * Z])
         ctx.save_for_backward(z_PZ, truth_VI, *weights, *decoder.tensors, *cycle.tensors)
         ctx.plan, ctx.n_weights, ctx.n_decoder = plan, len(weights), len(decoder.tensors)
         joined = decoder.outs[-1]
         ctx.mark_non_differentiable(joined)
         ctx.set_materialize_grads(False)  # else PyTorch makes zeros of joined's size
-        means = squared_error / (P * I), -log_likelihood / (P * I), cycle_error / (P * Z)
         recon, awareness, again = (z_PZ.new_tensor(mean) for mean in means)
         return joined, recon, awareness, again
 
@@ -120,25 +129,29 @@ class _RecoveryCpu(torch.autograd.Function):
         z_PZ, truth_VI, *rest = ctx.saved_tensors
         weights, kept = rest[: ctx.n_weights], rest[ctx.n_weights :]
         of_decoder, of_cycle = plan.split(weights)
-        decoder = Pass(plan.decoder, of_decoder, True, kept[: ctx.n_decoder])
-        cycle = Pass(plan.cycle, of_cycle, True, kept[ctx.n_decoder :])
         (P, Z), I = z_PZ.shape, truth_VI.shape[1]
         recon, awareness, again = (0.0 if d is None else float(d) for d in (grad_recon, grad_awareness, grad_cycle))
         scales = np.float32(2 * recon / (P * I)), np.float32(awareness / (P * I))
         cycle_scale = 2 * again / (P * Z)
         d_z = torch.empty_like(z_PZ)
-        for rows in plan.blocks():
-            z, joined = z_PZ[rows], decoder.outs[-1][rows]
-            d_again = (cycle.outs[-1][rows] - z).mul_(cycle_scale)
-            d_target = None if plan.is_target_fixed else d_again.clone()
-            d_joined = torch.empty_like(joined)
-            cycle.backward(rows, d_again, [joined], [d_joined])
-            truth = truth_VI[plan.transitions(rows)]
-            loss_kernels.gradient(joined.numpy(), truth.numpy(), plan.tolerance, *scales, d_joined.numpy())
-            decoder.backward(rows, d_joined, [z], [d_z[rows]])
-            if d_target is not None:
-                d_z[rows].sub_(d_target)
-        return None, d_z, None, *decoder.gradients(), *cycle.gradients()
+
+        def run(share: slice) -> list[Tensor]:
+            decoder = Pass(plan.decoder, of_decoder, True, kept[: ctx.n_decoder])
+            cycle = Pass(plan.cycle, of_cycle, True, kept[ctx.n_decoder :])
+            for rows in plan.blocks(share):
+                z, joined = z_PZ[rows], decoder.outs[-1][rows]
+                d_again = (cycle.outs[-1][rows] - z).mul_(cycle_scale)
+                d_target = None if plan.is_target_fixed else d_again.clone()
+                d_joined = torch.empty_like(joined)
+                cycle.backward(rows, d_again, [joined], [d_joined])
+                truth = truth_VI[plan.transitions(rows)]
+                loss_kernels.gradient(joined.numpy(), truth.numpy(), plan.tolerance, *scales, d_joined.numpy())
+                decoder.backward(rows, d_joined, [z], [d_z[rows]])
+                if d_target is not None:
+                    d_z[rows].sub_(d_target)
+            return [*decoder.gradients(), *cycle.gradients()]
+
+        return None, d_z, None, *added(threads.run(run, plan.shares()))
 
 
 def recovery_losses(

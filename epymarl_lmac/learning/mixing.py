@@ -11,14 +11,14 @@ the state.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from epymarl_lmac.learning import mixing_kernels, mlp_kernels
-from epymarl_lmac.learning.mlp import blocks
+from epymarl_lmac.learning import mixing_kernels, mlp_kernels, threads
+from epymarl_lmac.learning.mlp import added, blocks
 from epymarl_lmac.learning.products import add_product, product
 
 BLOCK_ROWS = 1024
@@ -65,90 +65,92 @@ class _Pass:
         self.weights, self.q, self.state = weights, q_VN, state_VS
         layers = weights[:4]
         self.weight_XS, self.bias_X = (torch.cat([layer[k] for layer in layers]) for k in (0, 1))
-        widths = [len(layer[1]) for layer in layers]
-        self.to_final_at, self.bias_at = widths[0], widths[0] + widths[1]
-        self.value_at = self.bias_at + widths[2]
+        self.widths = [len(layer[1]) for layer in layers]
+        self.bounds = [0, *accumulate(self.widths)]  # of the layers that read the state
         self.is_deep = bool(weights.first)
-        (V, N), E = q_VN.shape, widths[2]
+        (V, N), E = q_VN.shape, self.widths[2]
         if kept is None:
             new = q_VN.new_empty
-            kept = [new(V, sum(widths)), new(V, E)] + ([new(V, N * E), new(V, E)] if self.is_deep else [])
+            kept = [new(V, sum(self.widths)), new(V, E)] + ([new(V, N * E), new(V, E)] if self.is_deep else [])
         self.kept = list(kept)
         self.read, self.hidden = self.kept[:2]
         self.first, self.final = self.kept[2:] if self.is_deep else (self.read, self.read)
-        self.columns = (0, 0) if self.is_deep else (0, self.to_final_at)  # of the mixing weights
-
-    def _hypernetworks(self) -> list[tuple[Sequence[Tensor], Tensor, slice]]:
-        """Returns of both hypernetworks the second layer, its output, and the columns that it reads."""
-        if not self.is_deep:
-            return []
-        w = self.weights
-        return [
-            (w.first, self.first, slice(0, self.to_final_at)),
-            (w.final, self.final, slice(self.to_final_at, self.bias_at)),
-        ]
+        self.columns = (0, 0) if self.is_deep else (0, self.bounds[1])  # of the mixing weights
+        self.hypernetworks: list[tuple[Sequence[Tensor], Tensor, slice]] = []  # second layer, its output, what it reads
+        if self.is_deep:
+            self.hypernetworks = [
+                (weights.first, self.first, slice(0, self.bounds[1])),
+                (weights.final, self.final, slice(self.bounds[1], self.bounds[2])),
+            ]
+        self.value, self.value_bias = weights.value[0].numpy().reshape(-1), weights.value[1].numpy()[0]
 
     def forward(self) -> Tensor:
         """Returns Q_tot, (V, 1)."""
-        total_V1, w = self.q.new_empty(len(self.q), 1), self.weights
-        bounds = [0, self.bias_at, self.value_at, len(self.bias_X)]
-        biases = [self.bias_X[start:stop].numpy() for start, stop in pairwise(bounds)]
-        have_relu = self.is_deep, False, True
-        value, value_bias = w.value[0].numpy().reshape(-1), w.value[1].numpy()[0]
-        for rows in blocks(len(self.q), BLOCK_ROWS):
-            read = self.read[rows]
-            product(self.state[rows], self.weight_XS.t(), out=read)
-            for at, bias_H, has_relu in zip(bounds, biases, have_relu, strict=False):
-                mlp_kernels.add_bias_at(read.numpy(), at, bias_H, has_relu)
-            for (weight, bias), out, columns in self._hypernetworks():
-                product(read[:, columns], weight.t(), out=out[rows])
-                mlp_kernels.add_bias(out[rows].numpy(), bias.numpy(), False)
-            mixing_kernels.mix(
-                self.q[rows].numpy(), *self._mixed(rows), self.hidden[rows].numpy(), value, value_bias,
-                total_V1[rows].numpy().reshape(-1),
-            )  # fmt: skip
-        return total_V1
+        total_V = self.q.new_empty(len(self.q))
+
+        def run(share: slice) -> None:
+            for rows in blocks(share, BLOCK_ROWS):
+                self._forward(rows, total_V[rows])
+
+        threads.run(run, threads.shares(len(self.q)))
+        return total_V.unsqueeze(1)
+
+    def _forward(self, rows: slice, total_K: Tensor) -> None:
+        """Writes Q_tot of a block."""
+        read, bounds = self.read[rows], self.bounds
+        product(self.state[rows], self.weight_XS.t(), out=read)
+        parts = (0, bounds[2], self.is_deep), (bounds[2], bounds[3], False), (bounds[3], bounds[4], True)
+        for start, stop, has_relu in parts:
+            mlp_kernels.add_bias_at(read.numpy(), start, self.bias_X[start:stop].numpy(), has_relu)
+        for (weight, bias), out, columns in self.hypernetworks:
+            product(read[:, columns], weight.t(), out=out[rows])
+            mlp_kernels.add_bias(out[rows].numpy(), bias.numpy(), False)
+        arrays = self.q[rows].numpy(), *self._mixed(rows), self.hidden[rows].numpy(), self.value, self.value_bias
+        mixing_kernels.mix(*arrays, total_K.numpy())
 
     def _mixed(self, rows: slice) -> tuple[Any, ...]:
         """Returns the arguments by which the compiled loops find weights and biases."""
         first_at, final_at = self.columns
         first, final, read = (t[rows].numpy() for t in (self.first, self.final, self.read))
-        return first, first_at, final, final_at, read, self.bias_at
+        return first, first_at, final, final_at, read, self.bounds[2]
 
     def backward(self, d_total_V1: Tensor, wants_state: bool) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         """Returns the gradients of the Q-values, of the states if wanted, and of the weights in order."""
-        w, new = self.weights, self.q.new_empty
         d_q = torch.empty_like(self.q)
         d_state = torch.empty_like(self.state) if wants_state else None
-        d_weight, d_bias = torch.zeros_like(self.weight_XS), torch.zeros_like(self.bias_X)
-        d_second = [[torch.zeros_like(tensor) for tensor in layer] for layer, _, _ in self._hypernetworks()]
-        d_value = [torch.zeros_like(w.value[0]), d_total_V1.sum(0)]
-        d_total = d_total_V1.contiguous().view(-1)
-        value, d_value_E = w.value[0].numpy().reshape(-1), d_value[0].numpy().reshape(-1)
-        K = min(len(self.q), BLOCK_ROWS)
-        d_read_K = new(K, len(self.bias_X))
-        d_second_K = [new(K, out.shape[1]) for _, out, _ in self._hypernetworks()]
-        for rows in blocks(len(self.q), BLOCK_ROWS):
-            n = rows.stop - rows.start
-            d_read = d_read_K[:n]
-            d_outs = [d[:n] for d in d_second_K]
-            d_first, d_final = d_outs if self.is_deep else (d_read, d_read)
-            mixing_kernels.mix_back(
-                d_total[rows].numpy(), self.q[rows].numpy(), *self._mixed(rows), self.hidden[rows].numpy(), value,
-                d_q[rows].numpy(), d_first.numpy(), d_final.numpy(), d_read.numpy(), d_value_E,
-            )  # fmt: skip
-            for (layer, _, columns), d_layer, d_out in zip(self._hypernetworks(), d_second, d_outs, strict=True):
-                add_product(d_layer[0], d_out.t(), self.read[rows, columns])
-                d_layer[1] += d_out.sum(0)
-                d_in = product(d_out, layer[0])
-                mixing_kernels.through_relu(d_in.numpy(), self.read[rows].numpy(), columns.start, d_read.numpy())
-            add_product(d_weight, d_read.t(), self.state[rows])
-            d_bias += d_read.sum(0)
-            if d_state is not None:
-                product(d_read, self.weight_XS, out=d_state[rows])
-        sizes = [len(layer[1]) for layer in w[:4]]
-        by_layer = [g for pair in zip(d_weight.split(sizes), d_bias.split(sizes), strict=True) for g in pair]
-        return d_q, d_state, [*by_layer, *(d for layer in d_second for d in layer), *d_value]
+        d_total_V = d_total_V1.contiguous().view(-1)
+
+        def run(share: slice) -> list[Tensor]:
+            d_weights = [torch.zeros_like(t) for t in (self.weight_XS, self.bias_X, *self.weights.value[:1])]
+            d_weights += [torch.zeros_like(t) for layer, _, _ in self.hypernetworks for t in layer]
+            for rows in blocks(share, BLOCK_ROWS):
+                d_read = self._backward(rows, d_total_V[rows], d_q[rows], d_weights)
+                if d_state is not None:
+                    product(d_read, self.weight_XS, out=d_state[rows])
+            return d_weights
+
+        d_weight, d_bias, d_value, *d_second = added(threads.run(run, threads.shares(len(self.q))))
+        pairs = zip(d_weight.split(self.widths), d_bias.split(self.widths), strict=True)
+        return d_q, d_state, [*chain.from_iterable(pairs), *d_second, d_value, d_total_V1.sum(0)]
+
+    def _backward(self, rows: slice, d_total_K: Tensor, d_q_KN: Tensor, d_weights: Sequence[Tensor]) -> Tensor:
+        """Adds a block's share of the weights' gradients; returns that of what the state's layers put out."""
+        d_weight, d_bias, d_value, *d_second = d_weights
+        d_read = torch.empty_like(self.read[rows])
+        d_outs = [torch.empty_like(out[rows]) for _, out, _ in self.hypernetworks]
+        d_first, d_final = d_outs or (d_read, d_read)
+        mixing_kernels.mix_back(
+            d_total_K.numpy(), self.q[rows].numpy(), *self._mixed(rows), self.hidden[rows].numpy(), self.value,
+            d_q_KN.numpy(), d_first.numpy(), d_final.numpy(), d_read.numpy(), d_value.numpy().reshape(-1),
+        )  # fmt: skip
+        for k, ((weight, _), _, columns) in enumerate(self.hypernetworks):
+            add_product(d_second[2 * k], d_outs[k].t(), self.read[rows, columns])
+            d_second[2 * k + 1] += d_outs[k].sum(0)
+            d_in = product(d_outs[k], weight)
+            mixing_kernels.through_relu(d_in.numpy(), self.read[rows].numpy(), columns.start, d_read.numpy())
+        add_product(d_weight, d_read.t(), self.state[rows])
+        d_bias += d_read.sum(0)
+        return d_read
 
 
 class _MixCpu(torch.autograd.Function):

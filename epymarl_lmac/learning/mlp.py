@@ -11,13 +11,14 @@ Letters: P rows, K rows of a block, I inputs, H columns of a layer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from epymarl_lmac.learning import input_parts, mlp_kernels
+from epymarl_lmac.learning import input_parts, mlp_kernels, threads
 from epymarl_lmac.learning.dropout import Dropout
 from epymarl_lmac.learning.forms import is_compiled
 from epymarl_lmac.learning.products import product
@@ -111,17 +112,15 @@ class Pass:
         self, plan: Plan, weights: Sequence[Tensor], keeps: bool, tensors: Sequence[Tensor] | None = None
     ) -> None:
         self._plan, self._weights = plan, plan.by_stage(weights)
-        n_stages = len(plan.kinds)
-        self._stored = [
-            plan.n_rows if keeps or k == n_stages - 1 else min(plan.n_rows, plan.block_rows) for k in range(n_stages)
-        ]
-        sizes = list(zip(self._stored, plan.widths, strict=True))
-        normed_sizes = [size for size, (_, eps) in zip(sizes, plan.kinds, strict=True) if eps is not None]
-        new = weights[0].new_empty
-        self.tensors = list(tensors) if tensors is not None else [new(*size) for size in (*sizes, *normed_sizes)]
-        self.outs, rest = self.tensors[:n_stages], iter(self.tensors[n_stages:])
+        last, new = len(plan.kinds) - 1, weights[0].new_empty
+        if tensors is None:
+            outs = [new(plan.n_rows if keeps or k == last else 0, H) for k, H in enumerate(plan.widths)]
+            has_norm = [eps is not None for _, eps in plan.kinds]
+            tensors = [*outs, *(new(plan.n_rows if keeps else 0, H) for H in compress(plan.widths, has_norm))]
+        self.tensors = list(tensors)
+        self.outs, rest = self.tensors[: last + 1], iter(self.tensors[last + 1 :])
         self.normed = [None if eps is None else next(rest) for _, eps in plan.kinds]
-        self.d_weights = [] if tensors is None else [[torch.zeros_like(t) for t in stage] for stage in self._weights]
+        self.d_weights: list[list[Tensor]] = []
 
     def forward(self, rows: slice, parts: Sequence[Tensor]) -> Tensor:
         """Returns the network's output for a block.
@@ -132,9 +131,8 @@ class Pass:
         """
         plan, here = self._plan, parts
         for k, ((weight, bias, *affine), (has_relu, eps)) in enumerate(zip(self._weights, plan.kinds, strict=True)):
-            within = rows if self._stored[k] == plan.n_rows else slice(0, rows.stop - rows.start)
-            out, levels, norm_input = self.outs[k][within], plan.levels[k], self.normed[k]
-            y = out if norm_input is None else norm_input[within]
+            out, levels, norm_input = _room(self.outs[k], rows), plan.levels[k], self.normed[k]
+            y = out if norm_input is None else _room(norm_input, rows)
             input_parts.linear(here, weight, y)
             if norm_input is not None:
                 gain, shift = affine
@@ -160,6 +158,8 @@ class Pass:
             d: gradient of the output for these rows; is changed.
             d_parts: written, for each part that wants a gradient.
         """
+        if not self.d_weights:
+            self.d_weights = [[torch.zeros_like(weight) for weight in stage] for stage in self._weights]
         for k in range(len(self._weights) - 1, -1, -1):
             self._through(k, d, rows)
             d_weight, d_bias = self.d_weights[k][:2]
@@ -189,10 +189,15 @@ class Pass:
         return [d for stage in self.d_weights for d in stage]
 
 
-def blocks(n_rows: int, block_rows: int) -> Iterator[slice]:
-    """Yields the rows of every block."""
-    for start in range(0, n_rows, block_rows):
-        yield slice(start, min(start + block_rows, n_rows))
+def _room(x_PH: Tensor, rows: slice) -> Tensor:
+    """Returns these rows of an array to be written; room for them where the array, which is empty, is not kept."""
+    return x_PH[rows] if len(x_PH) > 0 else x_PH.new_empty(rows.stop - rows.start, x_PH.shape[1])
+
+
+def blocks(rows: slice, block_rows: int) -> Iterator[slice]:
+    """Yields the blocks of some rows."""
+    for start in range(rows.start, rows.stop, block_rows):
+        yield slice(start, min(start + block_rows, rows.stop))
 
 
 def _forward(plan: Plan, tensors: Sequence[Tensor], keeps: bool) -> Pass:
@@ -200,9 +205,22 @@ def _forward(plan: Plan, tensors: Sequence[Tensor], keeps: bool) -> Pass:
     tensors = [t.detach() for t in tensors]
     parts, weights = tensors[: -plan.n_weights], tensors[-plan.n_weights :]
     network = Pass(plan, weights, keeps)
-    for rows in blocks(plan.n_rows, plan.block_rows):
-        network.forward(rows, [part[rows] for part in parts])
+
+    def run(share: slice) -> None:
+        for rows in blocks(share, plan.block_rows):
+            network.forward(rows, [part[rows] for part in parts])
+
+    threads.run(run, threads.shares(plan.n_rows))
     return network
+
+
+def added(gradients: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
+    """Returns the sum of the weights' gradients of several threads, in place of the first ones."""
+    first, *others = gradients
+    for other in others:
+        for total, own in zip(first, other, strict=True):
+            total += own
+    return first
 
 
 class _MlpCpu(torch.autograd.Function):
@@ -222,11 +240,16 @@ class _MlpCpu(torch.autograd.Function):
         parts, weights = given[: -plan.n_weights], given[-plan.n_weights :]
         wants = ctx.needs_input_grad[1 : 1 + len(parts)]
         d_parts = [torch.empty_like(part) if wanted else None for part, wanted in zip(parts, wants, strict=True)]
-        network = Pass(plan, weights, keeps=True, tensors=kept)
-        for rows in blocks(plan.n_rows, plan.block_rows):
-            d = grad_PH[rows].clone(memory_format=torch.contiguous_format)  # what is given is not ours to change
-            network.backward(rows, d, [part[rows] for part in parts], [None if d is None else d[rows] for d in d_parts])
-        return None, *d_parts, *network.gradients()
+
+        def run(share: slice) -> list[Tensor]:
+            own = Pass(plan, weights, keeps=True, tensors=kept)
+            for rows in blocks(share, plan.block_rows):
+                d = grad_PH[rows].clone(memory_format=torch.contiguous_format)  # what is given is not ours to change
+                d_rows = [None if d_part is None else d_part[rows] for d_part in d_parts]
+                own.backward(rows, d, [part[rows] for part in parts], d_rows)
+            return own.gradients()
+
+        return None, *d_parts, *added(threads.run(run, threads.shares(plan.n_rows)))
 
 
 def mlp(network: nn.Sequential, *parts: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from epymarl_lmac.learning import threads
 from epymarl_lmac.learning.forms import is_compiled
 from epymarl_lmac.processor import is_amd_with_avx512
 
@@ -30,15 +31,14 @@ _is_numpy = False
 
 
 def use(name: str, n_threads: int) -> str:
-    """Chooses the library of this process's matrix products, and PyTorch's number of threads.
+    """Chooses the library of this process's matrix products, and how many threads an update has.
 
-    Numpy's products get one thread: OpenBLAS's threads wait actively, and those of PyTorch, which do so as well, then
-    have no core to run on.
+    PyTorch shares the work of every operation out among its threads. With numpy's products the threads share out rows
+    (``threads.py``) and every product has one: OpenBLAS's own threads wait actively and take the cores of the others.
 
     Args:
-        name: one of ``CHOICES``; "auto" is numpy with one thread on an AMD processor for which numpy has AVX-512
-            kernels, else torch.
-        n_threads: of PyTorch.
+        name: one of ``CHOICES``; "auto" is numpy on an AMD processor for which numpy has AVX-512 kernels, else torch.
+        n_threads: of an update.
 
     Returns:
         What was chosen, "torch" or "numpy".
@@ -46,16 +46,22 @@ def use(name: str, n_threads: int) -> str:
     global _is_numpy
     import scipy.linalg.cython_blas  # noqa: F401 - loads the library of compiled loops, to limit its threads
 
-    torch.set_num_threads(n_threads)
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")
-    is_faster = n_threads == 1 and is_amd_with_avx512() and _numpys_kernels() in _AVX512
+    is_faster = is_amd_with_avx512() and _numpys_kernels() in _AVX512
     _is_numpy = name == NUMPY or (name == AUTO and is_faster)
+    torch.set_num_threads(1 if _is_numpy else n_threads)
+    threads.use(n_threads if _is_numpy else 1)
     return chosen()
 
 
 def chosen() -> str:
     """Returns what this process uses, "torch" or "numpy"."""
     return NUMPY if _is_numpy else TORCH
+
+
+def n_threads() -> int:
+    """Returns how many threads an update has."""
+    return max(threads.count(), torch.get_num_threads())
 
 
 def _numpys_kernels() -> str:
@@ -94,17 +100,31 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_PI: Tensor, weight_HI: Tensor, bias_H: Tensor | None) -> Tensor:
         ctx.save_for_backward(x_PI, weight_HI)
-        out = product(x_PI.detach(), weight_HI.detach().t())
-        return out if bias_H is None else out.add_(bias_H)
+        x, to_out, out = x_PI.detach(), weight_HI.detach().t(), x_PI.new_empty(len(x_PI), len(weight_HI))
+
+        def run(rows: slice) -> None:
+            product(x[rows], to_out, out=out[rows])
+            if bias_H is not None:
+                out[rows] += bias_H
+
+        threads.run(run, threads.shares(len(x)))
+        return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_PH: Tensor) -> tuple[Tensor | None, ...]:
         x_PI, weight_HI = ctx.saved_tensors
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
-        d_x = product(grad_PH, weight_HI) if wants_x else None
-        d_weight = product(grad_PH.t(), x_PI) if wants_weight else None
-        return d_x, d_weight, grad_PH.sum(0) if wants_bias else None
+        d_x = torch.empty_like(x_PI) if wants_x else None
+
+        def run(rows: slice) -> tuple[Tensor | None, Tensor | None]:
+            grad = grad_PH[rows]
+            if d_x is not None:
+                product(grad, weight_HI, out=d_x[rows])
+            return product(grad.t(), x_PI[rows]) if wants_weight else None, grad.sum(0) if wants_bias else None
+
+        found = threads.run(run, threads.shares(len(x_PI)))
+        return d_x, *(None if of_all[0] is None else sum(of_all) for of_all in zip(*found, strict=True))
 
 
 def linear(x: Tensor, weight_HI: Tensor, bias_H: Tensor | None = None) -> Tensor:

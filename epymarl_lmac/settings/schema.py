@@ -69,11 +69,11 @@ class RunSettings:
     updates_per_episode: float = setting(
         1.0, "gradient steps for every episode played, however many are played side by side", above=0, runner=True
     )
-    n_threads: int = setting(1, "CPU threads that PyTorch may use", low=1, resume=True, runner=True)
+    n_threads: int = setting(1, "CPU threads of an update", low=1, resume=True, runner=True)
     matrix_products: str = setting(
         "auto",
-        "library of an update's matrix products on the CPU: torch, numpy (with one thread), or auto: numpy on AMD "
-        "processors with AVX-512 if n_threads is 1, else torch; both give the same numbers to rounding",
+        "library of an update's matrix products on the CPU: torch, numpy, or auto: numpy on AMD processors with "
+        "AVX-512, else torch; both give the same numbers to rounding",
         choices=("auto", "torch", "numpy"),
         resume=True,
         runner=True,

@@ -5,7 +5,6 @@ made of PyTorch operations.
 """
 
 import pytest
-import threadpoolctl
 import torch
 from torch import nn
 
@@ -19,12 +18,7 @@ P = sum(COUNTS)
 
 @pytest.fixture(autouse=True, params=[products.TORCH, products.NUMPY])
 def library(request):
-    n_threads = torch.get_num_threads()
-    limits = threadpoolctl.threadpool_limits(user_api="blas")
     products.use(request.param, 1)
-    yield
-    products.use(products.TORCH, n_threads)
-    limits.restore_original_limits()
 
 
 def looped(cell, x, h, residual):

@@ -7,23 +7,15 @@ import threadpoolctl
 import torch
 from torch import nn
 
-from epymarl_lmac.learning import products
+from epymarl_lmac.learning import gru, mixing, products, threads
 from epymarl_lmac.learning.gru import gru_sequence
 from epymarl_lmac.learning.losses import recovery_losses
+from epymarl_lmac.learning.mixing import MixerWeights, mix
 from epymarl_lmac.learning.mlp import mlp
 from epymarl_lmac.processor import is_amd_with_avx512
 
 AMD = "processor : 0\nvendor_id : AuthenticAMD\nflags : fpu {}\n\nprocessor : 1\nvendor_id : Other\nflags : fpu\n"
 AVX512 = "avx512f avx512dq avx512cd avx512bw avx512vl"
-
-
-@pytest.fixture(autouse=True)
-def library_of_the_other_tests():
-    n_threads = torch.get_num_threads()
-    limits = threadpoolctl.threadpool_limits(user_api="blas")
-    yield
-    products.use(products.TORCH, n_threads)
-    limits.restore_original_limits()
 
 
 def run_linear(bias=True):
@@ -49,6 +41,24 @@ def run_gru():
     return h, [*parts, h0, *cell.parameters(), *first.parameters()]
 
 
+def run_gru_without_first_layer():
+    cell, counts = nn.GRUCell(4, 6), [5, 3, 3, 1]
+    x, residual = torch.randn(sum(counts), 4, requires_grad=True), torch.randn(sum(counts), 6, requires_grad=True)
+    h = gru_sequence(cell, x, torch.randn(5, 6), counts, residual)
+    return h, [x, residual, *cell.parameters()]
+
+
+def run_mixing():
+    sizes = [(7, 4), (7, 4), (3, 4), (3, 4), (6, 7), (3, 7), (1, 3)]
+    layers = [[torch.randn(out, within), torch.randn(out)] for out, within in sizes]
+    weights = MixerWeights(*layers)
+    q, state = torch.randn(9, 2), torch.randn(9, 4)
+    inputs = [q, state, *weights.flat()]
+    for tensor in inputs:
+        tensor.requires_grad_()
+    return mix(q, state, weights), inputs
+
+
 def run_recovery_losses():
     decoder = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4))
     cycle = nn.Sequential(nn.Linear(4, 4))
@@ -57,20 +67,54 @@ def run_recovery_losses():
     return torch.stack(losses), [z, *decoder.parameters(), *cycle.parameters()]
 
 
-@pytest.mark.parametrize("run", [run_linear, run_linear_without_bias, run_mlp, run_gru, run_recovery_losses])
+def gradients_of(run):
+    torch.manual_seed(0)
+    out, inputs = run()
+    weights = torch.linspace(-1, 1, out.numel()).view_as(out)
+    return [out.detach(), *torch.autograd.grad((out * weights).sum(), inputs)]
+
+
+PASSES = [
+    run_linear, run_linear_without_bias, run_mlp, run_gru, run_gru_without_first_layer, run_mixing, run_recovery_losses,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("run", PASSES)
 def test_numpys_products_give_what_pytorchs_do(run, monkeypatch):
     monkeypatch.setattr(products, "SMALL", 0)
     found, calls, real = [], [], products.np.matmul
     monkeypatch.setattr(products.np, "matmul", lambda *words, **more: calls.append(1) or real(*words, **more))
     for library in (products.TORCH, products.NUMPY):
         assert products.use(library, 1) == library
-        torch.manual_seed(0)
-        out, inputs = run()
-        weights = torch.linspace(-1, 1, out.numel()).view_as(out)
-        found.append([out.detach(), *torch.autograd.grad((out * weights).sum(), inputs)])
+        found.append(gradients_of(run))
         assert bool(calls) == (library == products.NUMPY)
     for of_torch, of_numpy in zip(*found, strict=True):
         torch.testing.assert_close(of_numpy, of_torch)
+
+
+@pytest.mark.parametrize("block_rows", [1, 3, 1024])
+@pytest.mark.parametrize("n_threads", [2, 3])
+@pytest.mark.parametrize("run", PASSES)
+def test_threads_that_share_out_rows_give_what_one_does(run, n_threads, block_rows, monkeypatch):
+    monkeypatch.setattr(products, "SMALL", 0)
+    monkeypatch.setattr(threads, "SMALLEST_SHARE", 1)
+    for module in (gru, mixing):
+        monkeypatch.setattr(module, "BLOCK_ROWS", block_rows)
+    found, numbers, real = [], [], threads.run
+    monkeypatch.setattr(threads, "run", lambda work, parts: numbers.append(len(parts)) or real(work, parts))
+    for n in (1, n_threads):
+        products.use(products.NUMPY, n)
+        found.append(gradients_of(run))
+        assert max(numbers) == n
+    for of_one, of_several in zip(*found, strict=True):
+        torch.testing.assert_close(of_several, of_one)
+
+
+def test_threads_give_the_same_numbers_every_time(monkeypatch):
+    monkeypatch.setattr(threads, "SMALLEST_SHARE", 1)
+    products.use(products.NUMPY, 3)
+    first, again = gradients_of(run_gru), gradients_of(run_gru)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
 def test_a_small_layer_is_pytorchs(monkeypatch):
@@ -103,9 +147,10 @@ def test_a_part_of_a_larger_array_is_written_and_added_to():
     assert torch.equal(large[:, :2], torch.ones(4, 2)) and torch.equal(large[:, 7:], torch.ones(4, 2))
 
 
-def test_pytorch_gets_the_threads_and_numpys_library_one():
-    products.use(products.NUMPY, 2)
-    assert torch.get_num_threads() == 2
+@pytest.mark.parametrize(("library", "of_pytorch", "of_rows"), [(products.NUMPY, 1, 2), (products.TORCH, 2, 1)])
+def test_threads_share_out_pytorchs_operations_or_rows(library, of_pytorch, of_rows):
+    products.use(library, 2)
+    assert (torch.get_num_threads(), threads.count(), products.n_threads()) == (of_pytorch, of_rows, 2)
     blas = [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
     assert blas and all(pool["num_threads"] == 1 for pool in blas)
     assert "scipy.linalg.cython_blas" in sys.modules  # compiled loops' own: loaded, so that it is limited as well
@@ -131,7 +176,5 @@ def test_what_is_an_amd_processor_with_avx512(text, expected, tmp_path):
 def test_auto_is_numpy_where_only_numpy_has_avx512(is_amd, kernels, chosen, monkeypatch):
     monkeypatch.setattr(products, "is_amd_with_avx512", lambda: is_amd)
     monkeypatch.setattr(products, "_numpys_kernels", lambda: kernels)
-    assert products.use(products.AUTO, 1) == chosen
-    assert products.use(products.AUTO, 2) == "torch"
-    assert products.use(products.AUTO, 1) == chosen
+    assert products.use(products.AUTO, 1) == products.use(products.AUTO, 2) == chosen
     assert products.description() == ("torch" if chosen == "torch" else f"numpy, {kernels} kernels")

@@ -290,7 +290,7 @@ class Link:
         open_NRS = None if open_RNS is None else open_RNS.transpose(0, 1)
         failed_NRS = torch.rand(N, R, N, device=heard.device) < drop if drop else None
         n_rows = SILENCED_ROWS if heard.device.type == "cpu" else R
-        for rows in blocks(R, n_rows):
+        for rows in blocks(slice(0, R), n_rows):
             lost_RNM = _lost(senders_NSM, needs_senders_NM, _rows(open_NRS, rows), _rows(failed_NRS, rows))
             heard[rows].masked_fill_(lost_RNM, 0.0)
         return heard
