@@ -83,6 +83,8 @@ _PLAIN: dict[str, Any] = {
     "continuing_episode": False,
     "step_mul": STEP_LOOPS,
     "move_amount": MOVE_AMOUNT,
+    "heuristic_ai": False,
+    "heuristic_rest": False,
     "obs_own_health": True,
     "obs_last_action": False,
     "obs_pathing_grid": False,

@@ -21,7 +21,10 @@ _END = {
 
 def goal(s: Sc2Settings) -> str:
     """Returns what the team must do, how it starts, what the enemies do and how reward is given."""
-    return " ".join([_teams(s), _start(s.battle_map), _opponent(s), _sight(s), _end(s), _reward(s)])
+    parts = [_teams(s), _start(s.battle_map), _opponent(s), _sight(s), _end(s), _reward(s)]
+    if s.heuristic_ai:
+        parts.insert(1, _script(s))
+    return " ".join(parts)
 
 
 def _plural(unit_type: str, count: int) -> str:
@@ -141,6 +144,14 @@ def _opponent(s: Sc2Settings) -> str:
     if m.opponent.kind == "attack_closest":
         return "Each enemy attacks the agent closest to it."
     return "The enemies wait where they start and attack only what comes near."
+
+
+def _script(s: Sc2Settings) -> str:
+    """Says what leads the agents in place of their actions."""
+    text = "A script leads the agents, whose own actions do nothing: each attacks the nearest enemy until that is dead"
+    if s.battle_map.family.heals:
+        text += ", a Medivac heals the nearest hurt agent"
+    return f"{text}; a target out of reach is approached by moves." if s.heuristic_rest else f"{text}."
 
 
 def _sight(s: Sc2Settings) -> str:

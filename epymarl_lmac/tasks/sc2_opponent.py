@@ -25,6 +25,7 @@ _NETWORKS = re.compile(r"(?:networks|checkpoint)-(\d+)\.pt")
 # What does not change how agents see the units and what they can do; everything else must be the same.
 _FREE = {
     "battle_map", "engine", "strict_actions", "continuing_episode", "opponent", "difficulty", "game_version",
+    "heuristic_ai", "heuristic_rest",
     *(field.name for field in dataclasses.fields(Sc2Settings) if field.name.startswith("reward_")),
 }  # fmt: skip
 
@@ -122,6 +123,8 @@ def fitting_opponent(env: str, settings: Sc2Settings) -> tuple[OpponentRun, Sc2S
     opponent = read_opponent(env, settings.opponent)
     theirs = opponent.task(env)
     found = [*_map_differences(settings.battle_map, theirs.battle_map), *_option_differences(settings, theirs)]
+    if theirs.heuristic_ai:
+        found.append("SMAC's script led the run's agents (heuristic_ai), so its networks never played")
     if found:
         raise TaskError(
             f"{env}: opponent={settings.opponent!r} does not fit {settings.battle_map.name}: {'; '.join(found)}. Its "

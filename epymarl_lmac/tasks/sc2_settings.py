@@ -52,7 +52,9 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     },
     SMACV2: {"sight_range": SIGHT_RANGE, "shoot_range": SHOOT_RANGE, "obs_enemy_health": False},
 }
-CAME_LATER = {"step_mul": STEP_LOOPS, "move_amount": MOVE_AMOUNT}  # records without them were made with these values
+CAME_LATER = {  # records without them were made with these values
+    "step_mul": STEP_LOOPS, "move_amount": MOVE_AMOUNT, "heuristic_ai": False, "heuristic_rest": False,
+}  # fmt: skip
 _V2_KEYS = ("obs_own_pos", "use_unit_ranges", "min_attack_range", "conic_fov", "prob_obs_enemy", "sight_memory",
             "action_mask")  # fmt: skip
 _V1_KEYS = ("flavour", "sight_range", "shoot_range", "obs_enemy_health")
@@ -78,6 +80,8 @@ class Sc2Settings:
     continuing_episode: bool
     step_mul: int  # game loops of a step
     move_amount: float  # cells from a unit to the point that a move sends it to
+    heuristic_ai: bool  # SMAC's script leads the agents in place of their actions
+    heuristic_rest: bool  # the script may do only what the agents may
     sight_range: float  # cells; with use_unit_ranges each type has its own
     shoot_range: float
     obs_all_health: bool
@@ -318,6 +322,8 @@ class _Reader:
         for key in ignored:
             if values[key]:
                 raise TaskError(f"{self.env}: {key}=True has no effect in flavour {self.flavour}; leave it false.")
+        if values["heuristic_rest"] and not values["heuristic_ai"]:
+            raise TaskError(f"{self.env}: heuristic_rest=True has no effect without heuristic_ai=True; leave it false.")
         shows_points = values["obs_pathing_grid"] or values["obs_terrain_height"]
         if shows_points and values["move_amount"] != int(values["move_amount"]):
             self.refuse("move_amount", "a whole number with obs_pathing_grid or obs_terrain_height, which look so far")

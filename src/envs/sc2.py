@@ -17,7 +17,8 @@ from envs.battle.observe import Observer
 from envs.battle.orders import COMMANDED
 from envs.battle.reward import RUNNING, WON, Scorer
 from envs.battle.rival import Rival
-from envs.battle.simulator import Simulator
+from envs.battle.scripted_team import ScriptedTeam
+from envs.battle.simulator import Orders, Simulator
 from envs.battle.units import UNIT_NAMES
 from envs.saved_arrays import check, restore, saved
 from envs.scene import AGENT, OTHER, Body, Scene
@@ -27,7 +28,7 @@ from epymarl_lmac.tasks.sc2_constants import SMAC_COMM
 from epymarl_lmac.tasks.sc2_engine import announce, choose_engine
 from epymarl_lmac.tasks.sc2_settings import SCRIPT, Sc2Settings
 
-_SIMULATOR, _RIVAL = "simulator.", "rival."  # prefixes of their arrays in a saved state
+_SIMULATOR, _RIVAL, _TEAM = "simulator.", "rival.", "scripted_team."  # prefixes of their arrays in a saved state
 SIMULATOR_VERSION = "2"  # goes up when the same seed would play another battle
 
 
@@ -38,6 +39,9 @@ class Sc2Env(BatchedEnv):
         num_envs: number B of battles.
         seed: root of the battles' random streams; battle b's stream depends on (seed, b) only, not on B.
         env_args: every key of the ``env_args`` of ``config/envs/sc2.yaml`` (``sc2v2.yaml`` for ``Sc2V2Env``).
+
+    Attributes:
+        scripted_team: what leads the agents with ``heuristic_ai``; None without.
 
     Raises:
         TaskError: the settings make no task, or ask for the game itself, which plays one battle a process.
@@ -74,6 +78,7 @@ class Sc2Env(BatchedEnv):
         self._observer = Observer(settings, self._table, int(seeds[1]))
         self._scorer = Scorer(settings, self._table)
         self._book = OrderBook(self._observer)
+        self.scripted_team = ScriptedTeam(self._observer) if settings.heuristic_ai else None
         self._live_B = np.zeros(num_envs, np.bool_)
         self._counts = dict.fromkeys(("battles_won", "battles_game", "timeouts"), 0)
         self.obs_BNO, self.state_BS = self._observer.obs_BNO, self._observer.state_BS
@@ -110,6 +115,8 @@ class Sc2Env(BatchedEnv):
         self._live_B |= which_B
         self._scorer.begin(which_B)
         self._observer.begin(which_B)
+        if self.scripted_team is not None:
+            self.scripted_team.begin(which_B)
         if self._rival is not None:
             self._rival.begin(which_B)
 
@@ -117,23 +124,30 @@ class Sc2Env(BatchedEnv):
         """Moves every battle that has not ended by one step: ``step_mul`` game loops, half a second as published.
 
         Args:
-            actions_BN: integers (B, N), see ``docs/environments/sc2.md``.
+            actions_BN: integers (B, N), see ``docs/environments/sc2.md``. With ``heuristic_ai`` the script's orders are
+                given in their place; they stay the last actions that are observed, and are not written to.
 
         Returns:
             The step's result. ``info``: ``battle_won``; ``dead_allies`` and ``dead_enemies`` but in smac_comm.
 
         Raises:
-            ActionError: a wrong shape, an action that does not exist, or (strict) one that is not available. Nothing
-                has changed then.
+            ActionError: a wrong shape, an action that does not exist, or (strict) one that is not available and that no
+                script replaces. Nothing has changed then.
         """
         live_B = self._live_B.copy()
         actions_BN = accepted(self._observer, actions_BN, live_B, self.env_name)
-        orders = self._book.orders(actions_BN, live_B)
+        orders = self._orders(actions_BN, live_B)
         if self._rival is None:
             self._simulator.step(orders, active_B=live_B)
         else:
             self._simulator.step(orders, self._rival.orders(live_B), active_B=live_B)
         return self._finish_step(actions_BN, live_B)
+
+    def _orders(self, actions_BN: np.ndarray, live_B: np.ndarray) -> Orders:
+        """Returns the agents' orders: of their accepted actions, or of the script."""
+        if self.scripted_team is not None:
+            return self.scripted_team.orders(live_B)
+        return self._book.orders(actions_BN, live_B)
 
     def _finish_step(self, actions_BN: np.ndarray, live_B: np.ndarray, order_N: np.ndarray | None = None) -> StepResult:
         """Reads the units after a step in the battles of ``live_B``: reward, end, observations."""
@@ -197,7 +211,7 @@ class Sc2Env(BatchedEnv):
         """Puts one battle into any state and observes it, as the first observation of an episode.
 
         The next reward is counted from this state, units that are dead in it are not counted again, and what agents
-        had seen before is forgotten. An ended battle goes on.
+        had seen before is forgotten, as are a script's targets. An ended battle goes on.
 
         Args:
             battle: index of the battle.
@@ -223,6 +237,8 @@ class Sc2Env(BatchedEnv):
         observer.forget_all(which_B)
         self._scorer.begin(which_B)
         observer.observe(which_B, order_N)
+        if self.scripted_team is not None:
+            self.scripted_team.begin(which_B)
         if self._rival is not None:
             self._rival.begin(which_B)
 
@@ -237,8 +253,8 @@ class Sc2Env(BatchedEnv):
         """Plays one step of one battle whose outcome is given: the units of the table after it.
 
         The actions are checked and remembered, reward, end and observations are those of the given units; the
-        simulator does not run, and an opponent that is a run is not asked. This is how recorded battles are replayed
-        through the interface.
+        simulator does not run, and an opponent that is a run is not asked. The script of ``heuristic_ai`` chooses its
+        targets. This is how recorded battles are replayed through the interface.
 
         Args:
             battle: index of the battle; the others stay as they are.
@@ -254,7 +270,7 @@ class Sc2Env(BatchedEnv):
         actions_BN = np.zeros((self.num_envs, self.n_agents), np.int64)
         actions_BN[battle] = actions_N
         actions_BN = accepted(self._observer, actions_BN, live_B, self.env_name)
-        self._book.orders(actions_BN, live_B)  # turns the look directions
+        self._orders(actions_BN, live_B)  # turns the look directions, or lets the script choose
         self._table.set_battle(battle, rows)
         return self._finish_step(actions_BN, live_B, order_N)
 
@@ -293,6 +309,8 @@ class Sc2Env(BatchedEnv):
         """Everything that later steps depend on but the simulator's own: the arrays, not copies."""
         own = {f"observer.{name}": array for name, array in self._observer.arrays().items()}
         own |= {f"scorer.{name}": array for name, array in self._scorer.arrays().items()}
+        if self.scripted_team is not None:
+            own |= {f"{_TEAM}{name}": array for name, array in self.scripted_team.arrays().items()}
         return own | {"live_B": self._live_B}
 
     def state_dict(self) -> dict[str, np.ndarray]:

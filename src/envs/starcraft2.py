@@ -30,7 +30,7 @@ _PASSED_ON = (
     "obs_terrain_height", "obs_timestep_number", "obs_instead_of_state", "state_last_action", "state_timestep_number",
     "reward_sparse", "reward_only_positive", "reward_death_value", "reward_win", "reward_defeat",
     "reward_negative_scale", "reward_scale", "reward_scale_rate", "difficulty", "game_version",
-    "step_mul",
+    "step_mul", "heuristic_ai", "heuristic_rest",
 )  # fmt: skip
 _PASSED_ON_V2 = ("obs_own_pos", "use_unit_ranges", "min_attack_range", "conic_fov", "prob_obs_enemy", "action_mask")
 _FIELDS = ("health", "health_max", "shield", "shield_max", "energy")
@@ -184,7 +184,7 @@ class NativeGame(MultiAgentEnv):
         """Refuses what the game would refuse, or replaces it where the settings are not strict."""
         for i, action in enumerate(actions):
             row = self.get_avail_agent_actions(i)
-            if 0 <= action < len(row) and row[action]:
+            if 0 <= action < len(row) and (row[action] or self.settings.heuristic_ai):
                 continue
             if self.settings.strict_actions or not 0 <= action < len(row):
                 possible = ", ".join(str(a) for a, bit in enumerate(row) if bit)
@@ -242,6 +242,8 @@ class ReadGame(NativeGame):
         battle_map = settings.battle_map
         rank = battle_map.ally_rank
         self._ally_names = sorted(battle_map.ally_types, key=lambda name: rank[name])  # SMAC's order of agents
+        if settings.heuristic_rest:  # the package's script asks its game what an agent may do: ours has other ranges
+            game.get_avail_agent_actions = self.get_avail_agent_actions
 
     def _read_units(self) -> None:
         """Copies the game's units into the table; the dead keep their last position."""

@@ -13,7 +13,7 @@ from epymarl_lmac.errors import ActionError
 from epymarl_lmac.tasks.sc2 import action_names
 
 NO_OP, STOP_ACTION, FIRST_LOOK = 0, 1, 6
-_MOVES = np.array([[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [-1.0, 0.0]])  # times the move amount
+MOVES = np.array([[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [-1.0, 0.0]])  # times the move amount
 
 
 def accepted(observer: Observer, actions_BN: np.ndarray, live_B: np.ndarray, env: str) -> np.ndarray:
@@ -27,6 +27,7 @@ def accepted(observer: Observer, actions_BN: np.ndarray, live_B: np.ndarray, env
 
     Returns:
         int64 (B, N). Without ``strict_actions`` an action that is not available has become stop, or no-op for the dead.
+        Where a script replaces them (``heuristic_ai``) actions need not be available and stay as they are.
 
     Raises:
         ActionError: a wrong shape or type, an action outside 0..A-1, or (strict) one that is not available. Nothing
@@ -45,6 +46,8 @@ def accepted(observer: Observer, actions_BN: np.ndarray, live_B: np.ndarray, env
         raise ActionError(
             f"{env}: battle {b}, agent {i}: action {actions[b, i]} does not exist; expected 0..{A - 1}.", b, i
         )
+    if observer.settings.heuristic_ai:
+        return actions
     is_available = np.take_along_axis(observer.avail_BNA, actions[:, :, None], axis=2)[:, :, 0] > 0
     refused = live_B[:, None] & ~is_available
     if refused.any():
@@ -68,7 +71,7 @@ def refusal(observer: Observer, b: int, i: int, action: int) -> str:
         why = "only dead agents may choose no-op; use 1 (stop) to do nothing"
     elif action < FIRST_LOOK:
         half = settings.move_amount / 2
-        x, y = t.x[b, i] + half * _MOVES[action - 2, 0], t.y[b, i] + half * _MOVES[action - 2, 1]
+        x, y = t.x[b, i] + half * MOVES[action - 2, 0], t.y[b, i] + half * MOVES[action - 2, 1]
         why = f"the cell of ({x:.2f}, {y:.2f}) is outside the map or cannot be walked on"
     else:
         why = _no_target(observer, b, i, action - rules.first_attack)
@@ -104,7 +107,7 @@ class OrderBook:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         B, N, _ = observer.avail_BNA.shape
-        self._moves = observer.settings.move_amount * _MOVES
+        self._moves = observer.settings.move_amount * MOVES
         self._orders = Orders(np.zeros((B, N), np.int8), np.zeros((B, N), np.int16), np.zeros((B, N, 2), np.float32))
 
     def orders(self, actions_BN: np.ndarray, live_B: np.ndarray) -> Orders:

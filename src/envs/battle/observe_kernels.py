@@ -115,7 +115,7 @@ def in_cone(dx: float, dy: float, reach: float, look_x: float, look_y: float, co
 
 
 @njit(cache=True, inline="always")
-def _lives(u: Units, b: int, k: int) -> bool:
+def lives(u: Units, b: int, k: int) -> bool:
     return u.alive[b, k] and u.health[b, k] > 0
 
 
@@ -145,7 +145,7 @@ def _write_available(
 ) -> None:
     """Writes the available actions of one agent."""
     row_A[:] = 0
-    if not _lives(u, b, i):
+    if not lives(u, b, i):
         row_A[0] = 1
         return
     x, y = np.float64(u.x[b, i]), np.float64(u.y[b, i])
@@ -158,12 +158,12 @@ def _write_available(
     row_A[6 : rules.first_attack] = 1
     if rules.heals and rules.is_medivac_K[u.unit_type[b, i]]:
         for k in range(rules.n):
-            if not _lives(u, b, k) or rules.is_medivac_K[u.unit_type[b, k]]:
+            if not lives(u, b, k) or rules.is_medivac_K[u.unit_type[b, k]]:
                 continue
             row_A[rules.first_attack + k] = not masks or reaches(rules, u, b, i, k, look_BN2)
     else:
         for j in range(rules.m):
-            if _lives(u, b, rules.n + j):
+            if lives(u, b, rules.n + j):
                 row_A[rules.first_attack + j] = not masks or reaches(rules, u, b, i, rules.n + j, look_BN2)
 
 
@@ -272,7 +272,7 @@ def _write_enemies(
             if sees and first_BM[b, j] == UNSEEN:  # a dead enemy's last position counts as well
                 _note_sighting(rules, b, i, j, first_BM, may_BMN, random_B)
             may_see = may_BMN[b, j, i]
-        if sees and may_see and _lives(u, b, e):
+        if sees and may_see and lives(u, b, e):
             unit_type = u.unit_type[b, e]
             row_O[k] = avail_A[rules.first_attack + j]
             row_O[k + 1] = dist / sight
@@ -310,7 +310,7 @@ def _write_allies(
             sees = in_cone(dx, dy, sight, look_BN2[b, i, 0], look_BN2[b, i, 1], rules.cone)
         else:
             sees = dist < sight
-        if sees and _lives(u, b, a):
+        if sees and lives(u, b, a):
             unit_type = u.unit_type[b, a]
             row_O[k] = 1.0
             row_O[k + 1] = dist / sight
@@ -385,7 +385,7 @@ def write_obs(
             i = order_N[place]
             row_O = obs_BNO[b, i]
             row_O[:] = 0.0
-            if _lives(u, b, i):
+            if lives(u, b, i):
                 for k in range(4):
                     row_O[k] = reach_BNA[b, i, 2 + k]
                 x, y = np.float64(u.x[b, i]), np.float64(u.y[b, i])
@@ -406,12 +406,12 @@ def forget_sightings(rules: Rules, u: Units, which_B: np.ndarray, first_BM: np.n
             continue
         for j in range(rules.m):
             first = first_BM[b, j]
-            if first != UNSEEN and not _lives(u, b, first):
+            if first != UNSEEN and not lives(u, b, first):
                 first_BM[b, j] = UNSEEN
                 may_BMN[b, j, :] = False
                 may_BMN[b, :, first] = False
         for j in range(rules.m):
-            if not _lives(u, b, rules.n + j):
+            if not lives(u, b, rules.n + j):
                 first_BM[b, j] = UNSEEN
                 may_BMN[b, j, :] = False
 
@@ -436,7 +436,7 @@ def write_state(
         row_S = state_BS[b]
         row_S[:] = 0.0
         for i in range(rules.n):
-            if not _lives(u, b, i):
+            if not lives(u, b, i):
                 continue
             k, unit_type = i * ally_width, u.unit_type[b, i]
             is_healer = rules.heals and rules.is_medivac_K[unit_type]
@@ -456,7 +456,7 @@ def write_state(
                 row_S[k + rules.ally_slot_K[unit_type]] = 1.0
         for j in range(rules.m):
             e = rules.n + j
-            if not _lives(u, b, e):
+            if not lives(u, b, e):
                 continue
             k, unit_type = rules.n * ally_width + j * enemy_width, u.unit_type[b, e]
             row_S[k] = np.float64(u.health[b, e]) / np.float64(u.health_max[b, e])

@@ -208,6 +208,29 @@ def test_the_game_gets_the_time_base_and_the_move_amount(fake_package):
     assert (asked["step_mul"], asked["move_amount"]) == (4, 3) and isinstance(asked["move_amount"], int)
 
 
+def test_the_game_is_told_to_play_smacs_script_and_takes_any_action_then(fake_package):
+    env = _make("3m", heuristic_ai=True)
+    asked = FakeGame.made[0]
+    assert (asked["heuristic_ai"], asked["heuristic_rest"]) == (True, False)
+    env.reset()
+    env.step([8, 0, 1])
+    assert env.game.steps == [[8, 0, 1]]
+    with pytest.raises(ActionError, match="agent 1: action 9 is not available"):
+        env.step([1, 9, 1])
+    _make("3m")
+    assert FakeGame.made[1]["heuristic_ai"] is False
+
+
+def test_smacs_script_asks_our_interface_what_agents_may_do_where_its_ranges_are_others(fake_package):
+    env = _make("bane_vs_hM", heuristic_ai=True, heuristic_rest=True)
+    env.reset()
+    for _ in range(4):
+        assert [env.game.get_avail_agent_actions(i) for i in range(3)] == env.get_avail_actions()
+        env.step([0, 0, 0])
+    assert env.game.steps == [[0, 0, 0]] * 4
+    assert _make("3m", heuristic_ai=True, heuristic_rest=True).game.get_avail_agent_actions(0)[1:3] == [1, 1]
+
+
 def test_the_comm_maps_are_read_through_our_interface(fake_package):
     env = _make("bane_vs_hM")
     assert fake_package.map_param_registry["bane_vs_hM"]["n_agents"] == 3

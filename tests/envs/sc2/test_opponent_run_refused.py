@@ -60,5 +60,12 @@ def test_other_options_and_another_flavour(marines):
     assert "obs_last_action is True, the run's False" in refused(opponent=marines, obs_last_action=True)
 
 
+def test_a_run_whose_agents_a_script_led(marines, tmp_path):
+    record_run(tmp_path / "run", heuristic_ai=True)
+    message = refused(opponent=tmp_path / "run")
+    assert "SMAC's script led the run's agents (heuristic_ai), so its networks never played" in message
+    assert Sc2Env(1, 0, **env_args(opponent=marines, heuristic_ai=True)).scripted_team is not None  # against it is fine
+
+
 def test_starcraft_2_itself_takes_no_run(marines):
     assert "needs engine=embedded" in refused(opponent=marines, engine="starcraft2")

@@ -44,6 +44,9 @@ BAD = [
     ("sc2", {"move_amount": 0}, "move_amount=0 is not possible; expected a number above 0"),
     ("sc2v2", {"move_amount": True}, "move_amount=True is not possible; expected a number"),
     ("sc2", {"move_amount": 1.5, "obs_pathing_grid": True}, "move_amount=1.5 is not possible; expected a whole number"),
+    ("sc2", {"heuristic_ai": 1}, "heuristic_ai=1 is not possible; expected true or false"),
+    ("sc2", {"heuristic_rest": True}, "heuristic_rest=True has no effect without heuristic_ai=True; leave it false"),
+    ("sc2v2", {"heuristic_rest": True}, "heuristic_rest=True has no effect without heuristic_ai=True"),
     ("sc2", {"reward_scale_rate": 0}, "reward_scale_rate=0"),
     ("sc2", {"difficulty": "12"}, "difficulty='12'"),
     ("sc2", {"difficulty": "9"}, "difficulty='9' needs engine=starcraft2"),
@@ -62,10 +65,13 @@ def test_settings_that_make_no_task_are_refused(env, changes, message):
         _settings(env, **changes)
 
 
-def test_a_record_of_an_earlier_version_was_made_with_the_published_time_base():
-    args = {key: value for key, value in env_args("sc2").items() if key not in ("step_mul", "move_amount")}
-    settings = Sc2Settings.from_env_args("sc2", args)
+@pytest.mark.parametrize("env", ["sc2", "sc2v2"])
+def test_a_record_of_an_earlier_version_was_made_with_the_published_time_base_and_by_its_own_actions(env):
+    later = ("step_mul", "move_amount", "heuristic_ai", "heuristic_rest")
+    args = {key: value for key, value in env_args(env).items() if key not in later}
+    settings = Sc2Settings.from_env_args(env, args)
     assert (settings.step_mul, settings.move_amount) == (8, 2.0)
+    assert (settings.heuristic_ai, settings.heuristic_rest) == (False, False)
 
 
 def test_a_missing_key_is_named():
