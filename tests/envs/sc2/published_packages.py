@@ -47,10 +47,13 @@ OPTIONS = (
     "reward_negative_scale", "reward_scale", "reward_scale_rate",
 )  # fmt: skip
 OWN_OPTIONS = {
-    "smac": (),
+    "smac": ("heuristic_ai", "heuristic_rest"),
     "smac_comm": ("obs_enemy_health", "sight_range", "shoot_range"),
-    "smacv2": ("obs_own_pos", "conic_fov", "use_unit_ranges", "min_attack_range", "prob_obs_enemy", "action_mask"),
-}
+    "smacv2": (
+        "obs_own_pos", "conic_fov", "use_unit_ranges", "min_attack_range", "prob_obs_enemy", "action_mask",
+        "heuristic_ai", "heuristic_rest",
+    ),
+}  # fmt: skip
 
 
 class _StandIn(ModuleType):
@@ -159,6 +162,7 @@ class PublishedEnv:
         env.death_tracker_enemy = np.array([float(unit.health == 0) for unit in env.enemies.values()])
         env.win_counted = env.defeat_counted = False
         env.last_action, env._episode_steps = np.eye(env.n_actions)[last], steps
+        env.heuristic_targets = [None] * self.n
         if self.flavour == "smacv2":
             env.obs_enemies = np.zeros((env.n_enemies, self.n))
             env.enemy_tags = [None] * env.n_enemies
@@ -167,7 +171,10 @@ class PublishedEnv:
             self.module.random = SimpleNamespace(shuffle=lambda agents: agents.__setitem__(slice(None), order))
 
     def play(self, actions: np.ndarray, rows: Mapping[str, np.ndarray]) -> tuple[float, bool, dict[str, Any]]:
-        """Plays a step that leads to the given units; returns reward, whether the episode ended, and the info."""
+        """Plays a step that leads to the given units; returns reward, whether the episode ended, and the info.
+
+        SMAC's script, where it plays, writes what it does into ``actions``.
+        """
         self._shown = [unit for unit in self._units(rows) if unit.health > 0]
         return self.env.step(actions)
 
