@@ -60,7 +60,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="n_threads")
     parser.add_argument("--products", choices=products.CHOICES, default=products.AUTO, help="matrix_products")
     options = parser.parse_args()
-    of_torch, rate = (one_core(library) for library in (products.TORCH, options.products))
+    of_torch = one_core(products.TORCH)
+    rate = of_torch if products.use(options.products, 1) == products.TORCH else matmul_rate()
     print(f"one core: {rate / 1e9:.0f} GFLOP/s, matrix products by {products.description()}", end="")
     print(f"; PyTorch's: {of_torch / 1e9:.0f} GFLOP/s; threads: {options.threads}")
     columns = "task", "algorithm", "steps/s", "`qmix` beside it", "ratio", "update, ms", "floor, ms", "share"

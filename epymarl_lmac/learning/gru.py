@@ -79,6 +79,7 @@ def _shares(counts: Sequence[int]) -> list[_Share]:
 
 
 @lru_cache(maxsize=4)  # an update's networks have the same rows
+@torch.inference_mode(False)  # whoever asks first, a learner may read the rows too
 def _shares_of(counts: tuple[int, ...], n: int, block_rows: int) -> list[_Share]:
     steps_R = np.bincount(np.asarray(counts) - 1, minlength=counts[0])[::-1].cumsum()[::-1]  # of every sequence
     until_R, total = steps_R.cumsum(), sum(counts)
@@ -264,11 +265,7 @@ class _Backward:
 
     def run(self, shares: Sequence[_Share]) -> list[Tensor | None]:
         """Returns the gradients of the parts and of all weights, in the order of ``_Weights``."""
-        first, *others = threads.run(self._run, shares)
-        for other in others:
-            for total, own in zip(first, other, strict=True):
-                total += own
-        return [*self.d_parts, *first]
+        return [*self.d_parts, *threads.added(threads.run(self._run, shares))]
 
     def _run(self, share: _Share) -> list[Tensor]:
         """Goes through the blocks of a share from the last to the first; returns its gradients of the weights."""

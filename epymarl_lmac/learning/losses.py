@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from epymarl_lmac.learning import loss_kernels, threads
 from epymarl_lmac.learning.forms import is_compiled
-from epymarl_lmac.learning.mlp import Pass, Plan, added, blocks, mlp, stages_of, weights_of
+from epymarl_lmac.learning.mlp import Pass, Plan, blocks, mlp, stages_of, weights_of
 
 
 class RecoveryLosses(NamedTuple):
@@ -151,7 +151,7 @@ class _RecoveryCpu(torch.autograd.Function):
                     d_z[rows].sub_(d_target)
             return [*decoder.gradients(), *cycle.gradients()]
 
-        return None, d_z, None, *added(threads.run(run, plan.shares()))
+        return None, d_z, None, *threads.added(threads.run(run, plan.shares()))
 
 
 def recovery_losses(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.learning import mixing_kernels, mlp_kernels, threads
-from epymarl_lmac.learning.mlp import added, blocks
+from epymarl_lmac.learning.mlp import blocks
 from epymarl_lmac.learning.products import add_product, product
 
 BLOCK_ROWS = 1024
@@ -129,7 +129,7 @@ class _Pass:
                     product(d_read, self.weight_XS, out=d_state[rows])
             return d_weights
 
-        d_weight, d_bias, d_value, *d_second = added(threads.run(run, threads.shares(len(self.q))))
+        d_weight, d_bias, d_value, *d_second = threads.added(threads.run(run, threads.shares(len(self.q))))
         pairs = zip(d_weight.split(self.widths), d_bias.split(self.widths), strict=True)
         return d_q, d_state, [*chain.from_iterable(pairs), *d_second, d_value, d_total_V1.sum(0)]
 

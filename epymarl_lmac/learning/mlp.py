@@ -214,15 +214,6 @@ def _forward(plan: Plan, tensors: Sequence[Tensor], keeps: bool) -> Pass:
     return network
 
 
-def added(gradients: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
-    """Returns the sum of the weights' gradients of several threads, in place of the first ones."""
-    first, *others = gradients
-    for other in others:
-        for total, own in zip(first, other, strict=True):
-            total += own
-    return first
-
-
 class _MlpCpu(torch.autograd.Function):
     """A network in the compiled form."""
 
@@ -249,7 +240,7 @@ class _MlpCpu(torch.autograd.Function):
                 own.backward(rows, d, [part[rows] for part in parts], d_rows)
             return own.gradients()
 
-        return None, *d_parts, *added(threads.run(run, threads.shares(plan.n_rows)))
+        return None, *d_parts, *threads.added(threads.run(run, threads.shares(plan.n_rows)))
 
 
 def mlp(network: nn.Sequential, *parts: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -52,20 +53,30 @@ def run(work: Callable[[S], T], parts: Sequence[S]) -> list[T]:
 
     Nothing that is done there is recorded for gradients.
     """
+    mode = torch.inference_mode if torch.is_inference_mode_enabled() else torch.no_grad  # every thread has its own
     if len(parts) == 1:
-        return [_busy(work, parts[0])]
+        return [_busy(work, parts[0], mode)]
     assert _pool is not None
-    others = [_pool.submit(_busy, work, part) for part in parts[1:]]
-    return [_busy(work, parts[0]), *(other.result() for other in others)]
+    others = [_pool.submit(_busy, work, part, mode) for part in parts[1:]]
+    return [_busy(work, parts[0], mode), *(other.result() for other in others)]
 
 
-def _busy(work: Callable[[S], T], part: S) -> T:
+def _busy(work: Callable[[S], T], part: S, mode: Callable[..., Any]) -> T:
     _here.is_busy = True
     try:
-        with torch.no_grad():  # every thread has its own switch
+        with mode():
             return work(part)
     finally:
         _here.is_busy = False
+
+
+def added(gradients: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
+    """Returns the sums of what the threads found, tensor by tensor; the first thread's hold them."""
+    first, *others = gradients
+    for other in others:
+        for total, own in zip(first, other, strict=True):
+            total += own
+    return first
 
 
 def _forget() -> None:

@@ -110,6 +110,16 @@ def test_threads_that_share_out_rows_give_what_one_does(run, n_threads, block_ro
         torch.testing.assert_close(of_several, of_one)
 
 
+def test_threads_work_for_those_who_act(monkeypatch):
+    monkeypatch.setattr(products, "SMALL", 0)
+    monkeypatch.setattr(threads, "SMALLEST_SHARE", 1)
+    products.use(products.NUMPY, 2)
+    layer, x = products.Linear(5, 3), torch.randn(7, 5)
+    with torch.inference_mode():  # as where episodes are played
+        out = layer(x)
+    torch.testing.assert_close(out.clone(), layer(x))
+
+
 def test_threads_give_the_same_numbers_every_time(monkeypatch):
     monkeypatch.setattr(threads, "SMALLEST_SHARE", 1)
     products.use(products.NUMPY, 3)
