@@ -25,6 +25,7 @@ from epymarl_lmac.record.files import whole_file, write_json
 from epymarl_lmac.settings.fields import defaults_of
 from epymarl_lmac.settings.renamed import current_names
 from epymarl_lmac.settings.schema import RESUMABLE, RunSettings
+from epymarl_lmac.tasks.entries import completed
 
 INDEX = "checkpoint.json"
 LOCK = "lock"
@@ -261,12 +262,12 @@ def load_networks(folder: Path, t_env: int | None = None) -> tuple[int, dict[str
 def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Refuses to continue a run under other settings; those of ``RESUMABLE`` may differ.
 
-    A setting that is newer than the checkpoint counts as its default.
+    A setting that is newer than the checkpoint counts as its default, an option of the environment as what it was then.
 
     Raises:
         CheckpointError: naming every setting that differs with both values.
     """
-    saved = current_names(saved, "the checkpoint")
+    saved = completed(current_names(saved, "the checkpoint"))
     defaults = defaults_of(RunSettings)
     saved = {**{key: defaults[key] for key in current if key in defaults}, **saved}
     keys = sorted((set(saved) | set(current)) - RESUMABLE)

@@ -17,6 +17,7 @@ from epymarl_lmac.errors import RecordError
 from epymarl_lmac.learning import products
 from epymarl_lmac.paths import source_root
 from epymarl_lmac.record.files import write_json as write_json  # protocol_gen imports it from here
+from epymarl_lmac.tasks.entries import completed
 
 PACKAGES = ("torch", "numpy", "numba", "sacred", "safetensors", "lbforaging", "gymnasium", "setuptools")
 FILE_NAME = "run.json"
@@ -69,7 +70,7 @@ def machine() -> dict[str, Any]:
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:
-    """Returns what ``run.json`` of a run's folder says.
+    """Returns what ``run.json`` of a run's folder says, its settings completed by options that came later.
 
     Raises:
         RecordError: there is none, or it is damaged.
@@ -83,4 +84,6 @@ def read_run(folder: str | Path) -> dict[str, Any]:
         raise RecordError(f"{path} cannot be read: {err}") from err
     if not isinstance(content, dict):
         raise RecordError(f"{path} is damaged: it must hold names and values, not a {type(content).__name__}.")
+    if isinstance(content.get("settings"), dict):
+        content["settings"] = completed(content["settings"])
     return content

@@ -5,12 +5,13 @@ A new environment is one module, one yaml in ``config/envs`` and one line here; 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from epymarl_lmac.errors import TaskError
 from epymarl_lmac.lazy_registry import LazyRegistry
 from epymarl_lmac.plugin.entry_points import extended
-from epymarl_lmac.tasks.entry import EnvEntry, Score, as_entry, make_envs_importable
+from epymarl_lmac.tasks.entry import EnvEntry, Score, as_entry, make_envs_importable, resolve
 
 SUCCESS = Score("success_mean", 0, 1)
 BATTLE = Score("battle_won_mean", 0, 1)
@@ -48,6 +49,7 @@ OURS = {
         single="envs.starcraft2:make_sc2",
         choose="epymarl_lmac.tasks.sc2_engine:sc2_form",
         card="epymarl_lmac.tasks.sc2",
+        came_later="epymarl_lmac.tasks.sc2_settings:CAME_LATER",
         rules="SMAC, embedded or StarCraft II",
         score=BATTLE,
         in_hosts=False,
@@ -57,6 +59,7 @@ OURS = {
         single="envs.starcraft2:make_sc2v2",
         choose="epymarl_lmac.tasks.sc2_engine:sc2v2_form",
         card="epymarl_lmac.tasks.sc2v2",
+        came_later="epymarl_lmac.tasks.sc2_settings:CAME_LATER",
         rules="SMACv2, embedded or StarCraft II",
         score=BATTLE,
         in_hosts=False,
@@ -117,3 +120,11 @@ def _unknown(message: str) -> TaskError:
 
 
 ENTRIES: Any = extended("envs", OURS, _unknown, EntryRegistry)
+
+
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns recorded settings with the ``env_args`` that came later, at what the run was made with."""
+    env, env_args = settings.get("env"), settings.get("env_args")
+    if not isinstance(env, str) or env not in ENTRIES or not isinstance(env_args, Mapping):
+        return dict(settings)
+    return {**settings, "env_args": {**(resolve(ENTRIES[env].came_later) or {}), **env_args}}

@@ -80,6 +80,7 @@ class EnvEntry:
     score: Any = Score()  # a Score, or a function: score(env_args) -> Score
     rewards: tuple[str, ...] = ("sum",)  # forms of reward it offers, some of REWARD_FORMS
     saves_state: bool = True  # whether its state can be saved and restored, so that a resumed run equals another
+    came_later: Any = None  # env_args that came later -> what runs recorded without them were made with, or a reference
     in_hosts: bool = True  # whether ``attach`` takes it into hosts; False where hosts have wrappers of their own
 
     def __post_init__(self) -> None:

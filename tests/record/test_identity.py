@@ -1,8 +1,11 @@
 """Hashes of the settings that change learning, and names under which only repetitions meet."""
 
+import json
+
 import pytest
 
-from epymarl_lmac.record.identity import NOT_LEARNING, differing, names_for, run_id, settings_hash
+from epymarl_lmac.record.identity import NOT_LEARNING, differing, experiment_key, names_for, run_id, settings_hash
+from epymarl_lmac.record.provenance import read_run
 from epymarl_lmac.settings import load_settings
 
 
@@ -106,3 +109,15 @@ def test_runs_with_other_protocols_are_other_experiments():
     runs = [{**run(), "communication": {"protocol": one}} for one in (manifest, rewritten, judged_again)]
     assert list(differing(runs)) == ["protocol"]
     assert differing([runs[0], runs[2]]) == {}
+
+
+def test_runs_from_before_and_after_an_option_came_are_repetitions(tmp_path):
+    keys = []
+    for seed, left_out in enumerate([(), ("step_mul", "heuristic_ai")]):
+        recorded = run(env="sc2", seed=seed)
+        recorded["settings"]["env_args"] = {
+            key: value for key, value in recorded["settings"]["env_args"].items() if key not in left_out
+        }
+        (tmp_path / "run.json").write_text(json.dumps(recorded))
+        keys.append(experiment_key(read_run(tmp_path)))
+    assert keys[0] == keys[1]

@@ -75,6 +75,14 @@ def test_a_record_from_before_a_setting_existed_goes_on_at_its_default():
         check_same_run(saved, {**current, "comm": "x"})
 
 
+def test_a_record_from_before_an_option_of_its_environment_existed_goes_on_at_what_it_was_then():
+    current = merge("qmix", "sc2")
+    before = {key: value for key, value in current["env_args"].items() if key != "step_mul"}
+    check_same_run({**current, "env_args": before}, current)
+    with pytest.raises(CheckpointError, match="another run"):
+        check_same_run({**current, "env_args": before}, merge("qmix", "sc2", ["env_args.step_mul=4"]))
+
+
 def test_a_recorded_run_makes_its_settings_again():
     settings = load_settings("lmac_qmix", "lbf", ["task=11x11-6p-4f-s1-coop", "latent_dim=5", "env_args.sight=2"])
     alg, env, values = recorded_run(vars(settings))

@@ -10,7 +10,7 @@ from epymarl_lmac.plugin.entry_points import extended
 from epymarl_lmac.settings import environments
 from epymarl_lmac.settings.load import merge
 from epymarl_lmac.tasks import ENTRIES, EnvEntry, Score, has_card, task_card, task_id, task_score
-from epymarl_lmac.tasks.entries import OURS, EntryRegistry
+from epymarl_lmac.tasks.entries import OURS, EntryRegistry, completed
 from epymarl_lmac.tasks.entry import REWARD_FORMS, as_entry
 
 OWN = [name for name in environments() if ENTRIES[merge("qmix", name)["env"]].batched is not None]
@@ -131,3 +131,17 @@ def test_a_choice_must_be_one_of_the_two_forms():
 def test_what_is_no_environment_is_refused():
     with pytest.raises(TaskError, match="3 is no environment"):
         as_entry(3)
+
+
+@pytest.mark.parametrize("env", ["sc2", "sc2v2"])
+def test_recorded_settings_are_completed_by_options_that_came_later(env):
+    today = merge("qmix", env, ["env_args.step_mul=4"])
+    before = {key: value for key, value in today["env_args"].items() if key not in ("move_amount", "heuristic_ai")}
+    assert completed({**today, "env_args": before}) == today
+
+
+@pytest.mark.parametrize(
+    "recorded", [{"env": "lbf", "env_args": {"sight": 1}}, {"env": "of a package that is gone", "env_args": {}}, {}]
+)
+def test_other_recorded_settings_stay_as_they_are(recorded):
+    assert completed(recorded) == recorded
