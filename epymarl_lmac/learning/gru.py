@@ -44,8 +44,7 @@ class _Block(NamedTuple):
     rows: slice | Tensor  # packed rows; indices where a thread has only some rows of every step
     start: int  # their places where the rows of every thread stand together
     stop: int
-    steps: list[tuple[int, int, int]]  # of every step: its first row, its rows, the first row of the step before or -1
-    steps_S3: np.ndarray  # the same for compiled loops
+    steps_S3: np.ndarray  # of every step: its first row, its rows, the first row of the step before or -1
 
     def take(self, x_PI: Tensor) -> Tensor:
         """Returns these rows of an array."""
@@ -108,7 +107,7 @@ def _blocks(counts: Sequence[int], rows: slice, start: int, block_rows: int) -> 
         steps.append((row, n, before))
         step_row, before, stop = step_row + count, row, stop + n
         if stop - start >= block_rows or t == len(counts) - 1:
-            blocks.append(_Block(_packed_rows(steps), start, stop, steps, np.array(steps, dtype=np.int64)))
+            blocks.append(_Block(_packed_rows(steps), start, stop, np.array(steps, dtype=np.int64)))
             steps, start = [], stop
     return blocks
 
@@ -192,27 +191,25 @@ class _Forward:
         gates, hidden = new(share.block_rows, G), new(share.rows.stop - share.rows.start, G)
         a = None if not self.has_first or self.keeps else new(share.block_rows, A)
         in_one_call = products.chosen() == products.NUMPY
-        h0, last_rows = self.h0[share.rows], -1
-        gates_array, hidden_array = gates.numpy(), hidden.numpy()
-        written = self.bias_F, h0.numpy(), self.residual.numpy(), self.h.numpy(), self.factors.numpy()
+        h0 = self.h0[share.rows]
+        gates_array, hidden_array, h_array = gates.numpy(), hidden.numpy(), self.h.numpy()
+        residual_array, factors_array = self.residual.numpy(), self.factors.numpy()
         for block in share.blocks:
             a_K = self._first(block, a)
             if in_one_call:
                 gru_kernels.steps(
-                    a_K.numpy(), self.to_gates.numpy(), self.to_hidden.numpy(), gates_array, hidden_array, *written,
-                    block.steps_S3,
+                    a_K.numpy(), self.to_gates.numpy(), self.to_hidden.numpy(), gates_array, hidden_array, self.bias_F,
+                    h0.numpy(), residual_array, h_array, factors_array, block.steps_S3,
                 )  # fmt: skip
                 continue
             product(a_K, self.to_gates, out=gates[: len(a_K)])
             at = 0
-            for row, rows, before in block.steps:
-                if rows != last_rows:
-                    hidden_rows, last_rows = hidden[:rows], rows
+            for row, rows, before in block.steps_S3.tolist():
                 prior = h0[:rows] if before < 0 else self.h[before : before + rows]
-                product(prior, self.to_hidden, out=hidden_rows)
-                fixed = gates_array, at, hidden_array, self.bias_F, prior.numpy(), *written[2:4]
+                product(prior, self.to_hidden, out=hidden[:rows])
+                fixed = gates_array, at, hidden_array, self.bias_F, prior.numpy(), residual_array, h_array
                 if self.keeps:
-                    gru_kernels.step_with_factors(*fixed, written[4], row, rows)
+                    gru_kernels.step_with_factors(*fixed, factors_array, row, rows)
                 else:
                     gru_kernels.step(*fixed, row, rows)
                 at += rows
@@ -284,10 +281,10 @@ class _Backward:
                     *states, carried, self.factors.numpy(), *gates, passed.numpy(), self.weight_hh.numpy(), h0.numpy(),
                     self.h.numpy(), before_K.numpy(), block.steps_S3, self.wants_h0,
                 )  # fmt: skip
-                carried = block.steps[0][1]
+                carried = int(block.steps_S3[0, 1])
             else:
                 at = n
-                for row, rows, before in reversed(block.steps):
+                for row, rows, before in reversed(block.steps_S3.tolist()):
                     at -= rows
                     gru_kernels.step_back(*states, carried, self.factors.numpy(), *gates, at, passed.numpy(), row, rows)
                     before_K[at : at + rows] = h0[:rows] if before < 0 else self.h[before : before + rows]

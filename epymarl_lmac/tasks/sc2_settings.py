@@ -119,13 +119,12 @@ class Sc2Settings:
 
         Args:
             env: "sc2" or "sc2v2".
-            env_args: every key of the yaml's ``env_args``; none may be missing but those that records of earlier
-                versions lack, none may be added.
+            env_args: every key of the yaml's ``env_args``; none may be missing, none may be added.
 
         Raises:
             TaskError: a key is missing or unknown, or the values make no task; the message names key and value.
         """
-        keys, env_args = ENV_ARGS[env], {**CAME_LATER, **env_args}
+        keys = ENV_ARGS[env]
         missing = [key for key in keys if key not in env_args]
         unknown = [key for key in env_args if key not in keys]
         if missing or unknown:

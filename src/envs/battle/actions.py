@@ -7,7 +7,7 @@ from numba import njit
 
 from envs.battle.observe import Observer
 from envs.battle.observe_kernels import Rules, Units, reaches
-from envs.battle.simulator import ATTACK, HEAL, KEEP, MOVE, STOP, Orders
+from envs.battle.simulator import ATTACK, HEAL, KEEP, MOVE, STOP, Orders, no_orders
 from envs.battle.units import UNIT_NAMES
 from epymarl_lmac.errors import ActionError
 from epymarl_lmac.tasks.sc2 import action_names
@@ -108,7 +108,7 @@ class OrderBook:
         self._observer = observer
         B, N, _ = observer.avail_BNA.shape
         self._moves = observer.settings.move_amount * MOVES
-        self._orders = Orders(np.zeros((B, N), np.int8), np.zeros((B, N), np.int16), np.zeros((B, N, 2), np.float32))
+        self._orders = no_orders(B, N)
 
     def orders(self, actions_BN: np.ndarray, live_B: np.ndarray) -> Orders:
         """Returns the orders of accepted actions, int64 (B, N), in the battles of ``live_B``; none elsewhere."""

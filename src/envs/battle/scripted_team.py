@@ -25,7 +25,7 @@ from numba import njit
 from envs.battle.actions import FIRST_LOOK, MOVES, NO_OP, STOP_ACTION
 from envs.battle.observe import Observer
 from envs.battle.observe_kernels import Rules, Units, distance, lives
-from envs.battle.simulator import ATTACK, HEAL, KEEP, MOVE, Orders
+from envs.battle.simulator import ATTACK, HEAL, KEEP, MOVE, Orders, no_orders
 from epymarl_lmac.tasks.sc2_constants import MAP_SIZE
 
 NO_TARGET = -1
@@ -49,7 +49,7 @@ class ScriptedTeam:
         self._observer = observer
         B, N, _ = observer.avail_BNA.shape
         self._moves = observer.settings.move_amount * MOVES
-        self._orders = Orders(np.zeros((B, N), np.int8), np.zeros((B, N), np.int16), np.zeros((B, N, 2), np.float32))
+        self._orders = no_orders(B, N)
         self.target_BN = np.full((B, N), NO_TARGET, np.int64)
         self.actions_BN = np.full((B, N), NO_OP, np.int64)
 

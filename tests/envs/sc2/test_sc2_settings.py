@@ -6,6 +6,7 @@ import pytest
 from sc2_states import env_args
 
 from epymarl_lmac.errors import TaskError
+from epymarl_lmac.tasks.entries import completed
 from epymarl_lmac.tasks.sc2_settings import Sc2Settings
 
 
@@ -68,8 +69,8 @@ def test_settings_that_make_no_task_are_refused(env, changes, message):
 @pytest.mark.parametrize("env", ["sc2", "sc2v2"])
 def test_a_record_of_an_earlier_version_was_made_with_the_published_time_base_and_by_its_own_actions(env):
     later = ("step_mul", "move_amount", "heuristic_ai", "heuristic_rest")
-    args = {key: value for key, value in env_args(env).items() if key not in later}
-    settings = Sc2Settings.from_env_args(env, args)
+    recorded = {key: value for key, value in env_args(env).items() if key not in later}
+    settings = Sc2Settings.from_env_args(env, completed({"env": env, "env_args": recorded})["env_args"])
     assert (settings.step_mul, settings.move_amount) == (8, 2.0)
     assert (settings.heuristic_ai, settings.heuristic_rest) == (False, False)
 
