@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from epymarl_lmac.errors import SettingsError
+from epymarl_lmac.learning import forms, threads
 from epymarl_lmac.learning.extended_obs import XLayout
 from epymarl_lmac.learning.packing import Packing
-from modules.comm import link as link_module
 from modules.comm.link import Link, LinkSettings
 from modules.comm.steps import ACT, LEARN, TEST, Steps
 
@@ -206,12 +206,29 @@ def test_numbers_all_of_whose_senders_are_dead_do_not_arrive(alive, arrives):
     assert heard[0].tolist() == arrives
 
 
-def test_many_rows_are_silenced_as_single_ones():
-    R = 3 * link_module.SILENCED_ROWS + 5
-    sent, alive = messages(R), torch.rand(R, N) < 0.6
-    heard = link().fixed(acting(R, alive_RN=alive), sent, SENDERS)
-    singly = [link().fixed(acting(1, alive_RN=alive[r : r + 1]), sent[r : r + 1], SENDERS) for r in range(R)]
-    assert torch.equal(heard, torch.cat(singly))
+@pytest.mark.parametrize("n_agents", [3, 22, 63, 64])
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+@pytest.mark.parametrize("has_dead", [False, True])
+def test_the_compiled_form_silences_what_the_plain_one_does(n_agents, drop, has_dead, monkeypatch):
+    monkeypatch.setattr(threads, "SMALLEST_SHARE", 8)
+    R = 50
+    senders = torch.rand(n_agents, 9, n_agents) < 2 / n_agents
+    alive = torch.rand(R, n_agents) < 0.6 if has_dead else None
+    sent = torch.randn(R, n_agents, 9)
+
+    def heard(plain_only, n_threads):
+        monkeypatch.setattr(forms, "plain_only", plain_only)
+        threads.use(n_threads)
+        torch.manual_seed(1)
+        own = Link(LinkSettings(channel_drop=drop), n_agents)
+        steps = Steps(torch.zeros(R, n_agents, 1), 1, XLayout(2, False, False), [R], ACT, memory={}, alive_RN=alive)
+        values = own.fixed(steps, sent, senders)
+        threads.use(1)
+        return values
+
+    plain = heard(True, 1)
+    assert torch.equal(heard(False, 1), plain) and torch.equal(heard(False, 3), plain)
+    assert torch.equal(plain, sent) == (drop == 0 and not has_dead)
 
 
 def test_what_is_sent_is_changed_only_where_it_may_be():

@@ -23,15 +23,16 @@ import torch
 from torch import Tensor
 
 from epymarl_lmac.errors import SettingsError
-from epymarl_lmac.learning.mlp import blocks
+from epymarl_lmac.learning import threads
+from epymarl_lmac.learning.forms import is_compiled
 from epymarl_lmac.settings.fields import setting
+from modules.comm import link_kernels
 from modules.comm.steps import TEST, Steps
 
 FLOAT_BITS = 32  # bits of a number that is not quantised
 CONTROLS = ("none", "zero", "shuffle", "replace")
 EXCHANGES = ("shuffle", "replace")  # controls that take messages from other episodes
 WHEN = ("always", "test")
-SILENCED_ROWS = 64  # rows of a fixed protocol whose lost numbers are worked out at once, so that they stay in the cache
 
 
 @dataclass(frozen=True)
@@ -286,13 +287,8 @@ class Link:
             return values
         heard = values if may_overwrite or values is not message_RNM else values.clone()
         R, N = heard.shape[:2]
-        senders_NSM = senders_NMS.transpose(1, 2).to(torch.float32)
-        open_NRS = None if open_RNS is None else open_RNS.transpose(0, 1)
         failed_NRS = torch.rand(N, R, N, device=heard.device) < drop if drop else None
-        n_rows = SILENCED_ROWS if heard.device.type == "cpu" else R
-        for rows in blocks(slice(0, R), n_rows):
-            lost_RNM = _lost(senders_NSM, needs_senders_NM, _rows(open_NRS, rows), _rows(failed_NRS, rows))
-            heard[rows].masked_fill_(lost_RNM, 0.0)
+        _silence(heard, senders_NMS, open_RNS, None if failed_NRS is None else failed_NRS.transpose(0, 1))
         return heard
 
     def _within_budget(self, senders_NMS: Tensor) -> Tensor:
@@ -444,24 +440,34 @@ class Link:
         return self.settings.channel_bits or FLOAT_BITS
 
 
-def _rows(links_NRS: Tensor | None, rows: slice) -> Tensor | None:
-    return None if links_NRS is None else links_NRS[:, rows]
+def _silence(heard_RNM: Tensor, senders_NMS: Tensor, open_RNS: Tensor | None, failed_RNS: Tensor | None) -> None:
+    """Sets the numbers of a fixed protocol that do not arrive to 0, in place.
 
-
-def _lost(senders_NSM: Tensor, needs_senders_NM: Tensor, open_NRS: Tensor | None, failed_NRS: Tensor | None) -> Tensor:
-    """Returns which numbers of a fixed protocol do not arrive, bool (R, N, M).
+    A number is lost where no link that it needs is open, and where one that is open fails.
 
     Args:
-        senders_NSM: 1 where column m of receiver n needs something that agent s sends, else 0.
-        needs_senders_NM: whether it needs anything that is sent.
-        open_NRS: links on which something can be sent; None: all.
-        failed_NRS: links that lose what is sent; None: none does.
+        heard_RNM: the numbers.
+        senders_NMS: whether column m of receiver n needs something that agent s sends.
+        open_RNS: links on which something can be sent; None: all.
+        failed_RNS: links that lose what is sent; None: none does.
     """
-    lost_NRM = torch.zeros(1, 1, 1, dtype=torch.bool, device=senders_NSM.device)
-    if open_NRS is not None:
-        heard_NRM = torch.bmm(open_NRS.to(torch.float32), senders_NSM) > 0
-        lost_NRM = ~heard_NRM & needs_senders_NM.unsqueeze(1)
-    if failed_NRS is not None:
-        failed_NRS = failed_NRS if open_NRS is None else failed_NRS & open_NRS
-        lost_NRM = lost_NRM | (torch.bmm(failed_NRS.to(torch.float32), senders_NSM) > 0)
-    return lost_NRM.transpose(0, 1)
+    R, N, _ = heard_RNM.shape
+    if is_compiled(heard_RNM) and heard_RNM.is_contiguous() and N <= link_kernels.MOST_AGENTS:
+        nothing = senders_NMS.new_empty(0, N, N)
+        links = [(nothing if mask is None else mask).numpy() for mask in (open_RNS, failed_RNS)]
+        heard, senders = heard_RNM.numpy(), senders_NMS.contiguous().numpy()
+
+        def run(rows: slice) -> None:
+            link_kernels.silence(heard[rows], *(mask[rows] for mask in links), senders)
+
+        threads.run(run, threads.shares(R))
+        return
+    senders_NSM = senders_NMS.transpose(1, 2).to(torch.float32)
+    lost_NRM = torch.zeros(1, 1, 1, dtype=torch.bool, device=senders_NMS.device)
+    if open_RNS is not None:
+        is_heard_NRM = torch.bmm(open_RNS.transpose(0, 1).to(torch.float32), senders_NSM) > 0
+        lost_NRM = ~is_heard_NRM & senders_NMS.any(-1).unsqueeze(1)
+    if failed_RNS is not None:
+        failed_RNS = failed_RNS if open_RNS is None else failed_RNS & open_RNS
+        lost_NRM = lost_NRM | (torch.bmm(failed_RNS.transpose(0, 1).to(torch.float32), senders_NSM) > 0)
+    heard_RNM.masked_fill_(lost_NRM.transpose(0, 1), 0.0)
