@@ -39,6 +39,7 @@ from epymarl_lmac.record.sinks import Mirror, SacredSink, ScreenSink
 from epymarl_lmac.record.status import FINISHED, STOPPED, RunStatus
 from epymarl_lmac.seeding import derive_seed
 from epymarl_lmac.settings.schema import Settings
+from epymarl_lmac.stopping import stop_signals
 from epymarl_lmac.tasks import EnvInfo, has_card, task_id
 from learners import REGISTRY as le_REGISTRY
 from learners.base_learner import Learner
@@ -80,11 +81,11 @@ def optional_fields(info: EnvInfo, learner: Any, name: str) -> dict[str, dict[st
 
 
 class StopRequest:
-    """Notes SIGTERM and Ctrl-C, so that the loop can finish its step, save and leave."""
+    """Notes signals to stop, so that the loop can finish its step, save and leave."""
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self._before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
+        self._before = {s: signal.signal(s, self._note) for s in stop_signals()}
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum

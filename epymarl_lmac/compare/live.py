@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.live import Live
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from epymarl_lmac.compare.schedule import State, Task
 from epymarl_lmac.record.screen import duration
+from epymarl_lmac.stopping import LastingStream
 
 LINE_EVERY_S = 60.0
 MARKS = {State.DONE: "green", State.FAILED: "red", State.RUNNING: "bold", State.ELSEWHERE: "bold"}
@@ -47,11 +48,11 @@ class LiveTable:
     """Shows the tasks of a schedule.
 
     Args:
-        stream: where to write; a live table if it is a terminal.
+        stream: where to write; a live table if it is a terminal. The runs go on if its reader leaves.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = sys.stdout if stream is None else stream
+        self._stream = cast(TextIO, LastingStream(sys.stdout if stream is None else stream))
         self._live: Live | None = None
         self._last_line = time.monotonic()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from epymarl_lmac.errors import RecordError
 from epymarl_lmac.paths import source_root
 from epymarl_lmac.settings.command_line import assignment
+from epymarl_lmac.stopping import stop_signals
 
 LAST_LINES = 12
 
@@ -124,12 +125,12 @@ class RunProcess:
         return True
 
     def run_to_end(self) -> list[str]:
-        """Waits for the run; Ctrl-C and SIGTERM let it save and stop first, and go on to the caller as Ctrl-C does.
+        """Waits for the run; a signal to stop lets it save and leave first, and goes on to the caller as Ctrl-C does.
 
         Returns:
             Its last lines if it failed, else nothing.
         """
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        before = {s: signal.signal(s, signal.default_int_handler) for s in stop_signals()}
         try:
             while not self.wait(5):
                 pass
@@ -138,7 +139,8 @@ class RunProcess:
             self.wait(120)
             raise
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
         return self.last_lines() if self.poll() else []
 
     def last_lines(self) -> list[str]:

@@ -17,6 +17,7 @@ from epymarl_lmac.compare.progress import UNKNOWN, Progress, read_progress
 from epymarl_lmac.compare.records import Record, best_record, read_records
 from epymarl_lmac.record.provenance import FILE_NAME
 from epymarl_lmac.record.status import RUNNING, status_of
+from epymarl_lmac.stopping import is_hangup, stop_signals
 
 ATTEMPTS = 2  # a crashed run is tried once more
 STOP_S = 120.0  # time for a run to save after it was asked to stop
@@ -139,7 +140,7 @@ class Schedule:
         """
         self.logs.mkdir(parents=True, exist_ok=True)
         self.runs.mkdir(parents=True, exist_ok=True)
-        before = {s: signal.signal(s, self._note_stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        before = {s: signal.signal(s, self._note_stop) for s in stop_signals()}
         try:
             while not self._stop_signals and self._step(launcher, jobs):
                 show(self.tasks)
@@ -152,7 +153,7 @@ class Schedule:
                 signal.signal(signum, handler)
 
     def _note_stop(self, signum: int, frame: object) -> None:
-        self._stop_signals += 1
+        self._stop_signals = max(1, self._stop_signals) if is_hangup(signum) else self._stop_signals + 1
 
     def _step(self, launcher: Launcher, jobs: int) -> bool:
         """Looks after every task once; returns whether any is left."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+
+from epymarl_lmac.stopping import LastingStream
 
 SHOWN = {
     "return_mean": "return",
@@ -58,11 +60,11 @@ class Screen:
         title: what runs, e.g. "lmac_qmix on lbf 8x8-2p-2f-s1-coop, seed 1".
         t_max: steps at the end.
         t_start: steps at the start (not 0 when resumed).
-        stream: where to write; a live table if it is a terminal.
+        stream: where to write; a live table if it is a terminal. The run goes on if its reader leaves.
     """
 
     def __init__(self, title: str, t_max: int, t_start: int = 0, stream: TextIO | None = None) -> None:
-        self._stream = sys.stdout if stream is None else stream
+        self._stream = cast(TextIO, LastingStream(sys.stdout if stream is None else stream))
         self._title, self._t_max, self._t_start = title, t_max, t_start
         self._t_env, self._episodes = t_start, 0
         self._values: dict[str, float] = {}

@@ -1,7 +1,7 @@
 """The process around one environment: answers the commands of ``runners/worker_pool.py``.
 
 A worker ends when it is told to, when the other end of its pipe is gone, or when its parent is. It ignores
-Ctrl-C and SIGTERM: the parent can still save the environments' states when the whole group is signalled.
+signals to stop: the parent can still save the environments' states when the whole group is signalled.
 Nothing here imports torch unless the worker gets a controller: it starts in the time its environment takes.
 """
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from envs.multiagentenv import MultiAgentEnv
 from epymarl_lmac.errors import UserError
+from epymarl_lmac.stopping import stop_signals
 from epymarl_lmac.tasks.env_info import EnvInfo
 from runners.adapters import OneEnv
 
@@ -40,8 +41,8 @@ def run_worker(pipe: Connection, make_env: Callable[[], MultiAgentEnv], log_path
         make_env: makes the environment, in this process.
         log_path: file for everything the environment prints.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for signum in stop_signals():
+        signal.signal(signum, signal.SIG_IGN)
     log_fd = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log_fd, 1)
     os.dup2(log_fd, 2)

@@ -37,8 +37,8 @@ def hears_ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm_let_the_run_save_first(number, tmp_path, monkeypatch, hears_ctrl_c):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_stop_lets_the_run_save_first(number, tmp_path, monkeypatch, hears_ctrl_c):
     process = start(tmp_path, SLEEPS_UNTIL_ASKED)
     waits = []
 

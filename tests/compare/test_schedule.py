@@ -83,18 +83,19 @@ def test_a_run_that_crashes_twice_reports_its_last_lines(tmp_path, monkeypatch):
 
 
 def stop_when_running(made, signum=signal.SIGINT):
-    """Sends this process a signal as soon as a run has logged half of its steps."""
+    """Sends this process a signal as soon as a run has logged half of its steps, SIGHUP twice, as terminals may do."""
 
     def show(tasks):
         if any(task.progress.t_env >= 500 for task in tasks) and not show.sent:
             show.sent = True
-            os.kill(os.getpid(), signum)
+            for _ in range(2 if signum == signal.SIGHUP else 1):
+                os.kill(os.getpid(), signum)
 
     show.sent = False
     return run(made, show)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_lets_the_runs_save_and_the_same_plan_resumes_them(tmp_path, monkeypatch, signum):
     made, said = schedule(monkeypatch, tmp_path, ["slow"])
     assert stop_when_running(made, signum) is True

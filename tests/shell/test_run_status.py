@@ -25,6 +25,23 @@ def test_finished_stopped_and_resumed_runs_say_so(tmp_path):
     assert folder.name.endswith(run["run_id"])
 
 
+def test_a_terminal_that_closes_lets_the_run_save(tmp_path):
+    arguments = argv("iql", tmp_path, t_max=100_000)
+    assert start_and_stop(arguments, tmp_path, after_step=200, signum=signal.SIGHUP) == 128 + signal.SIGHUP
+    (folder,) = run_folders(tmp_path)
+    assert status_of(folder) == STOPPED
+
+
+def test_a_run_whose_reader_leaves_goes_on_to_its_end(tmp_path):
+    words = [sys.executable, str(ROOT / "src" / "main.py"), *argv("iql", tmp_path, t_max=800)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert "0 of 800 steps" in process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == "" and process.wait(timeout=600) == 0
+    (folder,) = run_folders(tmp_path)
+    assert status_of(folder) == FINISHED and read_run(folder)["t_env"] >= 800
+
+
 def test_a_killed_run_shows_as_dead(tmp_path):
     arguments = argv("iql", tmp_path, t_max=100_000)
     assert start_and_stop(arguments, tmp_path, after_step=200, signum=signal.SIGKILL) == -signal.SIGKILL
