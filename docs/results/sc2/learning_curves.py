@@ -34,7 +34,8 @@ EXPLORING = 50_000  # epsilon_anneal_time of the published runs, and of ours unl
 SLOWER = ", slower exploration"  # follows the algorithm of a run that explores for longer
 WINDOW = 50_000  # steps that a number of the table is a mean over, those up to its step
 
-# Win rates by step. 2s3z: SMAC's released curves, 5 runs. The others: read off LMAC's curves at 2M, 5 runs, within 3.
+# Win rates by step. 2s3z: SMAC's released curves, 5 runs. SMACv2 (terran_5_vs_5): stated by LMAC's authors, 5 runs. The
+# others: read off LMAC's curves at their end, 5 runs, within 3.
 PUBLISHED: dict[str, dict[str, dict[int, float]]] = {
     "2s3z": {
         "qmix": {250_000: 0.52, 500_000: 0.90, 1_000_000: 0.98},
@@ -52,6 +53,18 @@ PUBLISHED: dict[str, dict[str, dict[int, float]]] = {
         "lmac_qmix": {2_000_000: 0.96},
         "qmix": {2_000_000: 0.42},
     },
+    "5z_vs_1ul": {
+        "qmix_state": {5_000_000: 0.88},
+        "lmac_qmix": {5_000_000: 0.88},
+        "fullcomm": {5_000_000: 0.59},
+        "qmix": {5_000_000: 0.78},
+    },
+    "terran_5_vs_5": {
+        "qmix_state": {3_000_000: 0.65},
+        "lmac_qmix": {3_000_000: 0.68},
+        "fullcomm": {3_000_000: 0.18},
+        "qmix": {3_000_000: 0.62},
+    },
 }
 # Steps of the first test above one half, in millions, first and last of SMAC's released runs.
 PUBLISHED_HALF = {
@@ -59,7 +72,7 @@ PUBLISHED_HALF = {
     ("3s_vs_5z", "vdn"): "0.7 to 1.1",
     ("3s_vs_5z", "qmix"): "1.3 to 1.6",
 }
-AT = (100_000, 250_000, 500_000, 1_000_000, 1_500_000, 2_000_000)  # steps of the table
+AT = (100_000, 250_000, 500_000, 1_000_000, 1_500_000, 2_000_000, 3_000_000, 5_000_000)  # steps of the table
 PANELS = 3  # in one row of the figure
 MANY = 7  # names that a legend inside a panel can hold
 COLOURS = {
@@ -132,7 +145,7 @@ def read(path: Path, simulator: str = "") -> dict[Key, list[Row]]:
         return found
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            name = row["environment"].removeprefix("sc2:")
+            name = row["environment"].removeprefix("sc2:").removeprefix("sc2v2:")
             key = (name, row.get("simulator", simulator), row["algorithm"], row["seed"])
             found.setdefault(key, []).append((*key, row["t_env"], f"{float(row[KEY]):.4f}"))
     return found
@@ -148,7 +161,7 @@ def read_folder(folder: Path) -> dict[Key, list[Row]]:
 def read_one(run: Path) -> dict[Key, list[Row]]:
     """Returns the rows of one run."""
     record = read_run(run)
-    task = record["task"].removeprefix("sc2_")
+    task = record["task"].removeprefix("sc2_").removeprefix("sc2v2_")
     algorithm = record["algorithm"] + (SLOWER if explores_longer(record) else "")
     key = (task, simulator_of(record), algorithm, str(record["seed"]))
     tests = [row for row in read_metrics(run) if row.key == KEY]
@@ -221,7 +234,10 @@ def draw(curves: dict[Key, Curve], path: Path) -> None:
     Thin lines are the tests of each seed, thick ones means over a window and over seeds, as far as all of them went;
     crosses are published.
     """
-    maps = list(dict.fromkeys((name, simulator) for name, simulator, _, _ in curves))
+    names: dict[tuple[str, str], set[str]] = {}
+    for name, simulator, algorithm, _ in curves:
+        names.setdefault((name, simulator), set()).add(algorithm)
+    maps = sorted(names, key=lambda key: len(names[key]) + len(PUBLISHED.get(key[0], {})) > MANY)  # room for its legend
     n_rows, n_columns = -(-len(maps) // PANELS), min(PANELS, len(maps))
     figure = Figure(figsize=(4.2 * n_columns, 3.3 * n_rows), layout="constrained")
     FigureCanvasAgg(figure)
