@@ -56,7 +56,6 @@ def main() -> None:
             experiment = make(alg, options.env, [*task_words(options.env, task), "buffer_size=64"])
             products.use(options.products, options.threads)
             batch = sample(experiment)
-
             seconds(experiment, batch, options.updates)
             print(f"{alg} on {task}, {products.description()}, {options.threads} threads", flush=True)
             for module, name, values in VALUES:

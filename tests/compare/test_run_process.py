@@ -29,16 +29,8 @@ def test_a_run_that_fails_gives_its_last_lines(tmp_path):
     assert start(tmp_path, "print('no memory'); raise SystemExit(3)").run_to_end() == ["no memory"]
 
 
-@pytest.fixture
-def hears_ctrl_c():
-    """Programs that a shell starts in the background ignore SIGINT; this one must not."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_stop_lets_the_run_save_first(number, tmp_path, monkeypatch, hears_ctrl_c):
+def test_a_signal_to_stop_lets_the_run_save_first(number, tmp_path, monkeypatch, hears_signals):
     process = start(tmp_path, SLEEPS_UNTIL_ASKED)
     waits = []
 

@@ -96,7 +96,7 @@ def stop_when_running(made, signum=signal.SIGINT):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_lets_the_runs_save_and_the_same_plan_resumes_them(tmp_path, monkeypatch, signum):
+def test_a_signal_lets_the_runs_save_and_the_same_plan_resumes_them(tmp_path, monkeypatch, signum, hears_signals):
     made, said = schedule(monkeypatch, tmp_path, ["slow"])
     assert stop_when_running(made, signum) is True
     assert states(made) == [State.STOPPED] and "asked to save" in said[-1]

@@ -1,36 +1,9 @@
 """What a person sees of a run, and what a run does when nobody sees it any more."""
 
 import io
-import os
-
-import pytest
 
 from epymarl_lmac.record.screen import Screen
 from epymarl_lmac.stopping import LastingStream
-
-
-@pytest.fixture
-def without_reader():
-    """A pipe that nobody reads."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    with os.fdopen(writing, "w") as stream:
-        yield stream
-
-
-def test_a_stream_outlives_its_reader(without_reader):
-    lasting = LastingStream(without_reader)
-    for _ in range(2):
-        assert lasting.write("a line that nobody reads\n") == 25
-        lasting.flush()
-    without_reader.write("others that write there go on too")
-    without_reader.flush()
-
-
-def test_a_stream_that_is_read_gets_everything():
-    text = io.StringIO()
-    print("two", "words", file=LastingStream(text), flush=True)
-    assert text.getvalue() == "two words\n" and not LastingStream(text).isatty()
 
 
 class Terminal(LastingStream):

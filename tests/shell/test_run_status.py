@@ -25,7 +25,7 @@ def test_finished_stopped_and_resumed_runs_say_so(tmp_path):
     assert folder.name.endswith(run["run_id"])
 
 
-def test_a_terminal_that_closes_lets_the_run_save(tmp_path):
+def test_a_terminal_that_closes_lets_the_run_save(tmp_path, hears_signals):
     arguments = argv("iql", tmp_path, t_max=100_000)
     assert start_and_stop(arguments, tmp_path, after_step=200, signum=signal.SIGHUP) == 128 + signal.SIGHUP
     (folder,) = run_folders(tmp_path)
