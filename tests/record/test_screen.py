@@ -2,20 +2,26 @@
 
 import io
 
+import pytest
+
+from epymarl_lmac.compare.live import LiveTable
 from epymarl_lmac.record.screen import Screen
-from epymarl_lmac.stopping import LastingStream
 
 
-class Terminal(LastingStream):
-    def isatty(self):
-        return True
-
-
-def test_a_table_on_a_terminal_that_closes_goes_on(without_reader):
-    screen = Screen("a run", 100, stream=Terminal(without_reader))
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_screen_whose_reader_leaves_goes_on(without_reader, is_terminal):
+    without_reader.isatty = lambda: is_terminal
+    screen = Screen("a run", 100, stream=without_reader)
     screen.progress(50, 5)
     screen.line("half of it")
     screen.close()
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_table_of_runs_whose_reader_leaves_goes_on(without_reader, is_terminal):
+    without_reader.isatty = lambda: is_terminal
+    with LiveTable(without_reader) as screen:
+        screen.line("one run is done")
 
 
 def test_lines_are_written_where_there_is_no_terminal():

@@ -234,10 +234,10 @@ def draw(curves: dict[Key, Curve], path: Path) -> None:
     Thin lines are the tests of each seed, thick ones means over a window and over seeds, as far as all of them went;
     crosses are published.
     """
-    names: dict[tuple[str, str], set[str]] = {}
-    for name, simulator, algorithm, _ in curves:
-        names.setdefault((name, simulator), set()).add(algorithm)
-    maps = sorted(names, key=lambda key: len(names[key]) + len(PUBLISHED.get(key[0], {})) > MANY)  # room for its legend
+    found: dict[tuple[str, str], dict[str, list[Curve]]] = {}
+    for (name, simulator, algorithm, _), curve in curves.items():
+        found.setdefault((name, simulator), {}).setdefault(algorithm, []).append(curve)
+    maps = sorted(found, key=lambda key: len(found[key]) + len(PUBLISHED.get(key[0], {})) > MANY)  # room for its legend
     n_rows, n_columns = -(-len(maps) // PANELS), min(PANELS, len(maps))
     figure = Figure(figsize=(4.2 * n_columns, 3.3 * n_rows), layout="constrained")
     FigureCanvasAgg(figure)
@@ -245,11 +245,7 @@ def draw(curves: dict[Key, Curve], path: Path) -> None:
     for axes in panels.flat[len(maps) :]:
         axes.set_visible(False)
     for axes, (name, simulator) in zip(panels.flat, maps, strict=False):
-        here: dict[str, list[Curve]] = {}
-        for (of, played_on, algorithm, _), curve in curves.items():
-            if (of, played_on) == (name, simulator):
-                here.setdefault(algorithm, []).append(curve)
-        for algorithm, seeds in here.items():
+        for algorithm, seeds in found[name, simulator].items():
             colour, style = COLOURS[algorithm.removesuffix(SLOWER)], "--" if algorithm.endswith(SLOWER) else "-"
             for curve in seeds:
                 axes.plot(curve.steps / 1000, curve.win_rate, color=colour, alpha=0.3, linewidth=0.6)

@@ -452,10 +452,10 @@ def _silence(heard_RNM: Tensor, senders_NMS: Tensor, open_RNS: Tensor | None, fa
         failed_RNS: links that lose what is sent; None: none does.
     """
     R, N, _ = heard_RNM.shape
-    if is_compiled(heard_RNM) and heard_RNM.is_contiguous() and N <= link_kernels.MOST_AGENTS:
+    if is_compiled(heard_RNM) and N <= link_kernels.MOST_AGENTS:
         nothing = senders_NMS.new_empty(0, N, N)
         links = [(nothing if mask is None else mask).numpy() for mask in (open_RNS, failed_RNS)]
-        heard, senders = heard_RNM.numpy(), senders_NMS.contiguous().numpy()
+        heard, senders = heard_RNM.numpy(), senders_NMS.numpy()
 
         def run(rows: slice) -> None:
             link_kernels.silence(heard[rows], *(mask[rows] for mask in links), senders)
