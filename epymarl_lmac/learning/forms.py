@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-plain_only = False  # tests set it, to compare the two forms on the same numbers
+plain_only = False  # set by tests, to compare the two forms on the same numbers, and to count operations
 
 
 def is_compiled(*tensors: Tensor | None) -> bool:

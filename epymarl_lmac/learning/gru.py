@@ -4,11 +4,11 @@ PyTorch's CPU GRU records about fifteen small autograd nodes for every step. Her
 sequence, together with the layer before it where there is one.
 
 On the CPU in float32 (``_GruSequenceCpu``) rows are worked off in blocks of whole steps that stay in the processor's
-cache, from the inputs to the states and back. The input half of the gates is one matrix product a block, a step costs
-one more product and one compiled loop (``gru_kernels.py``) that adds the biases as well, and a block's share of the
-weights' gradients is added while its gates' gradients are at hand. Where products are numpy's, all steps of a block are
-one compiled call, products included, and every thread has some of the sequences (``threads.py``). Other devices and
-dtypes use PyTorch operations over all steps. All are the same function: their difference is that of a few roundings.
+cache, from the inputs to the states and back. The input half of the gates is one matrix product a block, all steps are
+one compiled call, their products included (``gru_kernels.py``), and a block's share of the weights' gradients is added
+while its gates' gradients are at hand. Where products are numpy's, every thread has some of the sequences
+(``threads.py``). Other devices and dtypes use PyTorch operations over all steps. Both are the same function: their
+difference is that of a few roundings.
 
 It can also carry the sum ``h = gru(x, h) + residual`` to the next step, which no fused library GRU offers and
 which the published LMAC encoder does.
@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from epymarl_lmac.learning import gru_kernels, mlp_kernels, products, threads
+from epymarl_lmac.learning import gru_kernels, mlp_kernels, product_kernels, threads
 from epymarl_lmac.learning.forms import is_compiled
 from epymarl_lmac.learning.input_parts import add_weight_gradient, input_gradients, linear
 from epymarl_lmac.learning.products import add_product, product
@@ -150,7 +150,7 @@ class _GruSequenceCpu(torch.autograd.Function):
         _, _, wants_h0, wants_residual, *wants = ctx.needs_input_grad
         back = _Backward(weights, parts, wants[: ctx.n_parts], h0_RH, wants_h0, a_PA, h_PH, factors_PC, grad_PH)
         gradients = back.run(ctx.shares)
-        return (None, None, back.carry if wants_h0 else None, back.d_h if wants_residual else None, *gradients)
+        return (None, None, back.carry, back.d_h if wants_residual else None, *gradients)
 
 
 class _Forward:
@@ -180,7 +180,7 @@ class _Forward:
         bias_ih, bias_hh = w.bias_ih, w.bias_hh
         self.bias_F = torch.cat([bias_ih[: 2 * H] + bias_hh[: 2 * H], bias_ih[2 * H :], bias_hh[2 * H :]]).numpy()
         self.to_gates = w.weight_ih.detach().t().contiguous()
-        self.to_hidden = w.weight_hh.detach().t().contiguous()
+        self.to_hidden = product_kernels.panels(w.weight_hh.detach().t().numpy())
         self.h0 = h0_RH.detach().contiguous()
         self.residual = new(0, H) if residual_PH is None else residual_PH.detach().contiguous()
         threads.run(self._run, shares)
@@ -188,31 +188,14 @@ class _Forward:
     def _run(self, share: _Share) -> None:
         """Writes the rows of a share."""
         new, (A, G) = self.h.new_empty, self.to_gates.shape
-        gates, hidden = new(share.block_rows, G), new(share.rows.stop - share.rows.start, G)
+        gates, hidden = new(share.block_rows, G), new(share.rows.stop - share.rows.start, product_kernels.columns(G))
         a = None if not self.has_first or self.keeps else new(share.block_rows, A)
-        in_one_call = products.chosen() == products.NUMPY
-        h0 = self.h0[share.rows]
-        gates_array, hidden_array, h_array = gates.numpy(), hidden.numpy(), self.h.numpy()
-        residual_array, factors_array = self.residual.numpy(), self.factors.numpy()
+        fixed = hidden.numpy(), self.to_hidden, self.bias_F, self.h0[share.rows].numpy(), self.residual.numpy()
+        written = self.h.numpy(), self.factors.numpy()
         for block in share.blocks:
             a_K = self._first(block, a)
-            if in_one_call:
-                gru_kernels.steps(
-                    a_K.numpy(), self.to_gates.numpy(), self.to_hidden.numpy(), gates_array, hidden_array, self.bias_F,
-                    h0.numpy(), residual_array, h_array, factors_array, block.steps_S3,
-                )  # fmt: skip
-                continue
             product(a_K, self.to_gates, out=gates[: len(a_K)])
-            at = 0
-            for row, rows, before in block.steps_S3.tolist():
-                prior = h0[:rows] if before < 0 else self.h[before : before + rows]
-                product(prior, self.to_hidden, out=hidden[:rows])
-                fixed = gates_array, at, hidden_array, self.bias_F, prior.numpy(), residual_array, h_array
-                if self.keeps:
-                    gru_kernels.step_with_factors(*fixed, factors_array, row, rows)
-                else:
-                    gru_kernels.step(*fixed, row, rows)
-                at += rows
+            gru_kernels.steps(gates.numpy(), *fixed, *written, block.steps_S3)
 
     def _first(self, block: _Block, a: Tensor | None) -> Tensor:
         """Returns what the gates of a block read.
@@ -255,10 +238,10 @@ class _Backward:
     ) -> None:
         self.weights, self.parts = weights, [part.contiguous() for part in parts]
         self.d_parts = [torch.empty_like(part) if wanted else None for part, wanted in zip(parts, wants, strict=True)]
-        self.h0, self.wants_h0, self.a, self.h, self.factors = h0_RH.contiguous(), wants_h0, a_PA, h_PH, factors_PC
-        self.weight_hh = weights.weight_hh.contiguous()
+        self.h0, self.a, self.h, self.factors = h0_RH.contiguous(), a_PA, h_PH, factors_PC
+        self.from_hidden = product_kernels.panels(weights.weight_hh.numpy())
         self.d_h = grad_PH.clone(memory_format=torch.contiguous_format)
-        self.carry = torch.empty_like(self.h0)
+        self.carry = torch.empty_like(self.h0) if wants_h0 else None
 
     def run(self, shares: Sequence[_Share]) -> list[Tensor | None]:
         """Returns the gradients of the parts and of all weights, in the order of ``_Weights``."""
@@ -266,32 +249,22 @@ class _Backward:
 
     def _run(self, share: _Share) -> list[Tensor]:
         """Goes through the blocks of a share from the last to the first; returns its gradients of the weights."""
-        G, H = self.weight_hh.shape
+        G, H = self.weights.weight_hh.shape
         K, R, new = share.block_rows, share.rows.stop - share.rows.start, self.h.new_empty
         d_weights = [torch.zeros_like(weight) for weight in self.weights if weight is not None]
-        d_input, d_hidden, before_K, passed = new(K, G), new(K, G), new(K, H), new(R, H)
-        carry, h0 = self.carry[share.rows], self.h0[share.rows]
-        states = self.d_h.numpy(), carry.numpy()
-        gates = d_input.numpy(), d_hidden.numpy()
-        carried, in_one_call = 0, products.chosen() == products.NUMPY
+        d_input, d_hidden, before_K, carry = new(K, G), new(K, G), new(K, H), new(R, product_kernels.columns(H))
+        carried, wants_h0 = 0, self.carry is not None
         for block in reversed(share.blocks):
+            gru_kernels.steps_back(
+                self.d_h.numpy(), carry.numpy(), carried, self.factors.numpy(), d_input.numpy(), d_hidden.numpy(),
+                self.from_hidden, self.h0[share.rows].numpy(), self.h.numpy(), before_K.numpy(), block.steps_S3,
+                wants_h0,
+            )  # fmt: skip
+            carried = int(block.steps_S3[0, 1])
             n = block.stop - block.start
-            if in_one_call:
-                gru_kernels.steps_back(
-                    *states, carried, self.factors.numpy(), *gates, passed.numpy(), self.weight_hh.numpy(), h0.numpy(),
-                    self.h.numpy(), before_K.numpy(), block.steps_S3, self.wants_h0,
-                )  # fmt: skip
-                carried = int(block.steps_S3[0, 1])
-            else:
-                at = n
-                for row, rows, before in reversed(block.steps_S3.tolist()):
-                    at -= rows
-                    gru_kernels.step_back(*states, carried, self.factors.numpy(), *gates, at, passed.numpy(), row, rows)
-                    before_K[at : at + rows] = h0[:rows] if before < 0 else self.h[before : before + rows]
-                    if before >= 0 or self.wants_h0:
-                        torch.addmm(passed[:rows], d_hidden[at : at + rows], self.weight_hh, out=carry[:rows])
-                    carried = rows
             self._add(d_input[:n], d_hidden[:n], before_K[:n], block, d_weights)
+        if self.carry is not None:
+            self.carry[share.rows] = carry[:, :H]
         return d_weights
 
     def _add(

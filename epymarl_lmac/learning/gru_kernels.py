@@ -1,11 +1,8 @@
-"""Compiled inner loops of ``gru.py`` for float32 on the CPU: what a GRU step does besides its matrix product.
+"""Compiled inner loops of ``gru.py`` for float32 on the CPU: the steps of a GRU, products included.
 
-PyTorch needs nine operations and as many views for it, each of which takes longer to start than to compute at the
-sizes of a MARL update. All loops are over contiguous rows and vectorise.
-
-``steps`` and ``steps_back`` also compute the products, so that a block of steps costs one call from Python. They call
-the library that scipy brings, which is numpy's, OpenBLAS; ``gru.py`` uses them where products are numpy's
-(``products.py``).
+PyTorch needs ten operations and as many views for a step, each of which takes longer to start than to compute at the
+sizes of a MARL update. Here a block of steps costs one call from Python. All loops are over contiguous rows and
+vectorise; a step's product with the weights of the hidden half is that of ``product_kernels.py``.
 
 Letters as in ``gru.py``: P packed rows, R rows of the first step, H hidden, K rows of a block of steps, S steps of a
 block. Gates are G = 3 H in PyTorch's order (reset, update, new). The reset gate stands between the two halves of the
@@ -23,6 +20,7 @@ import numpy as np
 from numba import njit
 
 from epymarl_lmac.learning.activation_kernels import sigmoid, tanh
+from epymarl_lmac.learning.product_kernels import multiply
 
 FACTORS = 5  # C / H
 
@@ -87,24 +85,23 @@ def step_with_factors(gates_KG, at, hidden_RG, bias_F, before_RH, residual_PH, h
 
 
 @_compiled()
-def step_back(grad_PH, carry_RH, carried, factors_PC, d_input_KG, d_hidden_KG, at, passed_RH, start, rows):
+def step_back(grad_PH, carry_RH, carried, factors_PC, d_input_KG, d_hidden_KG, at, start, rows):
     """Writes one step's gradients of the gates from row ``at`` on.
 
     Args:
         grad_PH: gradient of the states; the rows of this step get what the next one passes back.
-        carry_RH: that, of the next step's ``carried`` rows.
+        carry_RH: that, of the next step's ``carried`` rows; then written: what passes to the step before without the
+            gates.
         factors_PC: what ``step_with_factors`` kept.
         d_input_KG: written, of the input half, in PyTorch's order.
         d_hidden_KG: written, of the hidden half, in PyTorch's order.
-        passed_RH: gets the part of the gradient that passes to the step before without the gates.
         start, rows: the step's packed rows.
     """
     H = grad_PH.shape[1]
     for i in range(rows):
-        d_h, factors, passed = grad_PH[start + i], factors_PC[start + i], passed_RH[i]
+        d_h, factors, carry = grad_PH[start + i], factors_PC[start + i], carry_RH[i]
         d_input, d_hidden = d_input_KG[at + i], d_hidden_KG[at + i]
         if i < carried:
-            carry = carry_RH[i]
             for j in range(H):
                 d_h[j] += carry[j]
         # One loop for each array that is written: with more, the compiler does not vectorise.
@@ -119,29 +116,26 @@ def step_back(grad_PH, carry_RH, carried, factors_PC, d_input_KG, d_hidden_KG, a
         for j in range(H):
             d_hidden[2 * H + j] = factors[3 * H + j] * d_h[j]
         for j in range(H):
-            passed[j] = factors[4 * H + j] * d_h[j]
+            carry[j] = factors[4 * H + j] * d_h[j]
 
 
 @_compiled()
-def steps(a_KA, to_gates_AG, to_hidden_HG, gates_KG, hidden_RG, bias_F, h0_RH, residual_PH, h_PH, factors_PC, steps_S3):
+def steps(gates_KG, hidden_RG, panels_QHW, bias_F, h0_RH, residual_PH, h_PH, factors_PC, steps_S3):
     """Writes the states of a block's steps.
 
     Args:
-        a_KA: what the gates read.
-        to_gates_AG, to_hidden_HG: the weights, transposed.
-        gates_KG, hidden_RG: room for both halves of the gates.
-        bias_F, residual_PH, h_PH: as for ``step``.
+        gates_KG, bias_F, residual_PH, h_PH: as for ``step``.
+        hidden_RG: room for the hidden half of the gates, with the columns that ``multiply`` needs.
+        panels_QHW: their weights, transposed, from ``panels``.
         h0_RH: states before the first step of all.
         factors_PC: as for ``step_with_factors``; empty: nothing is kept.
         steps_S3: of every step its first packed row, its rows, and the first row of the step before or -1.
     """
-    n = a_KA.shape[0]
-    np.dot(a_KA, to_gates_AG, gates_KG[:n])
     at = 0
     for k in range(steps_S3.shape[0]):
         row, rows, before = steps_S3[k, 0], steps_S3[k, 1], steps_S3[k, 2]
         prior = h0_RH[:rows] if before < 0 else h_PH[before : before + rows]
-        np.dot(prior, to_hidden_HG, hidden_RG[:rows])
+        multiply(prior, panels_QHW, hidden_RG, False)
         if factors_PC.shape[0] > 0:
             step_with_factors(gates_KG, at, hidden_RG, bias_F, prior, residual_PH, h_PH, factors_PC, row, rows)
         else:
@@ -151,15 +145,15 @@ def steps(a_KA, to_gates_AG, to_hidden_HG, gates_KG, hidden_RG, bias_F, h0_RH, r
 
 @_compiled()
 def steps_back(
-    grad_PH, carry_RH, carried, factors_PC, d_input_KG, d_hidden_KG, passed_RH, weight_GH, h0_RH, h_PH, before_KH,
-    steps_S3, wants_h0,
+    grad_PH, carry_RH, carried, factors_PC, d_input_KG, d_hidden_KG, panels_QGW, h0_RH, h_PH, before_KH, steps_S3,
+    wants_h0,
 ):  # fmt: skip
     """Writes the gradients of a block's gates, the states before its steps and what passes to the block before.
 
     Args:
-        grad_PH, carry_RH, carried, factors_PC, d_input_KG, d_hidden_KG, passed_RH: as for ``step_back``; the carry is
-            also written, for the step before the block.
-        weight_GH: of the hidden half.
+        grad_PH, carried, factors_PC, d_input_KG, d_hidden_KG: as for ``step_back``.
+        carry_RH: as for ``step_back``, with the columns that ``multiply`` needs; written for the step before the block.
+        panels_QGW: weights of the hidden half, from ``panels``.
         h0_RH, h_PH: the states.
         before_KH: written.
         steps_S3: as for ``steps``.
@@ -169,13 +163,8 @@ def steps_back(
     for k in range(steps_S3.shape[0] - 1, -1, -1):
         row, rows, before = steps_S3[k, 0], steps_S3[k, 1], steps_S3[k, 2]
         at -= rows
-        step_back(grad_PH, carry_RH, carried, factors_PC, d_input_KG, d_hidden_KG, at, passed_RH, row, rows)
-        prior = h0_RH[:rows] if before < 0 else h_PH[before : before + rows]
-        before_KH[at : at + rows] = prior
+        step_back(grad_PH, carry_RH, carried, factors_PC, d_input_KG, d_hidden_KG, at, row, rows)
+        before_KH[at : at + rows] = h0_RH[:rows] if before < 0 else h_PH[before : before + rows]
         if before >= 0 or wants_h0:
-            np.dot(d_hidden_KG[at : at + rows], weight_GH, carry_RH[:rows])
-            for i in range(rows):
-                carry, passed = carry_RH[i], passed_RH[i]
-                for j in range(carry.shape[0]):
-                    carry[j] += passed[j]
+            multiply(d_hidden_KG[at : at + rows], panels_QGW, carry_RH, True)
         carried = rows

@@ -1,7 +1,6 @@
 """The fused GRU over packed sequences equals a loop over torch.nn.GRUCell, forwards and backwards.
 
-float32 on the CPU takes the compiled step, with numpy's products the compiled steps of a whole block, float64 the step
-made of PyTorch operations.
+float32 on the CPU takes the compiled steps of a whole block, float64 the step made of PyTorch operations.
 """
 
 import pytest
