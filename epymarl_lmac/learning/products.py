@@ -2,7 +2,8 @@
 
 On AMD processors PyTorch's library (MKL) uses no AVX-512: one core of a Zen 5 does 100 GFLOP/s with it, over 200 with
 the AVX-512 kernels of numpy's library, OpenBLAS. Both give the same numbers to rounding. What a process uses is chosen
-once, by ``use``; before that it is PyTorch.
+once, by ``use``; before that it is PyTorch. Products of a few rows in steps of recurrent networks are neither's
+(``product_kernels.py``).
 
 The hand-written passes (``mlp.py``, ``gru.py``, ``losses.py``, ``mixing.py``) and ``Linear``, the layer of all networks
 here, come to this place. Letters: P rows, I inputs, H columns of a layer.
@@ -44,8 +45,6 @@ def use(name: str, n_threads: int) -> str:
         What was chosen, "torch" or "numpy".
     """
     global _is_numpy
-    import scipy.linalg.cython_blas  # noqa: F401 - loads the library of compiled loops, to limit its threads
-
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")
     is_faster = is_amd_with_avx512() and _numpys_kernels() in _AVX512
     _is_numpy = name == NUMPY or (name == AUTO and is_faster)
