@@ -51,6 +51,7 @@ setup(
     install_requires=[
         "torch>=2.6,<3",
         "numpy>=1.26,<3",
+        "llvmlite>=0.44",  # numba's own; tiles of products are written with it
         "numba>=0.61",
         "sacred>=0.8.7,<0.9",
         "setuptools<82",  # sacred 0.8.7 imports pkg_resources

@@ -13,18 +13,19 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from epymarl_lmac.processor import compiles_avx512
+
 _BYTES = 4  # of a float32
 _VECTORS = 2  # of a tile's row
 _FLOAT, _INT = ir.FloatType(), ir.IntType(64)
 # Sums of several tiles' rows must fit into the vector registers, 32 of 16 numbers with AVX-512 and 16 of 8 with AVX2.
-_LANES, _ROWS = (16, 12) if llvmlite.binding.get_host_cpu_features().get("avx512f") else (8, 6)
+_LANES, _ROWS = (16, 12) if compiles_avx512() else (8, 6)
 
 WIDTH = _LANES * _VECTORS  # columns of a panel
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from epymarl_lmac.learning import product_kernels
+from epymarl_lmac import processor
 from epymarl_lmac.learning.product_kernels import WIDTH, columns, multiply, panels, tile_of
 
 GUARD = np.float32(7.0)
@@ -82,6 +82,17 @@ def test_tiles_of_both_sizes_of_vectors(n_lanes, n_rows):
         np.testing.assert_allclose(out[:n_rows], 2 * (left @ right)[:n_rows], rtol=1e-5, atol=2e-5)
 
 
-def test_tiles_are_those_of_the_processor():
-    has_avx512 = product_kernels.llvmlite.binding.get_host_cpu_features().get("avx512f", False)
-    assert (32 if has_avx512 else 16) == WIDTH
+@pytest.mark.parametrize(
+    ("features", "expected"), [({"avx512f": True}, True), ({"avx512f": False}, False), ({}, False)]
+)
+def test_what_the_compiler_says_of_the_processor(features, expected, monkeypatch):
+    monkeypatch.setattr(processor.llvmlite.binding, "get_host_cpu_features", lambda: features)
+    assert processor.compiles_avx512() is expected
+
+
+def test_a_compiler_that_does_not_know_the_processor(monkeypatch):
+    def refuse():
+        raise RuntimeError("unknown processor")
+
+    monkeypatch.setattr(processor.llvmlite.binding, "get_host_cpu_features", refuse)
+    assert not processor.compiles_avx512()
