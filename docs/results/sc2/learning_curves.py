@@ -34,7 +34,7 @@ EXPLORING = 50_000  # epsilon_anneal_time of the published runs, and of ours unl
 SLOWER = ", slower exploration"  # follows the algorithm of a run that explores for longer
 WINDOW = 50_000  # steps that a number of the table is a mean over, those up to its step
 
-# Win rates by step. 2s3z: SMAC's released curves, 5 runs. SMACv2 (terran_5_vs_5): stated by LMAC's authors, 5 runs. The
+# Win rates by step. 2s3z: SMAC's released curves, 5 runs. SMACv2 (5_vs_5): stated by LMAC's authors, 5 runs. The
 # others: read off LMAC's curves at their end, 5 runs, within 3.
 PUBLISHED: dict[str, dict[str, dict[int, float]]] = {
     "2s3z": {
@@ -64,6 +64,12 @@ PUBLISHED: dict[str, dict[str, dict[int, float]]] = {
         "lmac_qmix": {3_000_000: 0.68},
         "fullcomm": {3_000_000: 0.18},
         "qmix": {3_000_000: 0.62},
+    },
+    "protoss_5_vs_5": {
+        "qmix_state": {3_000_000: 0.56},
+        "lmac_qmix": {3_000_000: 0.58},
+        "fullcomm": {3_000_000: 0.17},
+        "qmix": {3_000_000: 0.48},
     },
 }
 # Steps of the first test above one half, in millions, first and last of SMAC's released runs.
