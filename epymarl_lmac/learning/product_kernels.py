@@ -128,16 +128,21 @@ def multiply(left_MI, panels_QIW, out, adds):
     """Writes a product into the first rows of ``out``, or adds it to them.
 
     Args:
-        left_MI: the left side; its rows may stand apart.
+        left_MI: the left side, float32; its rows may stand apart, the numbers of a row may not.
         panels_QIW: the right side, from ``panels``.
-        out: float32, M rows or more, ``columns(J)`` columns or more; its rows may stand apart.
+        out: float32, M rows or more, ``columns(J)`` columns or more; its rows may stand apart, too.
         adds: whether the product is added to what stands there.
+
+    Raises:
+        ValueError: the arrays do not fit.
     """
     n_panels, inner, width = panels_QIW.shape
     n_rows = left_MI.shape[0]
     # A tile sees addresses only. The message cannot name the shapes: it is part of the compiled code.
     if left_MI.shape[1] != inner or width != WIDTH or out.shape[0] < n_rows or out.shape[1] < n_panels * WIDTH:
         raise ValueError("the arrays of a product do not fit; out needs room for whole panels")
+    if n_rows > 0 and (left_MI.strides[1] != _BYTES or out.strides[1] != _BYTES):
+        raise ValueError("the arrays of a product do not fit; rows need to be float32, number beside number")
     left, left_stride = left_MI.ctypes.data, left_MI.strides[0]
     start, stride, panel = out.ctypes.data, out.strides[0], panels_QIW.ctypes.data
     for q in range(n_panels):  # a panel stays in the nearest cache while all rows pass by

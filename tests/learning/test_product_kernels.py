@@ -62,6 +62,18 @@ def test_arrays_that_do_not_fit_are_refused(left, out):
         multiply(numbers(*left), panels(numbers(4, 3)), np.zeros(out, np.float32), False)
 
 
+def test_rows_with_gaps_between_their_numbers_and_other_types_are_refused():
+    right, out = panels(numbers(4, 3)), np.zeros((3, 2 * WIDTH), np.float32)
+    for left, room in [
+        (numbers(3, 8)[:, ::2], out),
+        (numbers(3, 4).astype(np.float64), out),
+        (numbers(3, 4), out[:, ::2]),
+        (numbers(3, 4), out.astype(np.float64)),
+    ]:
+        with pytest.raises(ValueError, match="number beside number"):
+            multiply(left, right, room, False)
+
+
 @pytest.mark.parametrize(("n_lanes", "n_rows"), [(8, 6), (16, 12)])
 def test_tiles_of_both_sizes_of_vectors(n_lanes, n_rows):
     """Products use the size of this processor's vectors; for the other one the compiler takes several, or a part."""
