@@ -127,8 +127,8 @@ def matmul_rate() -> float:
 def floor_and_update(experiment: Experiment, batch: EpisodeBatch, rate: float) -> tuple[float, float]:
     """Returns the floor of an update and an update, in seconds; messages come with the stored episodes.
 
-    The floor counts the operations of PyTorch's form of the update, as those in compiled loops are not seen. It has
-    one or two percent more, gradients that nobody reads.
+    The floor counts the operations of PyTorch's form of the update, as those in compiled loops are not seen. It has a
+    few more: gradients that nobody reads.
     """
     forms.plain_only = True
     with FlopCounterMode(display=False) as counter:

@@ -1,4 +1,4 @@
-"""Matrix products inside compiled loops, for float32 on the CPU, as fast for a few rows as for many.
+"""Matrix products inside compiled loops, for float32 on the CPU, which lose little speed with few rows.
 
 A step of a recurrent network multiplies a few rows with weights that stay the same from step to step. Libraries take
 these weights apart anew in every call, which costs most of a call with few rows (``benchmarks/step_products.py``). Here
@@ -24,7 +24,7 @@ from epymarl_lmac.processor import compiles_avx512
 _BYTES = 4  # of a float32
 _VECTORS = 2  # of a tile's row
 _FLOAT, _INT = ir.FloatType(), ir.IntType(64)
-# Sums of several tiles' rows must fit into the vector registers, 32 of 16 numbers with AVX-512 and 16 of 8 with AVX2.
+# The sums of a tile must fit into the vector registers, 32 of 16 numbers with AVX-512 and 16 of 8 with AVX2.
 _LANES, _ROWS = (16, 12) if compiles_avx512() else (8, 6)
 
 WIDTH = _LANES * _VECTORS  # columns of a panel

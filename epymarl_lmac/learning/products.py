@@ -50,17 +50,7 @@ def use(name: str, n_threads: int) -> str:
     _is_numpy = name == NUMPY or (name == AUTO and is_faster)
     torch.set_num_threads(1 if _is_numpy else n_threads)
     threads.use(n_threads if _is_numpy else 1)
-    return chosen()
-
-
-def chosen() -> str:
-    """Returns what this process uses, "torch" or "numpy"."""
     return NUMPY if _is_numpy else TORCH
-
-
-def n_threads() -> int:
-    """Returns how many threads an update has."""
-    return max(threads.count(), torch.get_num_threads())
 
 
 def _numpys_kernels() -> str:
