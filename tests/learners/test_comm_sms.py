@@ -8,6 +8,7 @@ import torch
 from learner_fixtures import GROUPS, A, N, O, Recorder, T, batch_of, full_scheme, settings
 
 from controllers import REGISTRY as mac_REGISTRY
+from epymarl_lmac.learning.optimiser import Adam
 from learners import REGISTRY as learner_REGISTRY
 from modules.comm.base import CHOOSING
 from modules.comm.sms_shapley import shapley_values, utility_worth
@@ -286,7 +287,7 @@ def test_the_td_loss_trains_encoder_and_head_but_never_the_selector():
 def test_the_selector_has_an_optimiser_of_its_own():
     learner = make(sms_selector_lr=0.003, optimiser="rmsprop")
     optimiser, _ = learner.optimisers["selector"]
-    assert isinstance(optimiser.optimiser, torch.optim.Adam) and optimiser.optimiser.param_groups[0]["lr"] == 0.003
+    assert isinstance(optimiser, Adam) and optimiser.choice.lr == 0.003
 
 
 def test_what_dead_agents_see_does_not_change_the_selector_loss():

@@ -213,7 +213,7 @@ def test_lmacs_encoder_learns_with_its_own_rate_where_one_is_set():
     shared, apart = make(**LMAC, lr=0.01), make(**LMAC, lr=0.01, encoder_lr=0.03)
     assert "encoder" not in shared.optimisers
     optimiser, clip = apart.optimisers["encoder"]
-    assert optimiser.optimiser.param_groups[0]["lr"] == 0.03 and clip == apart.args.grad_norm_clip
+    assert optimiser.choice.lr == 0.03 and clip == apart.args.grad_norm_clip
     n_parameters = sum(p.numel() for p in apart.mac.comm.parameters())
     assert optimiser.flat.numel() == n_parameters
     both = apart.optimisers["main"][0].flat.numel() + n_parameters

@@ -233,8 +233,8 @@ def test_every_parameter_has_exactly_one_optimiser_with_its_own_numbers():
     assert sum(optimiser.flat.numel() for optimiser, _ in learner.optimisers.values()) == sum(
         p.numel() for p in learner.params
     )
-    groups = {name: optimiser.optimiser.param_groups[0] for name, (optimiser, _) in learner.optimisers.items()}
-    assert {name: (g["lr"], g["eps"]) for name, g in groups.items()} == {
+    choices = {name: optimiser.choice for name, (optimiser, _) in learner.optimisers.items()}
+    assert {name: (choice.lr, choice.adam_eps) for name, choice in choices.items()} == {
         "main": (0.01, 1e-3),
         "critic": (0.02, 1e-3),
         "selector": (0.03, 1e-8),

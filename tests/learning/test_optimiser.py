@@ -1,5 +1,8 @@
 """The flat optimiser computes what PyTorch's does on separate tensors."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -39,6 +42,37 @@ def test_equals_pytorch_on_separate_tensors(name):
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("name", ["adam", "rmsprop"])
+def test_a_state_of_pytorchs_optimiser_is_read(name):
+    """As in checkpoints of earlier versions."""
+    ours, theirs = network(), network()
+    flat = make_optimiser(list(ours.parameters()), OptimiserChoice(name, lr=0.01, clip=1.0))
+    parameter = nn.Parameter(torch.nn.utils.parameters_to_vector(theirs.parameters()).detach())
+    if name == "adam":
+        plain = torch.optim.Adam([parameter], lr=0.01, fused=True)
+    else:
+        plain = torch.optim.RMSprop([parameter], lr=0.01, alpha=0.99, eps=1e-5)
+    flat.load_state_dict(plain.state_dict())  # nothing is in it yet
+    for step in range(4):
+        parameter.grad = torch.linspace(-1, 1, len(parameter)) * (step + 1)
+        plain.step()
+    flat.load_state_dict(plain.state_dict())
+    flat.flat.copy_(parameter.detach())
+    flat.grad.copy_(parameter.grad)
+    plain.step()
+    flat.clip_and_step(1e9)
+    torch.testing.assert_close(flat.flat, parameter.detach(), rtol=0, atol=0)
+
+
+def test_the_state_of_another_optimiser_is_refused():
+    adam, rmsprop = (
+        make_optimiser(list(network().parameters()), OptimiserChoice(name, lr=0.01, clip=1.0))
+        for name in ("adam", "rmsprop")
+    )
+    with pytest.raises(ValueError, match="RMSprop has step, square_avg; this one has step, exp_avg, exp_avg_sq"):
+        rmsprop.load_state_dict(adam.state_dict())
+
+
 def test_restored_state_continues_to_the_bit():
     nets, optimisers = [], []
     for _ in range(2):
@@ -64,3 +98,22 @@ def test_restored_state_continues_to_the_bit():
 def test_unknown_optimiser_is_named():
     with pytest.raises(SettingsError, match=r"optimiser='sgd'.*'adam' or 'rmsprop'"):
         make_optimiser(list(network().parameters()), OptimiserChoice("sgd", lr=0.01, clip=1.0))
+
+
+UPDATE = """
+import sys
+import torch
+from epymarl_lmac.learning.optimiser import OptimiserChoice, make_optimiser
+net = torch.nn.Linear(3, 2)
+for kind in ("adam", "rmsprop"):
+    optimiser = make_optimiser(list(net.parameters()), OptimiserChoice(kind, lr=0.01, clip=1.0))
+    net(torch.ones(4, 3)).sum().backward()
+    optimiser.clip_and_step(1.0)
+    optimiser.load_state_dict(optimiser.state_dict())
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_an_update_does_not_import_pytorchs_compiler():
+    done = subprocess.run([sys.executable, "-c", UPDATE], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
