@@ -54,7 +54,7 @@ def copy(tmp_path_factory):
     """A copy of the sources with the method added."""
     root = tmp_path_factory.mktemp("copy")
     for folder in ("src", "config", "epymarl_lmac", "protocol_gen", "protocols"):
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / folder, root / folder)
     shutil.copy(ROOT / "setup.py", root)  # what tells a checkout from an installed package
     (root / "src/modules/comm/echo.py").write_text(METHOD)
     (root / "config/algs/echo.yaml").write_text(YAML)
