@@ -71,6 +71,12 @@ PUBLISHED: dict[str, dict[str, dict[int, float]]] = {
         "fullcomm": {3_000_000: 0.17},
         "qmix": {3_000_000: 0.48},
     },
+    "zerg_5_vs_5": {
+        "qmix_state": {3_000_000: 0.40},
+        "lmac_qmix": {3_000_000: 0.42},
+        "fullcomm": {3_000_000: 0.07},
+        "qmix": {3_000_000: 0.35},
+    },
 }
 # Steps of the first test above one half, in millions, first and last of SMAC's released runs.
 PUBLISHED_HALF = {
