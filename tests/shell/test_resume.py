@@ -1,5 +1,6 @@
 """Runs repeat to the bit, and go on to the bit after being stopped."""
 
+import shutil
 import signal
 
 import pytest
@@ -7,9 +8,9 @@ from host_runs import argv, figures, host, run_folders, start_and_stop
 
 from epymarl_lmac.settings import algorithms
 
-# Run with every change: no communication, fixed messages, sampled messages. The others take seconds each in the long
-# tier; that their learners go on to the bit is tested in process for all of them (tests/learners).
-FAST = ("qmix", "lmac_qmix", "ndq")
+# Run with every change. The others take seconds each in the long tier; that their learners go on to the bit is tested
+# in process for all of them (tests/learners).
+FAST = ("lmac_qmix",)
 TIERS = [pytest.param(alg, marks=() if alg in FAST else pytest.mark.slow) for alg in algorithms()]
 
 
@@ -72,11 +73,25 @@ def test_ctrl_c_saves_and_leaves(tmp_path):
     assert (folder / "checkpoint.json").is_file()
 
 
-def test_a_second_process_cannot_resume_a_run_in_use(tmp_path):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Where a finished run of IQL is, to be copied."""
+    results = tmp_path_factory.mktemp("finished")
+    assert host(argv("iql", results, t_max=200)).returncode == 0
+    return results
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    """A finished run of IQL."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    (folder,) = run_folders(tmp_path)
+    return folder
+
+
+def test_a_second_process_cannot_resume_a_run_in_use(tmp_path, folder):
     from epymarl_lmac.checkpoint import RunLock
 
-    assert host(argv("iql", tmp_path, t_max=200)).returncode == 0
-    (folder,) = run_folders(tmp_path)
     before = figures(folder)
     lock = RunLock(folder)
     try:
@@ -88,9 +103,7 @@ def test_a_second_process_cannot_resume_a_run_in_use(tmp_path):
     assert figures(folder) == before
 
 
-def test_checkpoint_of_another_algorithm_is_refused(tmp_path):
-    assert host(argv("iql", tmp_path, t_max=200)).returncode == 0
-    (folder,) = run_folders(tmp_path)
+def test_checkpoint_of_another_algorithm_is_refused(tmp_path, folder):
     before = figures(folder)
     refused = host(argv("vdn", tmp_path, t_max=400, checkpoint_path=folder))
     assert refused.returncode == 2
@@ -98,9 +111,7 @@ def test_checkpoint_of_another_algorithm_is_refused(tmp_path):
     assert figures(folder) == before
 
 
-def test_corrupted_checkpoint_is_refused(tmp_path):
-    assert host(argv("iql", tmp_path, t_max=200)).returncode == 0
-    (folder,) = run_folders(tmp_path)
+def test_corrupted_checkpoint_is_refused(tmp_path, folder):
     (path,) = folder.glob("checkpoint-*.pt")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
