@@ -1,4 +1,4 @@
-"""Starts the host's command line in processes of its own, with settings small enough for a test."""
+"""Starts the host's command line and ``epymarl-lmac``, with settings small enough for a test."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 from epymarl_lmac.record.metrics import PERF, read_metrics
+from tests.preloaded import ROOT, run_python
 
-ROOT = Path(__file__).resolve().parents[2]
+__all__ = ["ROOT", "argv", "command", "figures", "host", "host_alone", "run_folders", "start_and_stop"]
+
 SMALL = [
     "hidden_dim=8", "batch_size=4", "batch_size_run=4", "buffer_size=40", "test_nepisode=4", "test_interval=200",
     "runner_log_interval=0", "learner_log_interval=0", "log_interval=200", "epsilon_anneal_time=200",
@@ -32,8 +34,18 @@ def argv(alg: str, results: Path, env: str = "lookout", **updates: object) -> li
     ]
 
 
-def host(arguments: list[str], **options) -> subprocess.CompletedProcess:
+def host(arguments: list[str]) -> subprocess.CompletedProcess:
     """Runs ``python src/main.py`` to its end."""
+    return run_python([ROOT / "src" / "main.py", *arguments])
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess:
+    """Runs ``epymarl-lmac`` to its end."""
+    return run_python(["-m", "epymarl_lmac.cli", *arguments])
+
+
+def host_alone(arguments: list[str], **options) -> subprocess.CompletedProcess:
+    """Runs ``python src/main.py`` to its end as a shell does, in a process that has imported nothing."""
     return subprocess.run(
         [sys.executable, str(ROOT / "src" / "main.py"), *arguments],
         capture_output=True,

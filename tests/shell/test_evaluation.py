@@ -2,24 +2,17 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from host_runs import ROOT, command, host
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["hidden_dim=8", "batch_size=4", "batch_size_run=4", "test_nepisode=4", "test_interval=1000", "use_cuda=False"]
-
-
-def command(*argv):
-    return subprocess.run([sys.executable, *map(str, argv)], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def trained(tmp_path, alg, *words):
     updates = [*SMALL, *words, "t_max=60", "save_model_interval=24", f"local_results_path={tmp_path}"]
     flags = ["--no-sacred", f"--config={alg}", "--env-config=lookout"]
-    done = command("src/main.py", *flags, "with", *updates)
+    done = host([*flags, "with", *updates])
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.glob(f"{alg}_*")
     return folder
@@ -31,7 +24,7 @@ def tarmac_run(tmp_path_factory):
 
 
 def evaluate(*argv):
-    return command("-m", "epymarl_lmac.cli", "evaluate", *argv)
+    return command("evaluate", *argv)
 
 
 def test_controls_are_a_table_and_a_file_beside_the_run(tarmac_run):
@@ -87,5 +80,5 @@ def test_a_run_is_tested_and_goes_on_with_the_bundle_that_it_was_trained_with(tm
     folder = trained(tmp_path / "runs", "lmac_qmix", f"protocol_path={bundle}")
     shutil.rmtree(bundle)
     assert evaluate(folder, "--episodes", 2).returncode == 0
-    resumed = command("-m", "epymarl_lmac.cli", "train", "--resume", folder, "--no-sacred", "with", "t_max=90")
+    resumed = command("train", "--resume", folder, "--no-sacred", "with", "t_max=90")
     assert resumed.returncode == 0, resumed.stderr

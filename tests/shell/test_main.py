@@ -5,7 +5,7 @@ import resource
 
 import pytest
 import yaml
-from host_runs import argv, host, run_folders
+from host_runs import argv, host, host_alone, run_folders
 
 from epymarl_lmac.paths import config_root
 from epymarl_lmac.settings import algorithms, environments
@@ -14,7 +14,7 @@ from epymarl_lmac.settings import algorithms, environments
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
-    done = host(argv("qmix", results, "lbf", t_max=600))
+    done = host_alone(argv("qmix", results, "lbf", t_max=600))
     assert done.returncode == 0, done.stderr
     return results, done.stdout
 
@@ -84,7 +84,7 @@ def test_print_config_shows_the_merged_settings(tmp_path):
 
 
 def test_list_names_algorithms_and_environments():
-    shown = host(["--list"]).stdout
+    shown = host_alone(["--list"]).stdout
     for name in [*algorithms(), *environments()]:
         assert name in shown
 
@@ -157,7 +157,7 @@ def test_full_disk_ends_with_one_message_and_whole_rows(tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
 
-    done = host([*argv("iql", tmp_path, t_max=100_000), "save_model=False"], preexec_fn=limit)
+    done = host_alone([*argv("iql", tmp_path, t_max=100_000), "save_model=False"], preexec_fn=limit)
     assert done.returncode == 2
     assert "Cannot write" in done.stderr and "Traceback" not in done.stderr
     (folder,) = run_folders(tmp_path)

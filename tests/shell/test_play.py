@@ -1,28 +1,21 @@
 """``epymarl-lmac play``: every step of a recorded run as a picture, with messages as arrows."""
 
 import dataclasses
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from host_runs import command, host
 from PIL import Image
 
 import drawing
 from envs.scene import AGENT, OTHER, Body, Scene
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["hidden_dim=8", "batch_size=4", "batch_size_run=4", "test_nepisode=4", "t_max=60", "use_cuda=False"]
-
-
-def command(*argv):
-    return subprocess.run([sys.executable, *map(str, argv)], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def trained(folder, alg, env, *updates):
     flags = ["--no-sacred", f"--config={alg}", f"--env-config={env}"]
-    done = command("src/main.py", *flags, "with", *SMALL, *updates, f"local_results_path={folder}")
+    done = host([*flags, "with", *SMALL, *updates, f"local_results_path={folder}"])
     assert done.returncode == 0, done.stderr
     return next(folder.glob(f"{alg}_*"))
 
@@ -39,7 +32,7 @@ def lookout_run(tmp_path_factory):
 
 
 def play(*argv):
-    return command("-m", "epymarl_lmac.cli", "play", *argv)
+    return command("play", *argv)
 
 
 def test_a_gif_has_a_frame_for_every_moment(battle_run, tmp_path):

@@ -4,21 +4,11 @@ import subprocess
 import sys
 
 import pytest
-from host_runs import argv, host, run_folders
+from host_runs import argv, command, host, run_folders
 
 from epymarl_lmac import __version__
 from epymarl_lmac.errors import RecordError
 from epymarl_lmac.record.plot import plot_runs
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "epymarl_lmac.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +61,8 @@ def test_doctor_and_version():
     shown = command("doctor").stdout
     for word in ("python", "torch", "cuda", "config", "protocols"):
         assert word in shown
-    assert command("version").stdout.strip() == __version__
+    words = [sys.executable, "-m", "epymarl_lmac.cli", "version"]  # here as a shell starts it
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() == __version__
 
 
 def test_unknown_command_ends_with_one_message():

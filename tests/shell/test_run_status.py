@@ -9,6 +9,7 @@ from host_runs import ROOT, argv, figures, host, run_folders, start_and_stop
 from epymarl_lmac.record.metrics import read_timed_metrics
 from epymarl_lmac.record.provenance import read_run
 from epymarl_lmac.record.status import DEAD, FAILED, FINISHED, STOPPED, status_of
+from tests.preloaded import run_python
 
 
 def test_finished_stopped_and_resumed_runs_say_so(tmp_path):
@@ -51,9 +52,7 @@ def test_a_killed_run_shows_as_dead(tmp_path):
 def changed_host(change, arguments):
     """Runs the host's command line after a line of Python that changes something in it."""
     code = f"import sys; sys.path[:0] = ['src', '.']; import run, main; {change}; sys.exit(main.main(sys.argv[1:]))"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=600, cwd=ROOT
-    )
+    return run_python(["-c", code, *arguments])
 
 
 def test_a_clock_that_jumps_back_changes_no_metric(tmp_path):
