@@ -2,7 +2,7 @@
 
     python benchmarks/constants.py [--env sc2] [--tasks 3m 2o_20b_vs_2r] [--algs qmix lmac_qmix] [--threads 2]
 
-Rows of a block (``gru.BLOCK_ROWS``, ``mixing.BLOCK_ROWS``, and by their numbers ``mlp.BLOCK_NUMBERS``) should fit the
+Rows of a block (``gru.GROUP_ROWS``, ``mixing.BLOCK_ROWS``, and by their numbers ``mlp.BLOCK_NUMBERS``) should fit the
 processor's cache and not cost too many calls; ``products.SMALL`` is from where on a layer calls numpy, and
 ``threads.SMALLEST_SHARE`` from where on rows are shared out. Values take turns on one batch, lower quartiles; above 1
 ours is better.
@@ -23,7 +23,7 @@ from epymarl_lmac.learning import gru, mixing, mlp, products, threads
 from run import Experiment
 
 VALUES: list[tuple[ModuleType, str, list[int]]] = [
-    (gru, "BLOCK_ROWS", [256, 512, 1024, 2048]),
+    (gru, "GROUP_ROWS", [32, 64, 128, 256, 704]),
     (mixing, "BLOCK_ROWS", [256, 512, 1024, 2048]),
     (mlp, "BLOCK_NUMBERS", [2**15, 2**17, 2**19, 2**21]),
     (products, "SMALL", [0, 2**19, 2**21, 2**23]),
@@ -54,7 +54,7 @@ def main() -> None:
     for task in options.tasks:
         for alg in options.algs:
             experiment = make(alg, options.env, [*task_words(options.env, task), "buffer_size=64"])
-            products.use(options.products, options.threads)
+            products.use(options.products, options.threads, experiment.learner.shares_rows)
             batch = sample(experiment)
             seconds(experiment, batch, options.updates)
             print(f"{alg} on {task}, {products.description()}, {options.threads} threads", flush=True)

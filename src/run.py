@@ -105,7 +105,6 @@ class Experiment:
     """
 
     def __init__(self, args: Settings, logger: Logger) -> None:
-        products.use(args.matrix_products, args.n_threads)
         keep_freed_memory()
         self.sampler = set_seeds(args.seed)
         device = "cuda" if args.use_cuda and torch.cuda.is_available() else "cpu"
@@ -141,6 +140,7 @@ class Experiment:
             self.buffer.add_key(transform.key, transform.field)
         self.runner.setup(scheme, groups, preprocess, self.mac)
         self.learner = le_REGISTRY[args.learner](self.mac, self.buffer.scheme, logger, args)
+        products.use(args.matrix_products, args.n_threads, getattr(self.learner, "shares_rows", False))
         self.requests = requests_of(self.learner, args.batch_size)
         self.episodes = 0
         self.updates_owed = 0.0  # gradient steps earned by episodes and not yet taken

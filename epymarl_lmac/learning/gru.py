@@ -3,19 +3,16 @@
 PyTorch's CPU GRU records about fifteen small autograd nodes for every step. Here one autograd node covers the
 sequence, together with the layer before it where there is one.
 
-On the CPU in float32 (``_GruSequenceCpu``) rows are worked off in blocks of whole steps that stay in the processor's
-cache, from the inputs to the states and back. The input half of the gates is one matrix product a block, all steps are
-one compiled call, their products included (``gru_kernels.py``), and a block's share of the weights' gradients is added
-while its gates' gradients are at hand. Where products are numpy's, every thread has some of the sequences
-(``threads.py``). Other devices and dtypes use PyTorch operations over all steps. Both are the same function: their
-difference is that of a few roundings.
+On the CPU in float32 (``_GruSequenceCpu``) a pass is one compiled call for a group of sequences, products included
+(``gru_kernels.py``); the groups are shared out among threads (``threads.py``). Other devices and dtypes use PyTorch
+operations over all steps. Both are the same function: their difference is that of a few roundings.
 
 It can also carry the sum ``h = gru(x, h) + residual`` to the next step, which no fused library GRU offers and
 which the published LMAC encoder does.
 
 Sequences are packed as in ``packing.py``: the rows of step 0, then those of step 1, ..., each step's rows being a
-prefix of the step before. Letters: P packed rows, I input, A what the gates read, H hidden, G = 3 H gates, K rows of a
-block.
+prefix of the step before. Letters: P packed rows, R rows of step 0, I input, A what the gates read, H hidden, G = 3 H
+gates, N parts of the input, S steps.
 """
 
 from __future__ import annotations
@@ -30,93 +27,49 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from epymarl_lmac.learning import gru_kernels, mlp_kernels, product_kernels, threads
+from epymarl_lmac.learning import gru_kernels, product_kernels, threads
 from epymarl_lmac.learning.forms import is_compiled
-from epymarl_lmac.learning.input_parts import add_weight_gradient, input_gradients, linear
-from epymarl_lmac.learning.products import add_product, product
+from epymarl_lmac.learning.input_parts import input_gradients
 
-BLOCK_ROWS = 1024  # a block ends with the step that reaches so many rows
-
-
-class _Block(NamedTuple):
-    """Neighbouring steps that are worked off together."""
-
-    rows: slice | Tensor  # packed rows; indices where a thread has only some rows of every step
-    start: int  # their places where the rows of every thread stand together
-    stop: int
-    steps_S3: np.ndarray  # of every step: its first row, its rows, the first row of the step before or -1
-
-    def take(self, x_PI: Tensor) -> Tensor:
-        """Returns these rows of an array."""
-        return x_PI[self.rows] if isinstance(self.rows, slice) else x_PI.index_select(0, self.rows)
-
-    def room(self, x_PI: Tensor) -> Tensor:
-        """Returns room for these rows of an array, which ``put`` takes there."""
-        return x_PI[self.rows] if isinstance(self.rows, slice) else x_PI.new_empty(len(self.rows), x_PI.shape[1])
-
-    def put(self, written_KI: Tensor, x_PI: Tensor) -> None:
-        """Writes what stands in the room to its rows of the array."""
-        if not isinstance(self.rows, slice):
-            x_PI.index_copy_(0, self.rows, written_KI)
+_NOTHING, _NOTHING_3 = np.empty(0, np.float32), np.empty((0, 0, product_kernels.WIDTH), np.float32)
+GROUP_ROWS = 128  # sequences that are worked on together at most; their states stay in the processor's cache
 
 
-class _Share(NamedTuple):
-    """The sequences that a thread works on: neighbouring rows of the first step, wherever they go on."""
+class _Group(NamedTuple):
+    """Sequences that are worked on together: neighbouring rows of the first step, wherever they go on."""
 
     rows: slice  # of the first step
-    blocks: list[_Block]
-
-    @property
-    def block_rows(self) -> int:
-        """Rows of the largest block."""
-        return max(block.stop - block.start for block in self.blocks)
+    steps_S3: np.ndarray  # of every step: its first row, its rows, the first row of the step before or -1
 
 
-def _shares(counts: Sequence[int]) -> list[_Share]:
-    """Returns packed sequences in shares of about as many rows each, one for every thread."""
-    return _shares_of(tuple(counts), len(threads.shares(sum(counts))), BLOCK_ROWS)
+def _shares(counts: Sequence[int]) -> list[list[_Group]]:
+    """Returns packed sequences as groups, for every thread about as many rows."""
+    return _shares_of(tuple(counts), len(threads.shares(sum(counts))), GROUP_ROWS)
 
 
 @lru_cache(maxsize=4)  # an update's networks have the same rows
-@torch.inference_mode(False)  # whoever asks first, a learner may read the rows too
-def _shares_of(counts: tuple[int, ...], n: int, block_rows: int) -> list[_Share]:
+def _shares_of(counts: tuple[int, ...], n: int, group_rows: int) -> list[list[_Group]]:
     steps_R = np.bincount(np.asarray(counts) - 1, minlength=counts[0])[::-1].cumsum()[::-1]  # of every sequence
     until_R, total = steps_R.cumsum(), sum(counts)
     bounds = [0, *(int(np.searchsorted(until_R, total * k // n)) + 1 for k in range(1, n + 1))]
-    shares: list[_Share] = []
-    for rows in (slice(start, stop) for start, stop in pairwise(bounds) if start < stop):
-        shares.append(_Share(rows, _blocks(counts, rows, shares[-1].blocks[-1].stop if shares else 0, block_rows)))
-    return shares
+    shares = []
+    for start, stop in pairwise(bounds):
+        n_groups = -(-(stop - start) // group_rows)
+        cuts = [start + (stop - start) * k // n_groups for k in range(n_groups + 1)] if n_groups > 0 else []
+        shares.append([_group(counts, slice(*cut)) for cut in pairwise(cuts)])
+    return [share for share in shares if share]
 
 
-def _blocks(counts: Sequence[int], rows: slice, start: int, block_rows: int) -> list[_Block]:
-    """Returns the blocks of the sequences that begin with some rows of the first step, in order.
-
-    Args:
-        counts: rows of each step.
-        rows: of the first step.
-        start: of the first block.
-        block_rows: a block ends with the step that reaches so many rows.
-    """
-    blocks: list[_Block] = []
+def _group(counts: Sequence[int], rows: slice) -> _Group:
+    """Returns the sequences that begin with some rows of the first step."""
     steps: list[tuple[int, int, int]] = []
-    step_row, before, stop = 0, -1, start
-    counts = [count for count in counts if count > rows.start]
-    for t, count in enumerate(counts):
-        row, n = step_row + rows.start, min(count, rows.stop) - rows.start
-        steps.append((row, n, before))
-        step_row, before, stop = step_row + count, row, stop + n
-        if stop - start >= block_rows or t == len(counts) - 1:
-            blocks.append(_Block(_packed_rows(steps), start, stop, np.array(steps, dtype=np.int64)))
-            steps, start = [], stop
-    return blocks
-
-
-def _packed_rows(steps: Sequence[tuple[int, int, int]]) -> slice | Tensor:
-    """Returns the packed rows of some steps."""
-    if all(row + n == following for (row, n, _), (following, _, _) in pairwise(steps)):
-        return slice(steps[0][0], steps[-1][0] + steps[-1][1])
-    return torch.cat([torch.arange(row, row + n) for row, n, _ in steps])
+    step_row, before = 0, -1
+    for count in counts:
+        if count <= rows.start:
+            break
+        steps.append((step_row + rows.start, min(count, rows.stop) - rows.start, before))
+        step_row, before = step_row + count, step_row + rows.start
+    return _Group(rows, np.array(steps, dtype=np.int64))
 
 
 class _Weights(NamedTuple):
@@ -138,10 +91,10 @@ class _GruSequenceCpu(torch.autograd.Function):
         ctx: Any, counts: Sequence[int], n_parts: int, h0_RH: Tensor, residual_PH: Tensor | None, *tensors: Tensor
     ) -> Tensor:
         ctx.shares, ctx.n_parts = _shares(counts), n_parts
-        parts, weights = tensors[:n_parts], _Weights(*tensors[n_parts:])
-        run = _Forward(weights, parts, h0_RH, residual_PH, ctx.shares, keeps=True)
-        ctx.save_for_backward(h0_RH, run.a, run.h, run.factors, *tensors)
-        return run.h
+        parts, weights = tensors[:n_parts], _Weights(*(weight.detach() for weight in tensors[n_parts:]))
+        h, a, factors = _forward(weights, parts, h0_RH, residual_PH, ctx.shares, keeps=True)
+        ctx.save_for_backward(h0_RH, a, h, factors, *tensors)
+        return h
 
     @staticmethod
     def backward(ctx: Any, grad_PH: Tensor) -> tuple[Tensor | None, ...]:
@@ -153,64 +106,51 @@ class _GruSequenceCpu(torch.autograd.Function):
         return (None, None, back.carry, back.d_h if wants_residual else None, *gradients)
 
 
-class _Forward:
-    """The forward pass. ``h`` are the states (P, H).
+def _table(parts: Sequence[Tensor]) -> np.ndarray:
+    """Returns where parts stand, for ``gru_kernels.read_parts``; the numbers of a row stand side by side."""
+    rows = [(part.data_ptr(), part.stride(0) * part.element_size(), part.shape[1]) for part in parts]
+    return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
-    With ``keeps``, ``factors`` (P, C) and, where there is a first layer, what the gates read, ``a`` (P, A), are what
-    else the backward pass needs; the rows of ``a`` stand in the order of the threads' shares.
+
+def _rows_of_numbers(x: Tensor) -> Tensor:
+    """Returns an array as it is where the numbers of its rows stand side by side, else a copy of which that is true."""
+    return x if x.stride(1) == 1 else x.contiguous()
+
+
+def _forward(
+    weights: _Weights,
+    parts: Sequence[Tensor],
+    h0_RH: Tensor,
+    residual_PH: Tensor | None,
+    shares: Sequence[Sequence[_Group]],
+    keeps: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the states (P, H) and, with ``keeps``, what else the backward pass needs.
+
+    That is what the gates read (P, A or more) and the factors of ``gru_kernels.py``.
     """
+    P, (G, A), new = len(parts[0]), weights.weight_ih.shape, weights.weight_ih.new_empty
+    H, has_first = G // 3, weights.first_weight is not None
+    h, factors = new(P, H), new(P if keeps else 0, gru_kernels.FACTORS * H)
+    a = new(P if keeps else 0, product_kernels.columns(A)) if has_first else parts[0].detach().contiguous()
+    bias_ih, bias_hh = weights.bias_ih, weights.bias_hh
+    bias = torch.cat([bias_ih[: 2 * H] + bias_hh[: 2 * H], bias_ih[2 * H :], bias_hh[2 * H :]]).numpy()
+    given = [_rows_of_numbers(part.detach()) for part in parts] if has_first else []
+    table, first, first_bias = _table(given), _NOTHING_3, _NOTHING
+    if weights.first_weight is not None and weights.first_bias is not None:
+        first, first_bias = product_kernels.panels(weights.first_weight.t().numpy()), weights.first_bias.numpy()
+    to_gates, to_hidden = (product_kernels.panels(w.t().numpy()) for w in (weights.weight_ih, weights.weight_hh))
+    h0 = h0_RH.detach().contiguous().numpy()
+    residual = new(0, H) if residual_PH is None else residual_PH.detach().contiguous()
+    fixed = table, first, first_bias, a.numpy(), to_gates, to_hidden, bias
+    written = residual.numpy(), h.numpy(), factors.numpy()
 
-    def __init__(
-        self,
-        weights: _Weights,
-        parts: Sequence[Tensor],
-        h0_RH: Tensor,
-        residual_PH: Tensor | None,
-        shares: Sequence[_Share],
-        keeps: bool,
-    ) -> None:
-        w = self.weights = weights
-        P, (G, A) = len(parts[0]), w.weight_ih.shape
-        H, new = G // 3, w.weight_ih.new_empty
-        self.keeps, self.has_first = keeps, w.first_weight is not None
-        self.parts = [part.detach().contiguous() for part in parts]
-        self.h = new(P, H)
-        self.factors = new(P if keeps else 0, gru_kernels.FACTORS * H)
-        self.a = new(P if keeps and self.has_first else 0, A)
-        bias_ih, bias_hh = w.bias_ih, w.bias_hh
-        self.bias_F = torch.cat([bias_ih[: 2 * H] + bias_hh[: 2 * H], bias_ih[2 * H :], bias_hh[2 * H :]]).numpy()
-        self.to_gates = w.weight_ih.detach().t().contiguous()
-        self.to_hidden = product_kernels.panels(w.weight_hh.detach().t().numpy())
-        self.h0 = h0_RH.detach().contiguous()
-        self.residual = new(0, H) if residual_PH is None else residual_PH.detach().contiguous()
-        threads.run(self._run, shares)
+    def run(share: Sequence[_Group]) -> None:
+        for group in share:
+            gru_kernels.forward(*fixed, h0[group.rows], *written, group.steps_S3)
 
-    def _run(self, share: _Share) -> None:
-        """Writes the rows of a share."""
-        new, (A, G) = self.h.new_empty, self.to_gates.shape
-        gates, hidden = new(share.block_rows, G), new(share.rows.stop - share.rows.start, product_kernels.columns(G))
-        a = None if not self.has_first or self.keeps else new(share.block_rows, A)
-        fixed = hidden.numpy(), self.to_hidden, self.bias_F, self.h0[share.rows].numpy(), self.residual.numpy()
-        written = self.h.numpy(), self.factors.numpy()
-        for block in share.blocks:
-            a_K = self._first(block, a)
-            product(a_K, self.to_gates, out=gates[: len(a_K)])
-            gru_kernels.steps(gates.numpy(), *fixed, *written, block.steps_S3)
-
-    def _first(self, block: _Block, a: Tensor | None) -> Tensor:
-        """Returns what the gates of a block read.
-
-        Args:
-            block: the block.
-            a: room for it, where nothing is kept.
-        """
-        w, parts = self.weights, [block.take(part) for part in self.parts]
-        if w.first_weight is None or w.first_bias is None:
-            return parts[0]
-        a_K = self.a[block.start : block.stop] if a is None else a[: block.stop - block.start]
-        linear(parts, w.first_weight.detach(), a_K)
-        mlp_kernels.add_bias(a_K.numpy(), w.first_bias.detach().numpy(), True)
-        return a_K
+    threads.run(run, shares)
+    return h, a, factors
 
 
 class _Backward:
@@ -236,60 +176,59 @@ class _Backward:
         factors_PC: Tensor,
         grad_PH: Tensor,
     ) -> None:
-        self.weights, self.parts = weights, [part.contiguous() for part in parts]
+        self.weights = weights
+        self.parts = [_rows_of_numbers(part) for part in parts]
         self.d_parts = [torch.empty_like(part) if wanted else None for part, wanted in zip(parts, wants, strict=True)]
         self.h0, self.a, self.h, self.factors = h0_RH.contiguous(), a_PA, h_PH, factors_PC
+        self.from_gates = product_kernels.panels(weights.weight_ih.numpy())
         self.from_hidden = product_kernels.panels(weights.weight_hh.numpy())
         self.d_h = grad_PH.clone(memory_format=torch.contiguous_format)
         self.carry = torch.empty_like(self.h0) if wants_h0 else None
+        A = weights.weight_ih.shape[1]
+        self.d_a = a_PA.new_empty(len(h_PH) if any(wants) else 0, product_kernels.columns(A))
 
-    def run(self, shares: Sequence[_Share]) -> list[Tensor | None]:
+    def run(self, shares: Sequence[Sequence[_Group]]) -> list[Tensor | None]:
         """Returns the gradients of the parts and of all weights, in the order of ``_Weights``."""
-        return [*self.d_parts, *threads.added(threads.run(self._run, shares))]
+        G, A = self.weights.weight_ih.shape
+        d_ih, d_hh, d_biases, *d_first = threads.added(threads.run(self._run, shares))
+        d_weights = [d_ih[:, :G].t().contiguous(), d_hh[:, :G].t().contiguous(), d_biases[0, :G], d_biases[1, :G]]
+        if d_first:
+            d_weights += [d_first[0][:, :A].t().contiguous(), d_first[1][:A]]
+        if len(self.d_a) > 0:
+            self._input_gradients()
+        return [*self.d_parts, *d_weights]
 
-    def _run(self, share: _Share) -> list[Tensor]:
-        """Goes through the blocks of a share from the last to the first; returns its gradients of the weights."""
-        G, H = self.weights.weight_hh.shape
-        K, R, new = share.block_rows, share.rows.stop - share.rows.start, self.h.new_empty
-        d_weights = [torch.zeros_like(weight) for weight in self.weights if weight is not None]
-        d_input, d_hidden, before_K, carry = new(K, G), new(K, G), new(K, H), new(R, product_kernels.columns(H))
-        carried, wants_h0 = 0, self.carry is not None
-        for block in reversed(share.blocks):
-            gru_kernels.steps_back(
-                self.d_h.numpy(), carry.numpy(), carried, self.factors.numpy(), d_input.numpy(), d_hidden.numpy(),
-                self.from_hidden, self.h0[share.rows].numpy(), self.h.numpy(), before_K.numpy(), block.steps_S3,
-                wants_h0,
+    def _run(self, share: Sequence[_Group]) -> list[Tensor]:
+        """Returns a share's gradients of the weights as ``gru_kernels.backward`` adds to them."""
+        w, new, columns = self.weights, self.h.new_zeros, product_kernels.columns
+        (G, A), H, has_first = w.weight_ih.shape, self.h.shape[1], w.first_weight is not None
+        d_ih, d_hh, d_biases = new(A, columns(G)), new(H, columns(G)), new(2, G)
+        I = w.first_weight.shape[1] if w.first_weight is not None else 0
+        d_first, d_first_bias = new(I, columns(A)), new(A if has_first else 0)
+        for group in share:
+            carry = self.h.new_empty(group.rows.stop - group.rows.start, columns(H))
+            gru_kernels.backward(
+                _table(self.parts if has_first else []), d_first.numpy(), d_first_bias.numpy(), self.a.numpy(),
+                self.d_a.numpy(), self.from_gates, d_ih.numpy(), self.from_hidden, d_hh.numpy(), d_biases.numpy(),
+                self.d_h.numpy(), carry.numpy(), self.factors.numpy(), self.h0[group.rows].numpy(), self.h.numpy(),
+                group.steps_S3, self.carry is not None,
             )  # fmt: skip
-            carried = int(block.steps_S3[0, 1])
-            n = block.stop - block.start
-            self._add(d_input[:n], d_hidden[:n], before_K[:n], block, d_weights)
-        if self.carry is not None:
-            self.carry[share.rows] = carry[:, :H]
-        return d_weights
+            if self.carry is not None:
+                self.carry[group.rows] = carry[:, :H]
+        return [d_ih, d_hh, d_biases, *([d_first, d_first_bias] if has_first else [])]
 
-    def _add(
-        self, d_input: Tensor, d_hidden: Tensor, before_K: Tensor, block: _Block, d_weights: Sequence[Tensor]
-    ) -> None:
-        """Adds a block's share of the weights' gradients and writes those of the parts."""
-        w, parts = self.weights, [block.take(part) for part in self.parts]
-        d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh, *d_first = d_weights
-        a_K = parts[0] if w.first_weight is None else self.a[block.start : block.stop]
-        add_product(d_weight_hh, d_hidden.t(), before_K)
-        add_product(d_weight_ih, d_input.t(), a_K)
-        d_bias_ih += d_input.sum(0)
-        d_bias_hh += d_hidden.sum(0)
-        d_parts = [None if d_part is None else block.room(d_part) for d_part in self.d_parts]
-        if w.first_weight is not None:
-            d_a = product(d_input, w.weight_ih)
-            mlp_kernels.through_relu(d_a.numpy(), a_K.numpy(), np.float32(1.0))
-            add_weight_gradient(d_first[0], d_a, parts)
-            d_first[1] += d_a.sum(0)
-            input_gradients(d_a, w.first_weight, d_parts, parts)
-        elif d_parts[0] is not None:
-            product(d_input, w.weight_ih, out=d_parts[0])
-        for whole, own in zip(self.d_parts, d_parts, strict=True):
-            if whole is not None and own is not None:
-                block.put(own, whole)
+    def _input_gradients(self) -> None:
+        """Writes the gradients of the parts that need one."""
+        d_a, first_weight = self.d_a[:, : self.weights.weight_ih.shape[1]], self.weights.first_weight
+        if first_weight is None:
+            self.d_parts = [d_a]
+            return
+
+        def run(rows: slice) -> None:
+            d_parts = [None if d_part is None else d_part[rows] for d_part in self.d_parts]
+            input_gradients(d_a[rows], first_weight, d_parts, self.parts)
+
+        threads.run(run, threads.shares(len(d_a)))
 
 
 class _GruSequence(torch.autograd.Function):
@@ -403,4 +342,6 @@ def gru_sequence(
         return _GruSequence.apply(gates_PG, h0_RH, cell.weight_hh, cell.bias_hh, residual_PH, counts)
     if torch.is_grad_enabled():
         return _GruSequenceCpu.apply(counts, len(parts), h0_RH, residual_PH, *parts, *weights)
-    return _Forward(_Weights(*weights), parts, h0_RH, residual_PH, _shares(counts), keeps=False).h
+    return _forward(
+        _Weights(*(weight.detach() for weight in weights)), parts, h0_RH, residual_PH, _shares(counts), keeps=False
+    )[0]

@@ -25,21 +25,24 @@ from epymarl_lmac.processor import is_amd_with_avx512
 
 AUTO, TORCH, NUMPY = "auto", "torch", "numpy"
 CHOICES = (AUTO, TORCH, NUMPY)
-SMALL = 2**21  # with fewer multiplications, as when acting, calling numpy costs a layer more than it saves
+SMALL = 2**21  # with fewer multiplications, as when acting, a layer of ours costs more than it saves
 _AVX512 = ("SkylakeX", "Cooperlake", "SapphireRapids")  # OpenBLAS's names of kernels
 
 _is_numpy = False
 
 
-def use(name: str, n_threads: int) -> str:
+def use(name: str, n_threads: int, shares_rows: bool = False) -> str:
     """Chooses the library of this process's matrix products, and how many threads an update has.
 
-    PyTorch shares the work of every operation out among its threads. With numpy's products the threads share out rows
-    (``threads.py``) and every product has one: OpenBLAS's own threads wait actively and take the cores of the others.
+    The threads share out rows (``threads.py``), or each operation of PyTorch shares out its own work. Both at once is
+    slower than either: a library's own threads wait actively for more work and take the cores of the others. For the
+    same reason the threads share out rows wherever products are numpy's.
 
     Args:
         name: one of ``CHOICES``; "auto" is numpy on an AMD processor for which numpy has AVX-512 kernels, else torch.
         n_threads: of an update.
+        shares_rows: whether the threads share out rows with PyTorch's products, too. That is faster where nearly all
+            of an update lies in the hand-written passes, above all with many agents.
 
     Returns:
         What was chosen, "torch" or "numpy".
@@ -48,8 +51,9 @@ def use(name: str, n_threads: int) -> str:
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")
     is_faster = is_amd_with_avx512() and _numpys_kernels() in _AVX512
     _is_numpy = name == NUMPY or (name == AUTO and is_faster)
-    torch.set_num_threads(1 if _is_numpy else n_threads)
-    threads.use(n_threads if _is_numpy else 1)
+    of_rows = n_threads if _is_numpy or shares_rows else 1
+    torch.set_num_threads(1 if of_rows > 1 else n_threads)
+    threads.use(of_rows)
     return NUMPY if _is_numpy else TORCH
 
 
@@ -124,7 +128,8 @@ def linear(x: Tensor, weight_HI: Tensor, bias_H: Tensor | None = None) -> Tensor
         weight_HI, bias_H: of the layer.
     """
     lead = x.shape[:-1]
-    if not _is_numpy or x.numel() * len(weight_HI) < SMALL or not is_compiled(x, weight_HI, bias_H):
+    is_ours = (_is_numpy or threads.count() > 1) and is_compiled(x, weight_HI, bias_H)
+    if not is_ours or x.numel() * len(weight_HI) < SMALL:
         return F.linear(x, weight_HI, bias_H)
     return _Linear.apply(x.reshape(-1, x.shape[-1]), weight_HI, bias_H).view(*lead, -1)
 

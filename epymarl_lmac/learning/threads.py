@@ -1,8 +1,8 @@
 """Shares of an update's rows, worked off by threads at the same time.
 
 A thread leads its rows through all layers, so that threads meet once a network and pass, not once a matrix product.
-Compiled loops and numpy's products run without Python's lock. How many threads there are is chosen with the library of
-the products (``products.py``): PyTorch's own operations share their work out themselves, and have one thread here.
+Compiled loops and matrix products run without Python's lock. How many threads there are is chosen with the library of
+the products (``products.py``).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -33,7 +34,8 @@ def use(n_threads: int) -> None:
     if _pool is not None:
         _pool.shutdown()
     _n_threads = n_threads
-    _pool = ThreadPoolExecutor(n_threads - 1, "update") if n_threads > 1 else None
+    one_each = partial(torch.set_num_threads, 1)  # for PyTorch's operations, which every thread sets for itself
+    _pool = ThreadPoolExecutor(n_threads - 1, "update", one_each) if n_threads > 1 else None
 
 
 def count() -> int:

@@ -132,6 +132,11 @@ class Learner(abc.ABC):
     # -- one update --------------------------------------------------------------------------------------
 
     @property
+    def shares_rows(self) -> bool:
+        """Whether an update's threads best share out rows (``epymarl_lmac.learning.products``)."""
+        return self.mac.comm is None or self.mac.comm.shares_rows
+
+    @property
     def requests(self) -> tuple[BatchRequest, ...]:
         """The batches that an update takes."""
         return (BatchRequest(self.args.batch_size),)

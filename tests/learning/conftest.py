@@ -13,5 +13,6 @@ def library_of_the_other_tests():
     n_threads = torch.get_num_threads()
     limits = threadpoolctl.threadpool_limits(user_api="blas")
     yield
-    products.use(products.TORCH, n_threads)
+    products.use(products.TORCH, 1)
+    torch.set_num_threads(n_threads)
     limits.restore_original_limits()

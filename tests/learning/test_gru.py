@@ -108,7 +108,7 @@ def test_blocks_do_not_change_the_result(block_rows, monkeypatch):
     leaves = [x, h0, residual, *cell.parameters()]
     found = []
     for rows in (block_rows, P):
-        monkeypatch.setattr(gru, "BLOCK_ROWS", rows)
+        monkeypatch.setattr(gru, "GROUP_ROWS", rows)
         h = gru_sequence(cell, x, h0, COUNTS, residual)
         found.append([h.detach(), *torch.autograd.grad(h.square().sum(), leaves)])
     for small, whole in zip(*found, strict=True):

@@ -102,6 +102,8 @@ class Comm(nn.Module):
         sends: whether anything travels between agents.
         is_slotted: whether weights belong to an agent's index, so that exchanging two agents changes the function.
         samples: whether it draws random numbers while playing to train.
+        shares_rows: whether nearly all of its update lies in hand-written passes, so that threads best share out rows
+            (``epymarl_lmac.learning.products``).
 
     Args:
         team: sizes.
@@ -119,6 +121,7 @@ class Comm(nn.Module):
     sends = True
     is_slotted = False
     samples = False
+    shares_rows = False
 
     def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__()

@@ -41,6 +41,7 @@ class FullcommComm(Comm):
     SETTINGS = FullcommSettings
     settings: FullcommSettings
     is_slotted = True
+    shares_rows = True
 
     def __init__(self, team: Team, args: CommArgs) -> None:
         super().__init__(team, args)

@@ -124,6 +124,7 @@ class LmacComm(Comm):
     SETTINGS = LmacSettings
     settings: LmacSettings
     is_slotted = True  # protocols may name agents
+    shares_rows = True
 
     def __init__(self, team: Team, args: LmacArgs) -> None:
         super().__init__(team, args)
