@@ -6,10 +6,10 @@
 Every algorithm plays and learns in turns of ``--episodes`` episodes, ``qmix`` before and after each, so that both see
 the same machine; the ratio is against the mean of the two. Agents act at random (epsilon 1), so that what they learn
 changes no episode's length. The floor of an update is its floating-point operations in matrix products at the rate
-one core reaches on a warm product of 1600 x 64 x 384, measured once at the start, times ``--threads``: memory traffic,
-what stands between two products and the calls themselves are not in it. The share is floor over update, first with the
-rate of the library that updates use (``--products``), then with PyTorch's. The last column is what the environment's
-buffer takes when full.
+one core reaches on a warm product of 1600 x 64 x 384, times ``--threads``: memory traffic, what stands between two
+products and the calls themselves are not in it. The rate is the mean of one before and one after the update, as
+machines change their speed. The share is floor over update, first with the rate of the library that updates use
+(``--products``), then with PyTorch's. The last column is what the environment's buffer takes when full.
 """
 
 from __future__ import annotations
@@ -45,10 +45,18 @@ def full_buffer(alg: str, env: str, experiment: Experiment) -> str:
     return f"{experiment.buffer_bytes / STORED * n_episodes / GIB:.2f} GiB, {n_episodes:,} episodes"
 
 
-def one_core(library: str) -> float:
-    """Returns floating-point operations per second of one core with a library, which the process then uses."""
-    products.use(library, 1)
-    return matmul_rate()
+def rates(library: str) -> tuple[float, float]:
+    """Returns floating-point operations per second of one core with a library, and with PyTorch's."""
+    products.use(products.TORCH, 1)
+    of_torch = matmul_rate()
+    return of_torch if products.use(library, 1) == products.TORCH else matmul_rate(), of_torch
+
+
+def own_threads(experiment: Experiment) -> Experiment:
+    """Returns an experiment, with this process's products and threads as it has them alone."""
+    args = experiment.args
+    products.use(args.matrix_products, args.n_threads, experiment.learner.shares_rows)
+    return experiment
 
 
 def main() -> None:
@@ -60,13 +68,20 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="n_threads")
     parser.add_argument("--products", choices=products.CHOICES, default=products.AUTO, help="matrix_products")
     options = parser.parse_args()
-    of_torch = one_core(products.TORCH)
-    rate = of_torch if products.use(options.products, 1) == products.TORCH else matmul_rate()
-    print(f"one core: {rate / 1e9:.0f} GFLOP/s, matrix products by {products.description()}", end="")
-    print(f"; PyTorch's: {of_torch / 1e9:.0f} GFLOP/s; threads: {options.threads}")
-    columns = "task", "algorithm", "steps/s", "`qmix` beside it", "ratio", "update, ms", "floor, ms", "share"
-    print(f"| {' | '.join(columns)} | of PyTorch's | buffer |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    products.use(options.products, options.threads)
+    print(f"matrix products by {products.description()}; threads: {options.threads}")
+    columns = (
+        "task",
+        "algorithm",
+        "steps/s",
+        "`qmix` beside it",
+        "ratio",
+        "update, ms",
+        "GFLOP/s of a core",
+        "floor, ms",
+    )
+    print(f"| {' | '.join(columns)} | share | of PyTorch's | buffer |")
+    print("| --- " * 11 + "|")
     for task in options.tasks or TASKS[options.env]:
         words = [*task_words(options.env, task), f"buffer_size={STORED}", f"n_threads={options.threads}"]
         words.append(f"matrix_products={options.products}")
@@ -77,13 +92,17 @@ def main() -> None:
             except UserError as err:
                 print(f"| {task} | {alg} | not run: {err} | | | | | | | |")
                 continue
-            before = steps_per_second(opponent, options.episodes)
-            speed = steps_per_second(experiment, options.episodes)
-            beside = (before + steps_per_second(opponent, options.episodes)) / 2
-            floor, update = floor_and_update(experiment, sample(experiment), options.threads * rate)
+            before = steps_per_second(own_threads(opponent), options.episodes)
+            speed = steps_per_second(own_threads(experiment), options.episodes)
+            beside = (before + steps_per_second(own_threads(opponent), options.episodes)) / 2
+            first = rates(options.products)
+            operations, update = floor_and_update(own_threads(experiment), sample(experiment), 1.0)
+            rate, of_torch = (sum(both) / 2 for both in zip(first, rates(options.products), strict=True))
+            floor = operations / (options.threads * rate)
+            share = floor / update
             print(
                 f"| {task} | {alg} | {speed:,.0f} | {beside:,.0f} | {speed / beside:.2f} | {1000 * update:.1f} | "
-                f"{1000 * floor:.1f} | {floor / update:.2f} | {floor / update * rate / of_torch:.2f} | "
+                f"{rate / 1e9:.0f} | {1000 * floor:.1f} | {share:.2f} | {share * rate / of_torch:.2f} | "
                 f"{full_buffer(alg, options.env, experiment)} |",
                 flush=True,
             )

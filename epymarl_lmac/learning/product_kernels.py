@@ -24,7 +24,7 @@ from epymarl_lmac.processor import compiles_avx512
 
 _BYTES = 4  # of a float32
 _VECTORS = 2  # of a tile's row
-_NEAR = 128  # rows of a right side that is read as it stands
+_NEAR = 64  # rows of a right side that is read as it stands
 _FLOAT, _INT = ir.FloatType(), ir.IntType(64)
 # The sums of a tile must fit into the vector registers, 32 of 16 numbers with AVX-512 and 16 of 8 with AVX2.
 _LANES, _ROWS = (16, 12) if compiles_avx512() else (8, 6)

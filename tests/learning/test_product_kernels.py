@@ -5,7 +5,15 @@ import pytest
 from numba import njit
 
 from epymarl_lmac import processor
-from epymarl_lmac.learning.product_kernels import WIDTH, columns, multiply, panels, tile_of
+from epymarl_lmac.learning.product_kernels import (
+    WIDTH,
+    add_transposed_at,
+    columns,
+    multiply,
+    panels,
+    tile_of,
+    transposed_tile_of,
+)
 
 GUARD = np.float32(7.0)
 
@@ -94,6 +102,25 @@ def test_tiles_of_both_sizes_of_vectors(n_lanes, n_rows):
         np.testing.assert_allclose(out[:n_rows], 2 * (left @ right)[:n_rows], rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize(("n_lanes", "n_rows"), [(8, 6), (16, 12)])
+def test_transposed_tiles_of_both_sizes_of_vectors(n_lanes, n_rows):
+    tile = transposed_tile_of(n_lanes, n_rows)
+
+    @njit
+    def one(left, right, out):
+        at, stride = left.ctypes.data, left.strides[0]
+        tile(
+            at, stride, left.shape[1], right.ctypes.data, right.strides[0], len(right), out.ctypes.data, out.strides[0]
+        )
+
+    right = numbers(10, 2 * n_lanes, seed=1)
+    for rows in range(1, n_rows + 2):
+        left, out = numbers(10, rows), np.full((rows, 2 * n_lanes), GUARD)
+        one(left, right, out)
+        np.testing.assert_allclose(out[:n_rows], (GUARD + left.T @ right)[:n_rows], rtol=1e-5, atol=1e-5)
+        assert np.all(out[n_rows:] == GUARD)
+
+
 @pytest.mark.parametrize(
     ("features", "expected"), [({"avx512f": True}, True), ({"avx512f": False}, False), ({}, False)]
 )
@@ -108,3 +135,20 @@ def test_a_compiler_that_does_not_know_the_processor(monkeypatch):
 
     monkeypatch.setattr(processor.llvmlite.binding, "get_host_cpu_features", refuse)
     assert not processor.compiles_avx512()
+
+
+@pytest.mark.parametrize("n_columns", [WIDTH, 3 * WIDTH])
+@pytest.mark.parametrize("inner", [1, 64, 65, 130])
+@pytest.mark.parametrize("n_rows", [1, 5, 6, 13])
+def test_product_with_a_transposed_left_side_is_added(n_rows, inner, n_columns):
+    """Left and result have gaps between their rows, and nothing else is written."""
+
+    @njit
+    def add(left, right, out):
+        add_transposed_at(left.ctypes.data, left.strides[0], left.shape[1], right, out)
+
+    wide, right = numbers(inner, n_rows + 3), numbers(inner, n_columns, seed=1)
+    left, out = wide[:, 2:-1], np.full((n_rows + 1, n_columns + 2), GUARD)
+    add(left, right, out[:n_rows, 1:-1])
+    np.testing.assert_allclose(out[:n_rows, 1:-1], GUARD + left.T @ right, rtol=1e-5, atol=1e-4)
+    assert np.all(out[n_rows:] == GUARD) and np.all(out[:, [0, -1]] == GUARD)
